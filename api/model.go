@@ -1,0 +1,206 @@
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// ModelSource tells where a model's files come from.
+type ModelSource string
+
+// The sources that Nebula can fetch from.
+const (
+	SourceHuggingFace ModelSource = "huggingface"
+	SourceModelScope  ModelSource = "modelscope"
+	SourceLocal       ModelSource = "local"
+)
+
+// ParseModelSource accepts every spelling that clients of Nebula use (any case, with or without "_" and "-",
+// and the short forms hf and ms) and returns the one spelling that Nebula writes.
+func ParseModelSource(s string) (ModelSource, error) {
+	switch strings.NewReplacer("_", "", "-", "").Replace(strings.ToLower(strings.TrimSpace(s))) {
+	case "huggingface", "hf":
+		return SourceHuggingFace, nil
+	case "modelscope", "ms":
+		return SourceModelScope, nil
+	case "local":
+		return SourceLocal, nil
+	}
+	return "", fmt.Errorf("unknown model source %q: use huggingface, modelscope or local", s)
+}
+
+// UnmarshalJSON accepts every spelling of [ParseModelSource]; null and "" mean "not given".
+func (m *ModelSource) UnmarshalJSON(b []byte) error {
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	if s == "" {
+		*m = ""
+		return nil
+	}
+	v, err := ParseModelSource(s)
+	if err != nil {
+		return err
+	}
+	*m = v
+	return nil
+}
+
+// ModelConfig tunes the engine. A nil field means "not set": the engine's or Nebula's default holds.
+type ModelConfig struct {
+	TensorParallelSize   *uint32  `json:"tensor_parallel_size"`
+	GPUMemoryUtilization *float32 `json:"gpu_memory_utilization"` // fraction of a GPU's total memory, 0 < x <= 1
+	MaxModelLen          *uint32  `json:"max_model_len"`          // context length in tokens
+	RequiredVRAMMB       *uint64  `json:"required_vram_mb"`       // per GPU, MiB; for placement only
+	LoRAModules          []string `json:"lora_modules"`
+}
+
+// Merge returns c with every field that over sets replaced; LoRAModules is replaced whole. Neither input changes.
+func (c *ModelConfig) Merge(over *ModelConfig) *ModelConfig {
+	if c == nil && over == nil {
+		return nil
+	}
+	var out ModelConfig
+	for _, src := range []*ModelConfig{c, over} {
+		if src == nil {
+			continue
+		}
+		set(&out.TensorParallelSize, src.TensorParallelSize)
+		set(&out.GPUMemoryUtilization, src.GPUMemoryUtilization)
+		set(&out.MaxModelLen, src.MaxModelLen)
+		set(&out.RequiredVRAMMB, src.RequiredVRAMMB)
+		if src.LoRAModules != nil {
+			out.LoRAModules = slices.Clone(src.LoRAModules)
+		}
+	}
+	return &out
+}
+
+func set[T any](dst **T, src *T) {
+	if src != nil {
+		v := *src
+		*dst = &v
+	}
+}
+
+// ModelSpec is what a model is: name, source, engine and configuration. Only people write it.
+type ModelSpec struct {
+	ModelUID    string            `json:"model_uid"`
+	ModelName   string            `json:"model_name"`
+	ModelSource ModelSource       `json:"model_source"`
+	ModelPath   string            `json:"model_path,omitempty"` // local: a GGUF file or a folder; remote: a root for the cache
+	EngineType  string            `json:"engine_type,omitempty"`
+	DockerImage string            `json:"docker_image,omitempty"`
+	Config      *ModelConfig      `json:"config,omitempty"`
+	Labels      map[string]string `json:"labels"`
+	Revision    string            `json:"revision,omitempty"` // branch, tag or commit at the source; empty = its default branch
+	Files       []string          `json:"files,omitempty"`    // patterns that override Nebula's choice of files
+	CreatedAtMS int64             `json:"created_at_ms"`
+	UpdatedAtMS int64             `json:"updated_at_ms"`
+	CreatedBy   string            `json:"created_by,omitempty"`
+}
+
+// MarshalJSON always writes labels as an object.
+func (s ModelSpec) MarshalJSON() ([]byte, error) {
+	type plain ModelSpec
+	if s.Labels == nil {
+		s.Labels = map[string]string{}
+	}
+	return json.Marshal(plain(s))
+}
+
+// Engine returns the engine that runs this model: the one it names, else llama.cpp for a GGUF file, else vLLM.
+func (s *ModelSpec) Engine() string {
+	switch {
+	case s.EngineType != "":
+		return CanonicalEngine(s.EngineType)
+	case strings.HasSuffix(strings.ToLower(s.ModelPath), ".gguf"),
+		strings.Contains(strings.ToLower(s.ModelName), "gguf"),
+		slices.ContainsFunc(s.Files, func(f string) bool { return strings.HasSuffix(strings.ToLower(f), ".gguf") }):
+		return EngineLlamaCPP
+	}
+	return EngineVLLM
+}
+
+// The engines that Nebula runs.
+const (
+	EngineLlamaCPP = "llamacpp"
+	EngineVLLM     = "vllm"
+	EngineSGLang   = "sglang"
+)
+
+// Engines lists the engines that a model may name.
+func Engines() []string { return []string{EngineLlamaCPP, EngineVLLM, EngineSGLang} }
+
+// CanonicalEngine maps the spellings people use (llama.cpp, llama-cpp, vLLM) to the one Nebula writes; an
+// unknown name comes back lower-cased, for Validate to refuse.
+func CanonicalEngine(s string) string {
+	k := strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(strings.TrimSpace(s)))
+	switch k {
+	case "llamacpp", "llamaserver", "llama":
+		return EngineLlamaCPP
+	case EngineVLLM, EngineSGLang:
+		return k
+	}
+	return strings.ToLower(strings.TrimSpace(s))
+}
+
+// DesiredState is what people want of a model.
+type DesiredState string
+
+// The two wishes.
+const (
+	DesiredRunning DesiredState = "running"
+	DesiredStopped DesiredState = "stopped"
+)
+
+// ModelDeployment is the wish to run a model: how many replicas, and where. Only people write it.
+type ModelDeployment struct {
+	ModelUID        string       `json:"model_uid"`
+	DesiredState    DesiredState `json:"desired_state"`
+	Replicas        uint32       `json:"replicas"`
+	MinReplicas     *uint32      `json:"min_replicas,omitempty"`
+	MaxReplicas     *uint32      `json:"max_replicas,omitempty"`
+	NodeAffinity    string       `json:"node_affinity,omitempty"`
+	GPUAffinity     []uint32     `json:"gpu_affinity,omitempty"`
+	ConfigOverrides *ModelConfig `json:"config_overrides,omitempty"`
+	Version         uint64       `json:"version"` // the generation: 1, 2, 3 …, one more with every change of the wish
+	UpdatedAtMS     int64        `json:"updated_at_ms"`
+}
+
+// UnmarshalJSON gives replicas its default of 1.
+func (d *ModelDeployment) UnmarshalJSON(b []byte) error {
+	type plain ModelDeployment
+	v := plain{Replicas: 1}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	switch v.DesiredState {
+	case DesiredRunning, DesiredStopped:
+	default:
+		return fmt.Errorf("desired_state %q is neither running nor stopped", v.DesiredState)
+	}
+	*d = ModelDeployment(v)
+	return nil
+}
+
+// Clone returns a deep copy.
+func (s ModelSpec) Clone() ModelSpec {
+	s.Config = s.Config.Merge(nil)
+	s.Labels = maps.Clone(s.Labels)
+	s.Files = slices.Clone(s.Files)
+	return s
+}
+
+// Clone returns a deep copy.
+func (d ModelDeployment) Clone() ModelDeployment {
+	d.ConfigOverrides = d.ConfigOverrides.Merge(nil)
+	d.GPUAffinity = slices.Clone(d.GPUAffinity)
+	set(&d.MinReplicas, d.MinReplicas)
+	set(&d.MaxReplicas, d.MaxReplicas)
+	return d
+}

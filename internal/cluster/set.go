@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"iter"
+	"strings"
+
+	"github.com/google/btree"
+)
+
+// Entry is one object of a Set with the revision of its last change.
+type Entry[T any] struct {
+	ID    string
+	Rev   int64 // modification revision in the store: the object's version
+	Lease int64 // 0 = none
+	Value T
+}
+
+// Set is an ordered, immutable table. The zero Set is empty. Copies share their content; An Edit makes
+// another Set at O(log n) a change.
+type Set[T any] struct {
+	tree *btree.BTreeG[Entry[T]]
+}
+
+const degree = 16
+
+func less[T any](a, b Entry[T]) bool { return a.ID < b.ID }
+
+// Get returns the object with that id.
+func (s Set[T]) Get(id string) (Entry[T], bool) {
+	if s.tree == nil {
+		return Entry[T]{}, false
+	}
+	return s.tree.Get(Entry[T]{ID: id})
+}
+
+// Value returns the object with that id, or the zero value.
+func (s Set[T]) Value(id string) (T, bool) {
+	e, ok := s.Get(id)
+	return e.Value, ok
+}
+
+// Has tells whether there is an object with that id.
+func (s Set[T]) Has(id string) bool {
+	_, ok := s.Get(id)
+	return ok
+}
+
+// Len returns the number of objects.
+func (s Set[T]) Len() int {
+	if s.tree == nil {
+		return 0
+	}
+	return s.tree.Len()
+}
+
+// All yields every object in order of id.
+func (s Set[T]) All() iter.Seq[Entry[T]] { return s.From("") }
+
+// From yields every object whose id is at or after id, in order.
+func (s Set[T]) From(id string) iter.Seq[Entry[T]] {
+	return func(yield func(Entry[T]) bool) {
+		if s.tree != nil {
+			s.tree.AscendGreaterOrEqual(Entry[T]{ID: id}, yield)
+		}
+	}
+}
+
+// Prefix yields every object whose id starts with prefix, in order.
+func (s Set[T]) Prefix(prefix string) iter.Seq[Entry[T]] {
+	return func(yield func(Entry[T]) bool) {
+		for e := range s.From(prefix) {
+			if !strings.HasPrefix(e.ID, prefix) || !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+// Edit is a Set being changed. It belongs to one goroutine; the Set it came from stays as it was.
+type Edit[T any] struct {
+	tree *btree.BTreeG[Entry[T]]
+}
+
+// Edit starts a change of s. Two edits of one Set must not start at the same time.
+func (s Set[T]) Edit() Edit[T] {
+	if s.tree == nil {
+		return Edit[T]{btree.NewG(degree, less[T])}
+	}
+	return Edit[T]{s.tree.Clone()}
+}
+
+// Put adds or replaces an object.
+func (e Edit[T]) Put(entry Entry[T]) { e.tree.ReplaceOrInsert(entry) }
+
+// Delete removes an object, if it is there.
+func (e Edit[T]) Delete(id string) { e.tree.Delete(Entry[T]{ID: id}) }
+
+// Done returns the changed Set. The Edit must not be used again.
+func (e Edit[T]) Done() Set[T] { return Set[T](e) }

@@ -1,0 +1,36 @@
+// Package cluster is the whole cluster as one immutable value, and the pure questions asked of it: what is the
+// status of a model, what should a node run, what is free.
+//
+// Everything here is a function of its arguments, the time included. The package never reads the store, the network, the disk or
+// a clock, and nobody changes a State once it is published.
+package cluster
+
+import (
+	"github.com/nebula-serve/nebula/api"
+)
+
+// State is the cluster at one revision of the store. It is immutable: reading costs a pointer, and a newer cluster
+// is another State. The zero State is an empty cluster.
+type State struct {
+	// Revision of the store up to which everything is in here.
+	Revision    int64
+	Models      Set[api.ModelSpec]        // by model uid
+	Deployments Set[api.ModelDeployment]  // by model uid
+	Placements  Set[api.PlacementPlan]    // by model uid
+	Nodes       Set[api.NodeStatus]       // by node id
+	Endpoints   Set[api.EndpointInfo]     // by "uid/replica"
+	Downloads   Set[api.DownloadProgress] // by "uid/replica"
+	Cache       Set[api.ModelCacheEntry]  // by "node/hash"
+	Disks       Set[api.NodeDiskStatus]   // by node id
+	Alerts      Set[api.DiskAlert]        // by "node/type"
+
+	// Bad holds the stored values that cannot be decoded, by key. They are in none of the sets above, and nobody acts
+	// as if they were absent: see Unreadable.
+	Bad Set[BadValue]
+}
+
+// BadValue is a stored value that cannot be decoded.
+type BadValue struct {
+	Key string
+	Err string // why; never the value itself, which may hold anything
+}

@@ -1,0 +1,85 @@
+// Package store keeps the cluster in a key-value store: typed tables, a live State fed by one watch, and
+// transactions that read their own writes. It never serves requests and never decides anything.
+package store
+
+import (
+	"context"
+	"errors"
+)
+
+// KV is the key-value store underneath: bytes and revisions, nothing of Nebula's. etcd implements it.
+//
+// A revision is the store's version after a commit; it only grows. A lease is a set of keys that vanish together
+// unless it is kept alive.
+type KV interface {
+	// List returns all keys that start with prefix, in key order, as of one revision, and that revision.
+	List(ctx context.Context, prefix string) ([]KeyValue, int64, error)
+	// Txn applies all ops if every condition holds, at one revision. ErrAmbiguous (wrapped) means that the commit may
+	// or may not have happened.
+	Txn(ctx context.Context, ifs []Cond, ops []Op) (TxnResult, error)
+	// Watch calls fn for everything that happens to keys under prefix after revision, in order and without a gap,
+	// until ctx ends, fn returns an error, or the watch cannot go on: ErrCompacted when revision is too old (list again), any other error
+	// when the connection is gone or has been silent for too long (watch again from the last revision seen).
+	// Batches without events carry a revision only: everything up to it has been delivered.
+	Watch(ctx context.Context, prefix string, revision int64, fn func(Batch) error) error
+	Leases
+}
+
+// Leases grants and renews leases.
+type Leases interface {
+	// Grant makes a lease that lives ttlSeconds (at least 1) from each renewal.
+	Grant(ctx context.Context, ttlSeconds int64) (int64, error)
+	// KeepAlive renews a lease once; ErrLeaseGone when it has expired.
+	KeepAlive(ctx context.Context, lease int64) error
+	// Revoke ends a lease and deletes its keys; no error when it is gone already.
+	Revoke(ctx context.Context, lease int64) error
+}
+
+// Errors of a KV, wrapped by its own.
+var (
+	ErrCompacted = errors.New("revision has been compacted")
+	ErrLeaseGone = errors.New("lease has expired")
+	ErrAmbiguous = errors.New("outcome of the transaction is unknown")
+)
+
+// KeyValue is one key as stored.
+type KeyValue struct {
+	Key    string
+	Value  []byte
+	ModRev int64 // revision of the last change
+	Lease  int64 // 0 = none
+}
+
+// Cond is a condition on one key of a transaction. ModRev 0 means "the key does not exist".
+type Cond struct {
+	Key string
+	// ModRev is compared with the revision of the last change, or, with Create set, of the creation of the key.
+	ModRev int64
+	Create bool
+}
+
+// Op is one write of a transaction: a put, or with Delete set a deletion.
+type Op struct {
+	Key    string
+	Value  []byte
+	Lease  int64
+	Delete bool
+}
+
+// TxnResult is a transaction's outcome.
+type TxnResult struct {
+	OK       bool  // whether the conditions held
+	Revision int64 // of the commit, or of the store when the conditions did not hold
+}
+
+// Batch is what one watch answer brings: events of whole transactions, and the revision they lead to.
+type Batch struct {
+	Revision int64
+	Events   []Event
+}
+
+// Event is one change of one key.
+type Event struct {
+	KeyValue // Value is nil when Deleted
+	Deleted  bool
+}
