@@ -1,0 +1,117 @@
+// Package auth decides who is calling and what they may do: roles, credentials and the comparison of secrets. It speaks no HTTP
+// and never keeps a secret in clear.
+package auth
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+)
+
+// Role is what a caller may do. Roles are ordered: each may do all that the one before it may.
+type Role int
+
+// The roles. Public needs no credential; Inference may only use models.
+const (
+	Public Role = iota
+	Inference
+	Viewer
+	Operator
+	Admin
+)
+
+// String returns the role's name.
+func (r Role) String() string {
+	return [...]string{"public", "inference", "viewer", "operator", "admin"}[r]
+}
+
+// Principal is an authenticated caller. ID is a name, never the credential.
+type Principal struct {
+	ID   string
+	Role Role
+}
+
+// May tells whether the caller may use something that needs role.
+func (p Principal) May(role Role) bool { return p.Role >= role }
+
+// Keyring knows the credentials that are valid now. It is immutable.
+type Keyring struct {
+	keys []key
+}
+
+type key struct {
+	digest [sha256.Size]byte
+	who    Principal
+}
+
+// With returns a keyring that also accepts secret. Only its digest is kept; a fast digest is right because the
+// secrets are 256 random bits.
+func (k Keyring) With(secret string, who Principal) Keyring {
+	return Keyring{append(k.keys[:len(k.keys):len(k.keys)], key{sha256.Sum256([]byte(secret)), who})}
+}
+
+// Authenticate returns who holds secret. It takes the same time whichever key matches, or none.
+func (k Keyring) Authenticate(secret string) (Principal, bool) {
+	digest := sha256.Sum256([]byte(secret))
+	var who Principal
+	var ok bool
+	for _, c := range k.keys {
+		if subtle.ConstantTimeCompare(digest[:], c.digest[:]) == 1 {
+			who, ok = c.who, true
+		}
+	}
+	return who, ok && secret != ""
+}
+
+// TokenFile is the name of the admin credential inside a data directory.
+const TokenFile = "admin.token"
+
+const tokenPrefix = "nb_"
+
+// AdminToken returns the admin credential of a data directory and makes one of 256 random bits at the first start, in a file
+// that only its owner may read. A file that others may read is refused.
+func AdminToken(dir string) (token string, created bool, err error) {
+	path := filepath.Join(dir, TokenFile)
+	token, err = ReadToken(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return token, false, err
+	}
+	b := make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return "", false, fmt.Errorf("make the admin credential: %w", err)
+	}
+	token = tokenPrefix + base64.RawURLEncoding.EncodeToString(b)
+	if err := renameio.WriteFile(path, []byte(token+"\n"), 0o600, renameio.IgnoreUmask()); err != nil {
+		return "", false, fmt.Errorf("write the admin credential: %w", err)
+	}
+	return token, true, nil
+}
+
+// ReadToken reads a credential file and checks that it is private.
+func ReadToken(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+		return "", fmt.Errorf("others may read the credential in %s (mode %04o): run chmod 600 %s", path, perm, path)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(b))
+	if len(token) < 32 {
+		return "", fmt.Errorf("%s holds no usable credential: delete it, and the next start makes a new one", path)
+	}
+	return token, nil
+}
