@@ -1,0 +1,80 @@
+package arch
+
+// module is the import path that every rule below is relative to.
+const module = "github.com/nebula-serve/nebula"
+
+// rule says what one package, and every package below it, may import. Tests of a package are free.
+type rule struct {
+	pkg string
+	// may lists the packages of ours, each with what lies below it.
+	may []string
+	// never lists what stays forbidden from outside the module: an import path, or a path and "/..." for
+	// all of a tree. Only packages that are meant to be free of effects need it.
+	never []string
+	// noThirdParty allows the standard library and the packages in may alone.
+	noThirdParty bool
+	why          string
+}
+
+// everything, in may, stands for all packages but cmd and test.
+const everything = "*"
+
+var effects = []string{"os", "os/...", "net", "net/http", "net/http/...", "log", "log/...", "syscall"}
+
+// rules is the import table: one row for each package of the repository. The more specific row wins.
+var rules = []rule{
+	{pkg: "api", never: effects, noThirdParty: true, why: "nouns only: standard library, no I/O, no clock"},
+	{pkg: "client", may: []string{"api"}, why: "other people's programs import it"},
+	{pkg: "internal/cluster", may: []string{"api"}, never: effects, why: "the state as one value: pure"},
+	{pkg: "internal/engine", may: []string{"api"}, never: effects, noThirdParty: true, why: "plans a launch, runs nothing"},
+	{pkg: "internal/modelfiles", may: []string{"api"}, why: "progress leaves through a callback"},
+	{pkg: "internal/hw", may: []string{"api"}, why: "reads the machine, knows no cluster"},
+	{pkg: "internal/demomodel", why: "writes a model file, knows nothing of Nebula"},
+	{pkg: "internal/supervise", may: []string{"api", "internal/engine"}, why: "runs a launch, knows no store and no agent"},
+	{pkg: "internal/store", may: []string{"api", "internal/cluster"}, why: "tables over a key-value interface that it declares"},
+	{pkg: "internal/etcd", may: []string{"internal/store"}, why: "moves bytes: the only importer of go.etcd.io"},
+	{pkg: "internal/scheduler", may: []string{"api", "internal/cluster"}, why: "declares the store that it needs"},
+	{pkg: "internal/agent", may: []string{"api", "internal/cluster", "internal/engine"}, why: "declares Link, Files and Runner"},
+	{pkg: "internal/registry", may: []string{"api", "internal/cluster", "internal/store"}, why: "the server's side of a node: the only writer of a node's facts"},
+	{pkg: "internal/obs", may: []string{"api"}, why: "metrics and request log; knows no component"},
+	{pkg: "internal/auth", may: []string{"api", "internal/store"}, why: "who is asking, and with which role"},
+	{pkg: "internal/gateway", may: []string{"api", "internal/cluster", "internal/obs"}, why: "declares a read-only view: it cannot write"},
+	{pkg: "internal/control", may: []string{"api", "internal/cluster", "internal/store"}, why: "waits for its own commit, never for an effect"},
+	{pkg: "internal/httpapi", may: []string{"api", "internal/cluster", "internal/control", "internal/auth", "internal/obs"}, why: "translates HTTP into verbs and views"},
+	{pkg: "internal/app", may: []string{everything}, why: "the only place where concrete meets concrete"},
+	{pkg: "internal/cli", may: []string{"api", "client", "internal/app", "internal/demomodel"}, why: "a client of the REST API, and the way into app"},
+	{pkg: "cmd", may: []string{"internal/cli"}, why: "calls cli.Main and nothing else"},
+	{pkg: "test", may: []string{everything}, why: "tests the outside as outside"},
+}
+
+// exclusive lists outside packages that only one part of ours may import.
+var exclusive = []struct {
+	path string
+	may  []string
+	why  string
+}{
+	{"go.etcd.io/", []string{"internal/etcd", "test"}, "everything else speaks to the store through internal/store"},
+	{"google.golang.org/grpc", []string{"internal/etcd"}, "our own parts talk JSON over HTTP; gRPC is etcd's"},
+	{"github.com/spf13/", []string{"internal/cli"}, "flags are read in one place"},
+	{"os/exec", []string{"internal/supervise", "internal/hw", "internal/etcd", "internal/app", "internal/cli", "test"}, "few places start processes"},
+}
+
+// pure lists code that decides: it takes the time as an argument and reads no clock, tests included.
+// A row is a package, or a package and the beginning of file names in it.
+var pure = []struct{ pkg, files string }{
+	{"api", ""},
+	{"internal/cluster", ""},
+	{"internal/engine", ""},
+	{"internal/scheduler", "plan"},
+	{"internal/scheduler", "fit"},
+	{"internal/agent", "plan"},
+	{"internal/gateway", "table"},
+	{"internal/gateway", "pick"},
+	{"internal/modelfiles", "manifest"},
+}
+
+// clock lists what a pure file may not call in package time.
+var clock = []string{"Now", "Since", "Until", "Sleep", "After", "AfterFunc", "Tick", "NewTimer", "NewTicker"}
+
+// noNames are package names that say nothing about the domain.
+var noNames = []string{"util", "utils", "common", "helper", "helpers", "types", "models", "manager", "service", "base", "misc", "shared"}
