@@ -1,0 +1,70 @@
+# Nebula. `make help` lists the targets; `make up` and `make test` do all of their own set-up on a Debian
+# machine that has Go and make.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X github.com/nebula-serve/nebula/internal/cli.version=$(VERSION)
+LINT     = go tool -modfile=tools/go.mod golangci-lint
+
+# Real processes share the machine with each other in some tests, so few packages run at once.
+TESTFLAGS ?= -shuffle=on -p 2 -timeout 15m
+PKG       ?= ./...
+
+# The real engine that tests run; set NEBULA_LLAMA_SERVER to use one of your own.
+with_engine = engine="$${NEBULA_LLAMA_SERVER:-$$(scripts/llama-server.sh)}" && NEBULA_LLAMA_SERVER="$$engine"
+
+.PHONY: build up test test-race test-short lint fmt check bench cover clean engine setup help
+
+build: ## build bin/nebula, one static binary (default)
+	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
+
+up: ## build, get an engine, start Nebula with a demo model, chat with it; Ctrl-C ends it
+	@scripts/setup.sh ca-certificates
+	@$(MAKE) build
+	@exec scripts/up.sh
+
+test: test-race ## every test there is: unit, property, scripts, real etcd, real engine, race detector
+
+test-race: setup ## the same as test
+	@$(with_engine) CGO_ENABLED=1 go test -race $(TESTFLAGS) $(PKG)
+
+test-short: ## the quick tests only: no real etcd, no real engine, no race detector
+	go test -short $(TESTFLAGS) $(PKG)
+
+lint: ## run golangci-lint, which checks the formatting too (its first build takes minutes)
+	$(LINT) run
+
+fmt: ## format all Go code
+	$(LINT) fmt
+
+check: ## what CI runs: vet, lint and every test
+	go vet ./...
+	@$(MAKE) lint
+	@$(MAKE) test
+
+bench: ## measure; prints one "bench: NAME = VALUE UNIT (target ...) ok|short" line per figure
+	@if [[ -x scripts/bench.sh ]]; then exec scripts/bench.sh; else $(MAKE) bench-go; fi
+
+.PHONY: bench-go
+bench-go: ## the Go benchmarks alone
+	go test -run '^$$' -bench . -benchmem $(PKG)
+
+cover: setup ## how much of each package its tests reach
+	@mkdir -p .cache
+	@$(with_engine) go test $(TESTFLAGS) -coverprofile=.cache/cover.out $(PKG)
+	@go tool cover -func=.cache/cover.out | tail -n 1
+
+clean: ## remove what was built here (caches of Go and of the engine stay)
+	rm -rf bin dist .cache
+
+engine: ## get a real llama-server and print where it is
+	@scripts/llama-server.sh
+
+setup: ## install what the tests need and this machine lacks
+	@scripts/setup.sh
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
