@@ -1,0 +1,214 @@
+package modelfiles
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Algo is a way to name content by its bytes.
+type Algo string
+
+// The two that the Hub uses.
+const (
+	SHA256  Algo = "sha256"   // of the content: large files
+	GitSHA1 Algo = "git-sha1" // sha1 of "blob ", the decimal length, NUL and the content: small files
+)
+
+// Hash names content. The zero value means that nobody told.
+type Hash struct {
+	Algo Algo   `json:"algo"`
+	Hex  string `json:"hash"` // lower case; 64 digits for sha256, 40 for git-sha1
+}
+
+// Entry is one file as a repository or folder lists it.
+type Entry struct {
+	Path string `json:"path"` // relative, with "/"
+	Size int64  `json:"size"`
+	Hash
+}
+
+// Format is what the chosen weights are.
+type Format string
+
+// The formats.
+const (
+	FormatGGUF        Format = "gguf"
+	FormatSafetensors Format = "safetensors"
+	FormatMistral     Format = "mistral" // consolidated*.safetensors with params.json
+	FormatPickle      Format = "pickle"  // only when people name the files themselves
+)
+
+// Want says what the files are for.
+type Want struct {
+	Engine   string   // one of api.Engines()
+	Patterns []string // of the spec; empty = Nebula chooses
+}
+
+// Skipped is a file that was left where it is, and why; only the larger ones are told.
+type Skipped struct {
+	Path string
+	Size int64
+	Why  string
+}
+
+// Manifest is the choice: exactly the files that the engine needs.
+type Manifest struct {
+	Files   []Entry
+	Primary string // of the file that the engine is given; empty = the folder
+	MMProj  string // vision projector, if any
+	Format  Format
+	Skipped []Skipped
+}
+
+// Total is the size of all files in bytes.
+func (m *Manifest) Total() int64 {
+	var n int64
+	for _, f := range m.Files {
+		n += f.Size
+	}
+	return n
+}
+
+// tellSkipped is the size from which a skipped file is worth a word.
+const tellSkipped = 1 << 20
+
+// indexes holds the shard names of index files, by the index's path.
+type indexes map[string][]string
+
+// selectFiles chooses from a listing. It is pure: the same listing gives the same choice on every node.
+//
+// Branches, in order:
+//  1. A name in the listing that could leave its folder: refuse all of it.
+//  2. GGUF engine: as `llama.cpp -hf` chooses (manifest_gguf.go).
+//  3. Other engines: safetensors by index (manifest_safetensors.go).
+//
+// In both, patterns override the choice. What was chosen must not clash on a disk that ignores case.
+func selectFiles(entries []Entry, want Want, idx indexes) (Manifest, error) {
+	if err := checkNames(entries); err != nil { // 1
+		return Manifest{}, err
+	}
+	choose := selectTensors // 3
+	if want.Engine == api.EngineLlamaCPP {
+		choose = selectGGUF // 2
+	}
+	m, err := choose(entries, want, idx)
+	if err != nil {
+		return Manifest{}, err
+	}
+	if err := checkCase(m.Files); err != nil {
+		return Manifest{}, err
+	}
+	m.Skipped = skipped(entries, m)
+	return m, nil
+}
+
+func skipped(entries []Entry, m Manifest) []Skipped {
+	chosen := byPath(m.Files)
+	var out []Skipped
+	for _, e := range entries {
+		if _, ok := chosen[e.Path]; !ok && e.Size >= tellSkipped {
+			out = append(out, Skipped{e.Path, e.Size, whySkipped(e.Path, m.Format)})
+		}
+	}
+	return out
+}
+
+func whySkipped(name string, f Format) string {
+	switch {
+	case f == FormatGGUF && isGGUF(name):
+		return "another quantisation or part"
+	case f == FormatGGUF:
+		return "llama.cpp reads GGUF only"
+	case isGGUF(name):
+		return "this engine does not read GGUF"
+	case isWeights(name):
+		return "not the weights that the engine loads"
+	}
+	return "the engine does not open it"
+}
+
+func has(files []Entry, name string) bool {
+	return slices.ContainsFunc(files, func(e Entry) bool { return e.Path == name })
+}
+
+// byPath indexes entries: hostile listings are long.
+func byPath(entries []Entry) map[string]Entry {
+	out := make(map[string]Entry, len(entries))
+	for _, e := range entries {
+		out[e.Path] = e
+	}
+	return out
+}
+
+func filter(entries []Entry, keep func(Entry) bool) []Entry {
+	var out []Entry
+	for _, e := range entries {
+		if keep(e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// matching returns the entries that any pattern matches, in the listing's order.
+func matching(entries []Entry, patterns []string) ([]Entry, error) {
+	out := filter(entries, func(e Entry) bool {
+		return slices.ContainsFunc(patterns, func(p string) bool { return matchGlob(p, e.Path) })
+	})
+	if len(out) == 0 {
+		return nil, final(api.FailInvalidModel, ReasonNoMatch, "no file matches %s; the source has %s. Change `files` of the model.",
+			quoted(patterns), someNames(entries))
+	}
+	return out, nil
+}
+
+func isGGUF(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".gguf") }
+
+func isWeights(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".safetensors", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx":
+		return true
+	}
+	return false
+}
+
+// someNames lists what there is, the weights first, shortened for a sentence.
+func someNames(entries []Entry) string {
+	names := make([]string, 0, len(entries))
+	for _, weights := range []bool{true, false} {
+		for _, e := range entries {
+			if isWeights(e.Path) == weights {
+				names = append(names, e.Path)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return "no files"
+	}
+	const most = 6
+	if extra := len(names) - most; extra > 0 {
+		return fmt.Sprintf("%s and %d more", quoted(names[:most]), extra)
+	}
+	return quoted(names)
+}
+
+func quoted(names []string) string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = fmt.Sprintf("%q", clip(n))
+	}
+	return strings.Join(out, ", ")
+}
+
+// clip shortens names that strangers chose.
+func clip(s string) string {
+	const most = 120
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "…"
+}

@@ -1,0 +1,161 @@
+package modelfiles
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+const (
+	tensorIndex = "model.safetensors.index.json"
+	pickleIndex = "pytorch_model.bin.index.json"
+
+	// maxSide is the size up to which a file beside the weights is taken along.
+	maxSide = 64 << 20
+)
+
+// sideFiles are what an engine reads beside the weights: configuration, tokenizer, chat template, custom code.
+var sideFiles = []string{
+	"*.json", "*.txt", "*.model", "*.model.v*", "*.tiktoken", "*.jinja", "*.py", "*.yaml", "vocab.*", "chat_template*",
+	"LICENSE*", "README.md",
+}
+
+// never is what an engine never opens, whatever its extension says.
+var never = []string{
+	"original/*", "onnx/*", "openvino/*", "*.onnx*", "coreml/*", "*.mlpackage/*", "flax_model*", "tf_model*", "*.h5",
+	"*.msgpack", "*.ot", "*.ckpt", "runs/*", "*.tfevents*", "optimizer.*", "scheduler.*", "scaler.*", "rng_state*",
+	"training_args.bin", "checkpoint-*/*", ".git*", "*/.git*",
+}
+
+// module is a folder of a sentence-transformers model, as its modules.json lists them: "1_Pooling".
+var module = regexp.MustCompile(`^\d+_[A-Za-z]+$`)
+
+// indexName returns the index file whose shard names selectFiles needs first, or "".
+func indexName(entries []Entry, want Want) string {
+	if want.Engine == api.EngineLlamaCPP || len(want.Patterns) > 0 {
+		return ""
+	}
+	if has(entries, tensorIndex) {
+		return tensorIndex
+	}
+	return ""
+}
+
+// selectTensors chooses for the engines that read a folder. What is put there decides which format they load, so it
+// must be one format only.
+//
+// Branches, in order:
+//  1. Patterns: exactly what they match, also pickle: naming it is asking for it.
+//  2. model.safetensors.index.json: exactly the shards it names; each must be listed.
+//  3. *.safetensors at the root, but neither consolidated* nor adapters.
+//  4. consolidated*.safetensors at the root: Mistral's own format.
+//  5. Pickle weights: refuse, because loading them runs what is inside.
+//  6. Nothing: refuse with what was seen.
+//
+// To 2, 3 and 4 belong the small files beside the weights.
+func selectTensors(entries []Entry, want Want, idx indexes) (Manifest, error) {
+	if len(want.Patterns) > 0 { // 1
+		files, err := matching(entries, want.Patterns)
+		return Manifest{Files: files, Format: formatOf(files)}, err
+	}
+	if has(entries, tensorIndex) { // 2
+		weights, err := indexed(entries, idx)
+		if err != nil {
+			return Manifest{}, err
+		}
+		return withSides(entries, weights, FormatSafetensors), nil
+	}
+	if weights := rootTensors(entries); len(weights) > 0 { // 3
+		return withSides(entries, weights, FormatSafetensors), nil
+	}
+	if weights := consolidated(entries); len(weights) > 0 { // 4
+		return withSides(entries, weights, FormatMistral), nil
+	}
+	return Manifest{}, noTensors(entries) // 5, 6
+}
+
+func noTensors(entries []Entry) error {
+	pickle := filter(entries, func(e Entry) bool {
+		return atRoot(e) && (matchGlob("pytorch_model*.bin", e.Path) || matchGlob("*.pt", e.Path) || matchGlob("*.pth", e.Path))
+	})
+	if len(pickle) > 0 || has(entries, pickleIndex) {
+		return final(api.FailInvalidModel, ReasonPickle,
+			"there are only pickle weights (%s), which can run code when they are loaded. To take them all the same, name them and config.json in `files`; better use a repository with safetensors.",
+			someNames(pickle))
+	}
+	hint := "Choose another repository, or name the files in `files`."
+	if slices.ContainsFunc(entries, func(e Entry) bool { return isGGUF(e.Path) }) {
+		hint = "For GGUF use engine_type llamacpp."
+	}
+	return final(api.FailInvalidModel, ReasonNoWeights, "there are no safetensors weights; found %s. %s", someNames(entries), hint)
+}
+
+func atRoot(e Entry) bool { return !strings.Contains(e.Path, "/") }
+
+func isConsolidated(e Entry) bool { return atRoot(e) && matchGlob("consolidated*.safetensors", e.Path) }
+
+func rootTensors(entries []Entry) []Entry {
+	return filter(entries, func(e Entry) bool {
+		return atRoot(e) && matchGlob("*.safetensors", e.Path) && !isConsolidated(e) && !strings.HasPrefix(e.Path, "adapter_")
+	})
+}
+
+func consolidated(entries []Entry) []Entry { return filter(entries, isConsolidated) }
+
+// indexed returns the shards that the index names.
+func indexed(entries []Entry, idx indexes) ([]Entry, error) {
+	names, ok := idx[tensorIndex]
+	if !ok || len(names) == 0 {
+		return nil, final(api.FailInvalidModel, ReasonInconsistent, "%s names no files. The repository is broken; choose another.", tensorIndex)
+	}
+	listed := byPath(entries)
+	var out []Entry
+	for _, n := range names {
+		e, ok := listed[n]
+		if !ok {
+			return nil, final(api.FailInvalidModel, ReasonIncomplete,
+				"%s names %q, which is not there: the model is not complete. Wait until its upload is done, or choose another.", tensorIndex, clip(n))
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// withSides adds what belongs to the weights, in the listing's order.
+func withSides(entries, weights []Entry, format Format) Manifest {
+	chosen := byPath(weights)
+	modules := has(entries, "modules.json")
+	files := filter(entries, func(e Entry) bool {
+		if _, ok := chosen[e.Path]; ok {
+			return true
+		}
+		dir := path.Dir(e.Path)
+		if dir != "." && !(modules && module.MatchString(dir)) {
+			return false
+		}
+		small := e.Size <= maxSide && matchesAny(sideFiles, path.Base(e.Path)) && !matchesAny(never, e.Path) && e.Path != pickleIndex
+		moduleWeights := dir != "." && matchGlob("*.safetensors", e.Path)
+		return small || moduleWeights
+	})
+	return Manifest{Files: files, Format: format}
+}
+
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matchGlob(p, name) })
+}
+
+// formatOf tells what named files are.
+func formatOf(files []Entry) Format {
+	switch {
+	case slices.ContainsFunc(files, isConsolidated) && len(rootTensors(files)) == 0:
+		return FormatMistral
+	case slices.ContainsFunc(files, func(e Entry) bool { return strings.HasSuffix(e.Path, ".safetensors") }):
+		return FormatSafetensors
+	case slices.ContainsFunc(files, func(e Entry) bool { return isGGUF(e.Path) }):
+		return FormatGGUF
+	}
+	return FormatPickle
+}
