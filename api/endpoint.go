@@ -37,6 +37,8 @@ type EndpointInfo struct {
 	Restarts      uint32          `json:"restarts,omitempty"`
 	LoadedPercent *float64        `json:"loaded_percent,omitempty"` // while starting, where the engine tells
 	Failure       *ReplicaFailure `json:"failure,omitempty"`        // the last failure; gone once ready again
+	// Capabilities are what the engine may be asked: chat, completions, embeddings; empty = all.
+	Capabilities []string `json:"capabilities,omitempty"`
 }
 
 // Key returns "uid/replica", the endpoint's name in the store.

@@ -16,6 +16,8 @@ type DesiredReplica struct {
 	Config      ModelConfig         `json:"config"` // the spec's configuration with the deployment's overrides
 	Assignment  PlacementAssignment `json:"assignment"`
 	PlanVersion uint64              `json:"plan_version"`
+	// Generation is the deployment's version: a replica that failed for good is tried again when it grows.
+	Generation uint64 `json:"generation"`
 }
 
 // Key returns "uid/replica".

@@ -1,0 +1,269 @@
+// Package agent makes one node run what it should: it compares the desired set with what it holds, gives each replica a
+// goroutine that climbs the ladder fetch, start, ready, serve, drain, stop, and reports what is true.
+//
+// It knows the server only through Link. It never reads the store, never decides where a replica runs, and never stops an engine
+// because a control link is down.
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/engine"
+)
+
+// Config is what an agent is made of.
+type Config struct {
+	NodeID string
+	Link   Link
+	Files  Files
+	Runner Runner
+	Host   Host
+	Log    *slog.Logger
+
+	// Launch and Diagnose are the engine planners.
+	Launch   func(kind string, in engine.Input) (engine.Launch, error)
+	Diagnose func(kind string, tail []string, exit engine.Exit) (api.FailureCode, string, bool)
+	// Binary returns an engine's executable on this node, or what is missing and how to install it.
+	Binary func(kind string) (path, missing string)
+	// InFlight is how many requests the gateways have open at a replica.
+	InFlight func(uid string, replica uint32) int
+	// Cores is the number of CPU cores that one more replica may use.
+	Cores func() int
+	// GPUUUID names a GPU; empty when unknown.
+	GPUUUID func(index uint32) string
+	BaseEnv []string // environment that every engine gets
+	Client  *http.Client
+
+	DrainTimeout time.Duration // how long streams in flight may take to finish when a replica stops
+	ReportEvery  time.Duration // at most one report in this time
+	Heartbeat    time.Duration // a report is due after this time even when nothing changed
+	HostEvery    time.Duration // how often the machine is looked at
+	StopOnExit   bool          // end the engines with the agent (nebula up); otherwise they serve on
+}
+
+// held is a replica in hand: what the loop knows of it.
+type held struct {
+	want     api.DesiredReplica
+	state    snapshot
+	stopping bool
+	cancel   context.CancelCauseFunc
+	last     api.EndpointInfo // as last reported
+}
+
+// update is a replica's news for the loop; gone means that nothing is left of it.
+type update struct {
+	key    string
+	state  snapshot
+	gone   bool
+	stored chan struct{} // closed once a report with this state is in the store
+}
+
+// report is one document on its way up.
+type report struct {
+	doc    api.NodeObserved
+	stored []chan struct{}
+}
+
+// loop is the state of Run; its goroutine owns it.
+type loop struct {
+	cfg     Config
+	updates chan update
+	hosts   chan api.NodeObserved
+	reports chan report // to the reporter
+	results chan error  // from the reporter
+
+	held     map[string]*held
+	host     *api.NodeObserved // nil until the machine has been looked at once
+	pending  []chan struct{}   // waiters of the next report
+	inflight []chan struct{}   // waiters of the report on its way; nil when none is
+	sending  bool
+	dirty    bool
+	sentAt   time.Time
+	replicas sync.WaitGroup
+}
+
+// Run runs the node until ctx ends. It adopts what an earlier agent left before it reports or starts anything.
+func Run(ctx context.Context, cfg Config) error {
+	l := &loop{
+		cfg: cfg, held: map[string]*held{}, dirty: true,
+		updates: make(chan update), hosts: make(chan api.NodeObserved), reports: make(chan report), results: make(chan error),
+	}
+	if err := l.adopt(ctx); err != nil {
+		return err
+	}
+	var helpers sync.WaitGroup
+	helpers.Go(func() { l.watchHost(ctx) })
+	helpers.Go(func() { l.report(ctx) })
+	for ctx.Err() == nil {
+		l.turn(ctx)
+	}
+	l.settle()
+	helpers.Wait()
+	return l.farewell(ctx)
+}
+
+// turn is the loop of the architecture: newest wish, plan, act, report, wait.
+func (l *loop) turn(ctx context.Context) {
+	want, changed := l.cfg.Link.Desired()
+	for _, a := range Plan(want, l.view()) {
+		l.act(ctx, a)
+	}
+	out, doc, due := l.next(time.Now())
+	timer := time.NewTimer(due)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-changed:
+	case u := <-l.updates:
+		l.take(u)
+	case h := <-l.hosts:
+		l.host, l.dirty = &h, true
+	case out <- doc:
+		l.inflight, l.pending, l.dirty, l.sending, l.sentAt = l.pending, nil, false, true, time.Now()
+	case err := <-l.results:
+		l.sent(err)
+	case <-timer.C:
+	}
+}
+
+// settle takes the replicas' last news until the last of them is done.
+func (l *loop) settle() {
+	done := make(chan struct{})
+	go func() { l.replicas.Wait(); close(done) }()
+	for {
+		select {
+		case u := <-l.updates:
+			l.take(u)
+		case <-done:
+			return
+		}
+	}
+}
+
+// farewell tells the cluster that this node's engines are gone, when they are.
+func (l *loop) farewell(ctx context.Context) error {
+	if !l.cfg.StopOnExit || l.host == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewellTimeout)
+	defer cancel()
+	if err := l.cfg.Link.Report(ctx, l.document(time.Now())); err != nil {
+		l.cfg.Log.Warn("last report not stored", "error", err)
+	}
+	return nil
+}
+
+const (
+	adoptProbe      = 2 * time.Second
+	farewellTimeout = 3 * time.Second
+)
+
+// adopt takes over the processes of an earlier agent. Each becomes a replica with the wish it was started for; the next plan
+// decides whether it stays. A process without a readable record is ended: nobody could ever tell whose it is.
+func (l *loop) adopt(ctx context.Context) error {
+	procs, err := l.cfg.Runner.Adopt(ctx)
+	if err != nil {
+		return err
+	}
+	var probes sync.WaitGroup
+	var adopted []*replica
+	for _, p := range procs {
+		var m memory
+		id := p.Identity()
+		if err := json.Unmarshal(p.Meta(), &m); err != nil || m.Want.Key() != api.EndpointKey(id.ModelUID, id.ReplicaID) || l.held[m.Want.Key()] != nil {
+			l.cfg.Log.Warn("left-over engine has no usable record and is ended", "pid", p.PID(), "error", err)
+			r := &replica{cfg: &l.cfg, log: l.cfg.Log, proc: p}
+			probes.Go(func() { r.discard(ctx) })
+			continue
+		}
+		r := l.hold(m.Want)
+		r.proc, r.model = p, m.Model
+		adopted = append(adopted, r)
+		probes.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, adoptProbe)
+			defer cancel()
+			if r.answers(ctx, p.Launch().Live) {
+				r.state = r.ready(p.StartedAt())
+			}
+		})
+		r.log.Info("engine adopted", "pid", p.PID())
+	}
+	probes.Wait()
+	for _, r := range adopted {
+		l.held[r.want.Key()].state = r.state
+		l.launch(ctx, r)
+	}
+	return nil
+}
+
+// act carries out one step of a plan.
+func (l *loop) act(ctx context.Context, a Action) {
+	switch a.Verb {
+	case VerbStart:
+		l.launch(ctx, l.hold(a.Want))
+	case VerbReplace, VerbStop:
+		h := l.held[a.Key]
+		h.stopping = true
+		h.cancel(errUnwanted)
+	case VerbRetarget:
+		l.held[a.Key].want = a.Want
+	}
+	l.dirty = true
+}
+
+// hold takes a replica in hand.
+func (l *loop) hold(want api.DesiredReplica) *replica {
+	key := want.Key()
+	l.held[key] = &held{want: want, state: snapshot{Status: api.EndpointStarting}}
+	return &replica{
+		cfg: &l.cfg, want: want,
+		log: l.cfg.Log.With("model", want.Spec.ModelUID, "replica", want.Assignment.ReplicaID),
+		post: func(s snapshot) <-chan struct{} {
+			stored := make(chan struct{})
+			l.updates <- update{key: key, state: s, stored: stored}
+			return stored
+		},
+	}
+}
+
+// launch starts a replica's goroutine.
+func (l *loop) launch(ctx context.Context, r *replica) {
+	key := r.want.Key()
+	r.ended = ctx.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.held[key].cancel = cancel
+	l.replicas.Go(func() {
+		defer cancel(nil)
+		r.run(ctx)
+		if r.proc == nil {
+			l.updates <- update{key: key, gone: true}
+		}
+	})
+}
+
+// take applies a replica's news.
+func (l *loop) take(u update) {
+	h := l.held[u.key]
+	l.dirty = true
+	if u.gone {
+		delete(l.held, u.key)
+		return
+	}
+	h.state = u.state
+	l.pending = append(l.pending, u.stored)
+}
+
+// view is what the plan needs to know of the held replicas.
+func (l *loop) view() map[string]Held {
+	out := make(map[string]Held, len(l.held))
+	for key, h := range l.held {
+		out[key] = Held{h.want, h.state.Status == api.EndpointReady, h.stopping, h.state.Final}
+	}
+	return out
+}

@@ -1,0 +1,260 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/engine"
+)
+
+// world is everything around an agent: the server, the hub, the processes and the machine. Engines are stood in for, because time
+// is; test/e2e runs the real ones.
+type world struct {
+	mu       sync.Mutex
+	want     api.NodeDesired
+	changed  chan struct{}
+	reports  []api.NodeObserved
+	down     bool // the server takes no reports
+	fetch    func(ctx context.Context, progress func(api.DownloadProgress)) (Model, error)
+	behave   func(n int, p *fakeProc) // called for the n-th engine start, from 1
+	procs    []*fakeProc
+	left     []*fakeProc // of an earlier agent
+	inFlight int
+}
+
+func newWorld() *world {
+	return &world{
+		changed: make(chan struct{}), want: api.NodeDesired{NodeID: "n1", Revision: 1},
+		fetch: func(context.Context, func(api.DownloadProgress)) (Model, error) { return Model{Path: "/m/a.gguf"}, nil },
+	}
+}
+
+func (w *world) Desired() (api.NodeDesired, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.want, w.changed
+}
+
+func (w *world) wish(replicas ...api.DesiredReplica) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.want.Replicas = replicas
+	w.want.Revision++
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
+func (w *world) Report(_ context.Context, o api.NodeObserved) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.down {
+		return errors.New("no server")
+	}
+	w.reports = append(w.reports, o)
+	return nil
+}
+
+func (w *world) Fetch(ctx context.Context, _ api.ModelSpec, progress func(api.DownloadProgress)) (Model, error) {
+	return w.fetch(ctx, progress)
+}
+
+func (w *world) Node(context.Context) (api.NodeStatus, error) { return api.NodeStatus{CPUs: 2}, nil }
+
+func (w *world) Storage(context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
+	return api.NodeDiskStatus{NodeID: "n1"}, nil, nil, nil
+}
+
+func (w *world) Start(_ context.Context, id engine.Identity, l engine.Launch, meta []byte) (Process, error) {
+	w.mu.Lock()
+	p := &fakeProc{id: id, launch: l, meta: meta, pid: 100 + len(w.procs), done: make(chan struct{}), started: time.Now()}
+	w.procs = append(w.procs, p)
+	n, behave := len(w.procs), w.behave
+	w.mu.Unlock()
+	p.listen(AnswerOK)
+	if behave != nil {
+		behave(n, p)
+	}
+	return p, nil
+}
+
+func (w *world) Adopt(context.Context) ([]Process, error) {
+	var out []Process
+	for _, p := range w.left {
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+// last returns the newest report and its one endpoint, if there is one.
+func (w *world) last() (api.NodeObserved, api.EndpointInfo) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.reports) == 0 {
+		return api.NodeObserved{}, api.EndpointInfo{}
+	}
+	o := w.reports[len(w.reports)-1]
+	if len(o.Endpoints) == 0 {
+		return o, api.EndpointInfo{}
+	}
+	return o, o.Endpoints[0]
+}
+
+func (w *world) proc(i int) *fakeProc {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.procs[i]
+}
+
+func (w *world) started() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.procs)
+}
+
+func (w *world) config() Config {
+	return Config{
+		NodeID: "n1", Link: w, Files: w, Runner: w, Host: w, Log: slog.New(slog.DiscardHandler),
+		Launch: func(kind string, _ engine.Input) (engine.Launch, error) {
+			p := engine.Probe{Path: "/health", Every: 2 * time.Second, Timeout: time.Second, Failures: 2}
+			return engine.Launch{Engine: kind, Ready: p, Live: p, StallTimeout: 5 * time.Minute, StartTimeout: time.Hour}, nil
+		},
+		Diagnose: func(_ string, tail []string, _ engine.Exit) (api.FailureCode, string, bool) {
+			if len(tail) > 0 && tail[0] == "not gguf" {
+				return api.FailNotGGUF, "the file is not GGUF", true
+			}
+			return api.FailEngineCrash, "the engine crashed", false
+		},
+		Binary: func(string) (string, string) { return "/usr/bin/llama-server", "" },
+		InFlight: func(string, uint32) int {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.inFlight
+		},
+		Cores: func() int { return 1 }, GPUUUID: func(uint32) string { return "" }, Client: http.DefaultClient,
+		DrainTimeout: time.Minute, ReportEvery: 100 * time.Millisecond, Heartbeat: 3 * time.Second, HostEvery: 10 * time.Second,
+	}
+}
+
+// within runs an agent in a bubble of fake time, hands it to body, and ends it.
+func within(t *testing.T, w *world, change func(*Config), body func()) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := w.config()
+		if change != nil {
+			change(&cfg)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		w.changed = make(chan struct{})
+		over := make(chan error, 1)
+		go func() { over <- Run(ctx, cfg) }()
+		body()
+		cancel()
+		if err := <-over; err != nil {
+			t.Errorf("agent ended with %v", err)
+		}
+	})
+}
+
+// after lets time pass and everything that is due happen.
+func after(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// fakeProc is an engine process.
+type fakeProc struct {
+	mu      sync.Mutex
+	id      engine.Identity
+	launch  engine.Launch
+	meta    []byte
+	pid     int
+	started time.Time
+	answer  Answer
+	tail    []string
+	done    chan struct{}
+	ended   bool
+	stops   int
+	removed bool
+	stopped time.Time
+}
+
+func (p *fakeProc) Identity() engine.Identity { return p.id }
+func (p *fakeProc) Meta() []byte              { return p.meta }
+func (p *fakeProc) Launch() engine.Launch     { return p.launch }
+func (p *fakeProc) PID() int                  { return p.pid }
+func (p *fakeProc) StartedAt() time.Time      { return p.started }
+func (p *fakeProc) Port() int                 { return 4000 + p.pid }
+func (p *fakeProc) Done() <-chan struct{}     { return p.done }
+func (p *fakeProc) Exit() engine.Exit         { return engine.Exit{} }
+func (p *fakeProc) Activity() uint64          { return 0 }
+
+func (p *fakeProc) Tail(int) []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tail
+}
+
+func (p *fakeProc) Probe(context.Context, *http.Client, engine.Probe) Answer {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.answer
+}
+
+func (p *fakeProc) Stop(context.Context) error {
+	p.mu.Lock()
+	p.stops++
+	p.stopped = time.Now()
+	p.mu.Unlock()
+	p.end()
+	return nil
+}
+
+func (p *fakeProc) Remove() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.removed = true
+	return nil
+}
+
+func (p *fakeProc) listen(a Answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answer = a
+}
+
+// end ends the process, with a log.
+func (p *fakeProc) end(tail ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.ended {
+		p.ended, p.tail, p.answer = true, tail, AnswerRefused
+		close(p.done)
+	}
+}
+
+func (p *fakeProc) gone() (stops int, removed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stops, p.removed && p.ended
+}
+
+// leftOver is a process that an earlier agent started for want.
+func leftOver(t *testing.T, want api.DesiredReplica) *fakeProc {
+	t.Helper()
+	meta, err := json.Marshal(memory{want, Model{Path: "/m/a.gguf"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe := engine.Probe{Every: 2 * time.Second, Failures: 2}
+	return &fakeProc{
+		id: engine.Identity{ModelUID: want.Spec.ModelUID, ReplicaID: want.Assignment.ReplicaID}, meta: meta, pid: 77, answer: AnswerOK,
+		launch: engine.Launch{Engine: "llamacpp", Ready: probe, Live: probe, StallTimeout: time.Minute, StartTimeout: time.Hour}, done: make(chan struct{}),
+	}
+}

@@ -1,0 +1,90 @@
+package agent
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/engine"
+)
+
+// Link is the agent's view of the server: what to run comes down, what is true goes up. Both are whole documents, so
+// nothing is lost when one is missed.
+type Link interface {
+	// Desired returns the newest desired set and a channel that closes when there is a newer one. Revision 0 means
+	// that none is known yet: the agent then starts and stops nothing.
+	Desired() (api.NodeDesired, <-chan struct{})
+	// Report stores what is true on this node. It returns nil once the cluster shows it.
+	Report(ctx context.Context, o api.NodeObserved) error
+}
+
+// Files brings a model's files to this node.
+type Files interface {
+	// Fetch returns when the model is complete and verified. It may be called again at any time and continues. An
+	// error that is a *Failure says what people should do; any other is taken as transient.
+	Fetch(ctx context.Context, spec api.ModelSpec, progress func(api.DownloadProgress)) (Model, error)
+}
+
+// Model is a model on this node's disk.
+type Model struct {
+	Path      string `json:"path"` // what the engine opens
+	MMProj    string `json:"mmproj,omitempty"`
+	Embedding bool   `json:"embedding,omitempty"` // the model gives vectors, not text
+	Context   uint32 `json:"context,omitempty"`   // context length that the model was trained for, in tokens; 0 = unknown
+}
+
+// Runner runs launches as processes that outlive the agent.
+type Runner interface {
+	Start(ctx context.Context, id engine.Identity, l engine.Launch, meta []byte) (Process, error)
+	// Adopt returns every process that an earlier agent on this data directory left, running or ended since.
+	Adopt(ctx context.Context) ([]Process, error)
+}
+
+// Process is one incarnation of a replica's engine.
+type Process interface {
+	Identity() engine.Identity
+	Meta() []byte
+	Launch() engine.Launch
+	PID() int
+	StartedAt() time.Time
+	Port() int // 0 until it is known
+	Done() <-chan struct{}
+	Exit() engine.Exit
+	// Probe asks the engine on its own port; the answer of a stranger on that port is never taken for it.
+	Probe(ctx context.Context, client *http.Client, p engine.Probe) Answer
+	// Activity is a number that changes while the engine is at work: log bytes, CPU time and memory added up.
+	Activity() uint64
+	Tail(lines int) []string
+	// Stop ends the process and its group as its Launch says and returns when it is gone.
+	Stop(ctx context.Context) error
+	Remove() error // forgets an ended process
+}
+
+// Answer is what a probe found.
+type Answer int
+
+// The answers.
+const (
+	AnswerRefused Answer = iota // nothing listens
+	AnswerBusy                  // it listens and loads
+	AnswerOK
+	AnswerFailed // it answers, but not as it should, or not in time
+)
+
+// Host tells about the machine.
+type Host interface {
+	Node(ctx context.Context) (api.NodeStatus, error)
+	// Storage returns the disk, the models cached on it and the alerts about it.
+	Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error)
+}
+
+// Failure is an error that people see as the reason why a replica does not serve.
+type Failure struct {
+	Code    api.FailureCode
+	Message string
+	Final   bool // trying again is useless until the model or its files change
+}
+
+// Error returns the message.
+func (f *Failure) Error() string { return f.Message }
