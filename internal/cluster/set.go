@@ -18,31 +18,45 @@ type Entry[T any] struct {
 // Set is an ordered, immutable table. The zero Set is empty. Copies share their content; An Edit makes
 // another Set at O(log n) a change.
 type Set[T any] struct {
-	tree *btree.BTreeG[Entry[T]]
+	tree *btree.BTreeG[row[T]]
 }
 
-const degree = 16
+// row keeps the tree's nodes small: a lookup compares and copies two words and a pointer, never whole documents.
+type row[T any] struct {
+	id    string
+	entry *Entry[T] // never changed once it is in a tree
+}
 
-func less[T any](a, b Entry[T]) bool { return a.ID < b.ID }
+const degree = 32
+
+func less[T any](a, b row[T]) bool { return a.id < b.id }
 
 // Get returns the object with that id.
 func (s Set[T]) Get(id string) (Entry[T], bool) {
 	if s.tree == nil {
 		return Entry[T]{}, false
 	}
-	return s.tree.Get(Entry[T]{ID: id})
+	r, ok := s.tree.Get(row[T]{id: id})
+	if !ok {
+		return Entry[T]{}, false
+	}
+	return *r.entry, true
 }
 
 // Value returns the object with that id, or the zero value.
 func (s Set[T]) Value(id string) (T, bool) {
-	e, ok := s.Get(id)
-	return e.Value, ok
+	if s.tree != nil {
+		if r, ok := s.tree.Get(row[T]{id: id}); ok {
+			return r.entry.Value, true
+		}
+	}
+	var none T
+	return none, false
 }
 
 // Has tells whether there is an object with that id.
 func (s Set[T]) Has(id string) bool {
-	_, ok := s.Get(id)
-	return ok
+	return s.tree != nil && s.tree.Has(row[T]{id: id})
 }
 
 // Len returns the number of objects.
@@ -60,7 +74,7 @@ func (s Set[T]) All() iter.Seq[Entry[T]] { return s.From("") }
 func (s Set[T]) From(id string) iter.Seq[Entry[T]] {
 	return func(yield func(Entry[T]) bool) {
 		if s.tree != nil {
-			s.tree.AscendGreaterOrEqual(Entry[T]{ID: id}, yield)
+			s.tree.AscendGreaterOrEqual(row[T]{id: id}, func(r row[T]) bool { return yield(*r.entry) })
 		}
 	}
 }
@@ -78,7 +92,7 @@ func (s Set[T]) Prefix(prefix string) iter.Seq[Entry[T]] {
 
 // Edit is a Set being changed. It belongs to one goroutine; the Set it came from stays as it was.
 type Edit[T any] struct {
-	tree *btree.BTreeG[Entry[T]]
+	tree *btree.BTreeG[row[T]]
 }
 
 // Edit starts a change of s. Two edits of one Set must not start at the same time.
@@ -90,10 +104,10 @@ func (s Set[T]) Edit() Edit[T] {
 }
 
 // Put adds or replaces an object.
-func (e Edit[T]) Put(entry Entry[T]) { e.tree.ReplaceOrInsert(entry) }
+func (e Edit[T]) Put(entry Entry[T]) { e.tree.ReplaceOrInsert(row[T]{entry.ID, &entry}) }
 
 // Delete removes an object, if it is there.
-func (e Edit[T]) Delete(id string) { e.tree.Delete(Entry[T]{ID: id}) }
+func (e Edit[T]) Delete(id string) { e.tree.Delete(row[T]{id: id}) }
 
 // Done returns the changed Set. The Edit must not be used again.
 func (e Edit[T]) Done() Set[T] { return Set[T](e) }

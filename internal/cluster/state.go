@@ -27,6 +27,8 @@ type State struct {
 	// Bad holds the stored values that cannot be decoded, by key. They are in none of the sets above, and nobody acts
 	// as if they were absent: see Unreadable.
 	Bad Set[BadValue]
+
+	nodes *nodeIndex // of Placements, or out of date, or nil: see Indexed
 }
 
 // BadValue is a stored value that cannot be decoded.

@@ -1,0 +1,49 @@
+package cluster
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Desired is everything that a node should run: each replica that the scheduler has placed there and whose model people
+// want to run, in order of uid and replica. A model that is stopped leaves the node at once, without waiting for the
+// scheduler.
+//
+// A model with a document that cannot be read is in Frozen instead: nobody knows what is wanted of it, so whatever
+// runs of it is left alone.
+func Desired(s *State, nodeID string) api.NodeDesired {
+	d := api.NodeDesired{NodeID: nodeID, Revision: s.Revision, Replicas: []api.DesiredReplica{}, Frozen: s.unreadable()}
+	for _, uid := range s.placedOn(nodeID) {
+		if _, frozen := slices.BinarySearch(d.Frozen, uid); frozen {
+			continue
+		}
+		spec, ok := s.Models.Value(uid)
+		deployment, wanted := s.Deployments.Value(uid)
+		if !ok || !wanted || !wantsRunning(&deployment) {
+			continue
+		}
+		plan, _ := s.Placements.Value(uid)
+		var config api.ModelConfig
+		if c := spec.Config.Merge(deployment.ConfigOverrides); c != nil {
+			config = *c
+		}
+		for _, a := range plan.Assignments {
+			if a.NodeID == nodeID {
+				d.Replicas = append(d.Replicas, api.DesiredReplica{
+					Spec: spec, Config: config, Assignment: a, PlanVersion: plan.Version, Generation: deployment.Version,
+				})
+			}
+		}
+	}
+	slices.SortStableFunc(d.Replicas, func(a, b api.DesiredReplica) int {
+		return cmp.Or(cmp.Compare(a.Spec.ModelUID, b.Spec.ModelUID), cmp.Compare(a.Assignment.ReplicaID, b.Assignment.ReplicaID))
+	})
+	return d
+}
+
+// wantsRunning tells whether people want the model to run. A stored wish for zero replicas is a wish to stop.
+func wantsRunning(d *api.ModelDeployment) bool {
+	return d.DesiredState == api.DesiredRunning && d.Replicas > 0
+}

@@ -1,0 +1,126 @@
+package cluster
+
+import (
+	"github.com/nebula-serve/nebula/api"
+)
+
+// kind says how one assigned replica stands, from well to bad: the worst replica explains its model.
+type kind int
+
+const (
+	none        kind = iota
+	waiting          // its node has not taken it on yet
+	replacing        // its former engine is leaving; it starts anew on the same node
+	loading          // its engine starts
+	downloading      // its files are on their way
+	lost             // its node does not report any more
+	retrying         // it failed, and is tried again
+	silent           // it served, and does not answer its probe any more
+	gaveUp           // it failed for good, or failed again and again
+)
+
+// finding is one replica that does not serve, and why.
+type finding struct {
+	kind     kind
+	at       *api.PlacementAssignment
+	failure  *api.ReplicaFailure
+	loaded   *float64
+	progress *api.DownloadProgress
+}
+
+// stock is what a model's assigned replicas amount to. ready + starting + unhealthy = the assigned replicas.
+type stock struct {
+	ready, starting, unhealthy uint32
+	coming                     bool    // some replica gets there by itself
+	worst                      finding // of those that are not ready; the first of its kind
+	download                   finding // the first that really downloads
+}
+
+func takeStock(s *State, uid string, plan *api.PlacementPlan) stock {
+	var t stock
+	for i := range plan.Assignments {
+		f, ready := find(s, uid, &plan.Assignments[i])
+		switch {
+		case ready:
+			t.ready++
+			continue
+		case f.kind >= retrying:
+			t.unhealthy++
+		default:
+			t.starting++
+		}
+		switch f.kind {
+		case gaveUp, silent:
+		case lost:
+			t.coming = t.coming || plan.Unplaced == nil
+		default:
+			t.coming = true
+		}
+		if f.kind > t.worst.kind {
+			t.worst = f
+		}
+		if f.kind == downloading && t.download.kind == none {
+			t.download = f
+		}
+	}
+	return t
+}
+
+// find tells how one assigned replica stands.
+func find(s *State, uid string, a *api.PlacementAssignment) (f finding, ready bool) {
+	f.at = a
+	key := api.EndpointKey(uid, a.ReplicaID)
+	entry, ok := s.Endpoints.Get(key)
+	e := &entry.Value
+	if !ok || e.NodeID != a.NodeID { // what another node says is of a former life
+		f.kind = waiting
+		if !s.Nodes.Has(a.NodeID) {
+			f.kind = lost
+		}
+		return f, false
+	}
+	if e.Status == api.EndpointReady {
+		return f, true
+	}
+	f.failure, f.loaded = e.Failure, e.LoadedPercent
+	f.progress = downloadOf(s, key, a.NodeID)
+	switch {
+	case f.failure != nil && (f.failure.Final || f.failure.Code == api.FailCrashLoop):
+		f.kind = gaveUp
+	case e.Status == api.EndpointDraining:
+		f.kind = replacing
+	case f.progress != nil:
+		f.kind = downloading
+	case e.Status == api.EndpointUnhealthy && (f.failure == nil || f.failure.RetryAtMS == 0):
+		f.kind = silent
+	case f.failure != nil:
+		f.kind = retrying
+	default:
+		f.kind = loading
+	}
+	return f, false
+}
+
+// downloadOf returns the progress of a replica that is downloading now, or nil.
+func downloadOf(s *State, key, node string) *api.DownloadProgress {
+	p, ok := s.Downloads.Get(key)
+	if !ok || p.Value.NodeID != node || p.Value.Phase != api.PhaseDownloading && p.Value.Phase != api.PhaseVerifying {
+		return nil
+	}
+	d := p.Value
+	return &d
+}
+
+// degradedBy explains a model that serves with fewer replicas than desired. What failed comes before what has no place,
+// and that before what is on its way.
+func (t *stock) degradedBy(plan *api.PlacementPlan, missing bool) *api.Reason {
+	switch {
+	case t.worst.kind > lost, t.worst.kind == lost && plan.Unplaced == nil:
+		return t.worst.reason()
+	case plan.Unplaced != nil && (missing || t.worst.kind == lost):
+		return plan.Unplaced
+	case missing:
+		return pendingReason(false)
+	}
+	return t.worst.reason()
+}
