@@ -64,19 +64,13 @@ type update struct {
 	stored chan struct{} // closed once a report with this state is in the store
 }
 
-// report is one document on its way up.
-type report struct {
-	doc    api.NodeObserved
-	stored []chan struct{}
-}
-
 // loop is the state of Run; its goroutine owns it.
 type loop struct {
 	cfg     Config
 	updates chan update
 	hosts   chan api.NodeObserved
-	reports chan report // to the reporter
-	results chan error  // from the reporter
+	reports chan api.NodeObserved // to the reporter
+	results chan error            // from the reporter
 
 	held     map[string]*held
 	host     *api.NodeObserved // nil until the machine has been looked at once
@@ -92,7 +86,7 @@ type loop struct {
 func Run(ctx context.Context, cfg Config) error {
 	l := &loop{
 		cfg: cfg, held: map[string]*held{}, dirty: true,
-		updates: make(chan update), hosts: make(chan api.NodeObserved), reports: make(chan report), results: make(chan error),
+		updates: make(chan update), hosts: make(chan api.NodeObserved), reports: make(chan api.NodeObserved), results: make(chan error),
 	}
 	if err := l.adopt(ctx); err != nil {
 		return err

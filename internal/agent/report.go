@@ -11,17 +11,17 @@ import (
 )
 
 // next returns the channel and the document to send when a report is due, else a nil channel and the time until one may be.
-func (l *loop) next(now time.Time) (chan<- report, report, time.Duration) {
+func (l *loop) next(now time.Time) (chan<- api.NodeObserved, api.NodeObserved, time.Duration) {
 	since := now.Sub(l.sentAt)
 	switch {
 	case l.sending || l.host == nil:
-		return nil, report{}, l.cfg.Heartbeat
+		return nil, api.NodeObserved{}, l.cfg.Heartbeat
 	case l.dirty && since >= l.cfg.ReportEvery, since >= l.cfg.Heartbeat:
-		return l.reports, report{doc: l.document(now)}, l.cfg.Heartbeat
+		return l.reports, l.document(now), l.cfg.Heartbeat
 	case l.dirty:
-		return nil, report{}, l.cfg.ReportEvery - since
+		return nil, api.NodeObserved{}, l.cfg.ReportEvery - since
 	}
-	return nil, report{}, l.cfg.Heartbeat - since
+	return nil, api.NodeObserved{}, l.cfg.Heartbeat - since
 }
 
 // sent takes the outcome of the report on its way.
@@ -40,14 +40,14 @@ func (l *loop) sent(err error) {
 // report sends documents one at a time, so that a slow server never holds the loop up.
 func (l *loop) report(ctx context.Context) {
 	for failing := false; ; {
-		var r report
+		var doc api.NodeObserved
 		select {
 		case <-ctx.Done():
 			return
-		case r = <-l.reports:
+		case doc = <-l.reports:
 		}
 		sctx, cancel := context.WithTimeout(ctx, reportTimeout)
-		err := l.cfg.Link.Report(sctx, r.doc)
+		err := l.cfg.Link.Report(sctx, doc)
 		cancel()
 		if ctx.Err() != nil {
 			return

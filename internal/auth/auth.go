@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/renameio/v2"
@@ -56,7 +57,7 @@ type key struct {
 // With returns a keyring that also accepts secret. Only its digest is kept; a fast digest is right because the
 // secrets are 256 random bits.
 func (k Keyring) With(secret string, who Principal) Keyring {
-	return Keyring{append(k.keys[:len(k.keys):len(k.keys)], key{sha256.Sum256([]byte(secret)), who})}
+	return Keyring{append(slices.Clip(k.keys), key{sha256.Sum256([]byte(secret)), who})}
 }
 
 // Authenticate returns who holds secret. It takes the same time whichever key matches, or none.

@@ -1,0 +1,327 @@
+// Package control holds the verbs of people: create, update, start, stop, scale and delete a model. Each is one transaction on
+// the store; it returns when the wish is committed and never waits for its effect.
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/store"
+)
+
+// Control carries out what people ask.
+type Control struct {
+	store *store.Store
+	now   func() time.Time
+}
+
+// New returns a Control on st.
+func New(st *store.Store, now func() time.Time) *Control { return &Control{st, now} }
+
+// maxSuffix bounds the search for a free uid.
+const maxSuffix = 1000
+
+// CreateModel declares a model and, with auto_start, the wish to run it, in one transaction. A uid that is not given is derived
+// from the name, with a suffix when it is taken; a given uid that is taken is an error.
+func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by string) (api.ModelCreated, error) {
+	spec := newSpec(req, by, c.now())
+	derived := req.ModelUID == ""
+	switch {
+	case derived:
+		spec.ModelUID = api.DeriveUID(req.ModelName)
+		if spec.ModelUID == "" && req.ModelName != "" {
+			return api.ModelCreated{}, api.Errorf(api.CodeInvalidUID,
+				"no uid can be made of the name %.80q: give one as model_uid, for example \"my-model\"", req.ModelName)
+		}
+	case !api.ValidUID(req.ModelUID):
+		return api.ModelCreated{}, &api.Error{
+			Code:    api.CodeInvalidUID,
+			Message: "the model_uid is not legal: use a-z, 0-9 and \"-\", start with a letter or digit, at most 63 characters",
+			Details: []api.Field{{Field: "model_uid", Reason: "does not match [a-z0-9][a-z0-9-]{0,62}"}},
+		}
+	}
+	var dep *api.ModelDeployment
+	if req.AutoStart || req.Replicas != nil {
+		dep = newDeployment(req, c.now())
+		if err := dep.Validate(); err != nil {
+			return api.ModelCreated{}, err
+		}
+	}
+	if !req.AutoStart {
+		dep = nil // replicas are checked all the same, so that a wrong number is never silently dropped
+	}
+	if err := validateCreate(&spec); err != nil {
+		return api.ModelCreated{}, err
+	}
+	base := spec.ModelUID
+	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		uid, err := freeUID(tx, base, derived)
+		if err != nil {
+			return err
+		}
+		spec.ModelUID = uid
+		if err := store.Models.Put(tx, uid, spec); err != nil || dep == nil {
+			return err
+		}
+		dep.ModelUID = uid
+		return store.Deployments.Put(tx, uid, *dep)
+	})
+	if err != nil {
+		return api.ModelCreated{}, err
+	}
+	s, _ := c.store.Current()
+	return api.ModelCreated{Spec: spec, Deployment: dep, Status: cluster.Status(s, spec.ModelUID, c.now())}, nil
+}
+
+// validateCreate checks a new spec. An empty derived uid comes from an empty name, which has its own message.
+func validateCreate(spec *api.ModelSpec) error {
+	checked := *spec
+	if checked.ModelUID == "" {
+		checked.ModelUID = "model"
+	}
+	return checked.Validate()
+}
+
+func newSpec(req api.CreateModel, by string, now time.Time) api.ModelSpec {
+	source := req.ModelSource
+	if source == "" {
+		source = api.SourceHuggingFace
+	}
+	engine := req.EngineType
+	if engine != "" {
+		engine = api.CanonicalEngine(engine)
+	}
+	return api.ModelSpec{
+		ModelUID: req.ModelUID, ModelName: req.ModelName, ModelSource: source, ModelPath: req.ModelPath, EngineType: engine,
+		DockerImage: req.DockerImage, Config: req.Config, Labels: req.Labels, Revision: req.Revision, Files: req.Files,
+		CreatedAtMS: now.UnixMilli(), UpdatedAtMS: now.UnixMilli(), CreatedBy: by,
+	}
+}
+
+func newDeployment(req api.CreateModel, now time.Time) *api.ModelDeployment {
+	replicas := uint32(1)
+	if req.Replicas != nil {
+		replicas = *req.Replicas
+	}
+	return &api.ModelDeployment{
+		DesiredState: api.DesiredRunning, Replicas: replicas, NodeAffinity: req.NodeID, GPUAffinity: req.GPUIndices,
+		Version: 1, UpdatedAtMS: now.UnixMilli(),
+	}
+}
+
+// freeUID returns base when no document of that name is left, else, for a derived uid, base with the lowest free suffix.
+func freeUID(tx *store.Tx, base string, derived bool) (string, error) {
+	taken := func(uid string) (bool, error) {
+		_, ok, err := store.Models.Get(tx, uid)
+		if err != nil || ok {
+			return true, err
+		}
+		_, ok, err = store.Deployments.Get(tx, uid)
+		return ok, err
+	}
+	switch used, err := taken(base); {
+	case err != nil && !derived:
+		return "", err
+	case err == nil && !used:
+		return base, nil
+	case !derived:
+		return "", api.Errorf(api.CodeModelExists,
+			"a model with the uid %q exists already: choose another uid, or change that one with PUT /api/v2/models/%s", base, base)
+	}
+	for n := 2; n <= maxSuffix; n++ {
+		uid := api.SuffixUID(base, n)
+		if used, err := taken(uid); err == nil && !used {
+			return uid, nil
+		}
+	}
+	return "", api.Errorf(api.CodeModelExists, "the uid %q and its first %d suffixes are taken: give one as model_uid", base, maxSuffix)
+}
+
+// UpdateModel changes what a model is. Replicas that run are replaced one at a time when the engine would see the change.
+func (c *Control) UpdateModel(ctx context.Context, uid string, req api.UpdateModel, ifMatch int64) (api.ModelSpec, error) {
+	var out api.ModelSpec
+	err := c.edit(ctx, uid, ifMatch, func(tx *store.Tx, spec api.ModelSpec, _ *api.ModelDeployment) error {
+		spec = applyUpdate(spec.Clone(), req)
+		if err := spec.Validate(); err != nil {
+			return err
+		}
+		spec.UpdatedAtMS = c.now().UnixMilli()
+		out = spec
+		return store.Models.Put(tx, uid, spec)
+	})
+	return out, err
+}
+
+func applyUpdate(s api.ModelSpec, u api.UpdateModel) api.ModelSpec {
+	assign(&s.ModelName, u.ModelName)
+	assign(&s.ModelPath, u.ModelPath)
+	assign(&s.DockerImage, u.DockerImage)
+	assign(&s.Revision, u.Revision)
+	if u.ModelSource != nil && *u.ModelSource != "" {
+		s.ModelSource = *u.ModelSource
+	}
+	if u.EngineType != nil {
+		s.EngineType = ""
+		if *u.EngineType != "" {
+			s.EngineType = api.CanonicalEngine(*u.EngineType)
+		}
+	}
+	if u.Config != nil {
+		s.Config = u.Config
+	}
+	if u.Labels != nil {
+		s.Labels = u.Labels
+	}
+	if u.Files != nil {
+		s.Files = u.Files
+	}
+	return s
+}
+
+func assign(dst *string, src *string) {
+	if src != nil {
+		*dst = *src
+	}
+}
+
+// StartModel wishes the model to run, with what the request overrides.
+func (c *Control) StartModel(ctx context.Context, uid string, req api.StartModel, ifMatch int64) (api.ModelDeployment, error) {
+	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
+		d.DesiredState = api.DesiredRunning
+		if req.Replicas != nil {
+			d.Replicas = *req.Replicas
+		}
+		if req.ConfigOverrides != nil {
+			d.ConfigOverrides = req.ConfigOverrides
+		}
+		if req.NodeID != nil {
+			d.NodeAffinity = *req.NodeID
+		}
+		if req.GPUIndices != nil {
+			d.GPUAffinity = req.GPUIndices
+		}
+		return nil
+	})
+}
+
+// StopModel wishes that nothing of the model runs; its spec and deployment stay.
+func (c *Control) StopModel(ctx context.Context, uid string, ifMatch int64) (api.ModelDeployment, error) {
+	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
+		d.DesiredState = api.DesiredStopped
+		return nil
+	})
+}
+
+// ScaleModel changes the number of replicas of a model that is wished to run.
+func (c *Control) ScaleModel(ctx context.Context, uid string, req api.ScaleModel, ifMatch int64) (api.ModelDeployment, error) {
+	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
+		switch {
+		case req.Replicas == nil:
+			return &api.Error{
+				Code: api.CodeInvalidRequest, Message: "replicas is missing: say how many you want",
+				Details: []api.Field{{Field: "replicas", Reason: "is missing"}},
+			}
+		case d.Version == 0:
+			return api.Errorf(api.CodeNotFound, "the model %q was never started: start it with POST /api/v2/models/%s/start", uid, uid)
+		case d.DesiredState == api.DesiredStopped:
+			return api.Errorf(api.CodeModelStopped, "the model %q is stopped: start it first, with the number of replicas you want", uid)
+		}
+		d.Replicas = *req.Replicas
+		return nil
+	})
+}
+
+// wish edits a model's deployment, which is new (version 0) when the model was never started, and counts its version.
+func (c *Control) wish(ctx context.Context, uid string, ifMatch int64, change func(*api.ModelDeployment) error) (api.ModelDeployment, error) {
+	var out api.ModelDeployment
+	err := c.edit(ctx, uid, ifMatch, func(tx *store.Tx, _ api.ModelSpec, dep *api.ModelDeployment) error {
+		d := api.ModelDeployment{ModelUID: uid, Replicas: 1}
+		if dep != nil {
+			d = dep.Clone()
+		}
+		if err := change(&d); err != nil {
+			return err
+		}
+		if err := d.Validate(); err != nil {
+			return err
+		}
+		d.Version++
+		d.UpdatedAtMS = c.now().UnixMilli()
+		out = d
+		return store.Deployments.Put(tx, uid, d)
+	})
+	return out, err
+}
+
+// DeleteModel removes a model and its deployment. Its files stay: they may be somebody's own.
+func (c *Control) DeleteModel(ctx context.Context, uid string, ifMatch int64) error {
+	if !api.KnownUID(uid) {
+		return notFound(uid)
+	}
+	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		_, readable, err := store.Models.Get(tx, uid)
+		_, deployed, derr := store.Deployments.Get(tx, uid)
+		if err == nil && derr == nil && !readable && !deployed {
+			return notFound(uid)
+		}
+		if err := matches(tx, uid, ifMatch); err != nil {
+			return err
+		}
+		if err := store.Models.Delete(tx, uid); err != nil { // a document that cannot be read goes too
+			return err
+		}
+		if key, _ := store.Placements.Key(uid); tx.State().Bad.Has(key) { // nobody else may remove it
+			if err := store.Placements.Delete(tx, uid); err != nil {
+				return err
+			}
+		}
+		return store.Deployments.Delete(tx, uid)
+	})
+	return err
+}
+
+// edit runs change on an existing model, after the precondition.
+func (c *Control) edit(ctx context.Context, uid string, ifMatch int64, change func(*store.Tx, api.ModelSpec, *api.ModelDeployment) error) error {
+	if !api.KnownUID(uid) {
+		return notFound(uid)
+	}
+	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		spec, ok, err := store.Models.Get(tx, uid)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return notFound(uid)
+		}
+		dep, deployed, err := store.Deployments.Get(tx, uid)
+		if err != nil {
+			return err
+		}
+		if err := matches(tx, uid, ifMatch); err != nil {
+			return err
+		}
+		if !deployed {
+			return change(tx, spec, nil)
+		}
+		return change(tx, spec, &dep)
+	})
+	return err
+}
+
+// matches checks If-Match: 0 means that the caller named no revision.
+func matches(tx *store.Tx, uid string, ifMatch int64) error {
+	if ifMatch == 0 {
+		return nil
+	}
+	if rev := cluster.Revision(tx.State(), uid); rev != ifMatch {
+		return api.Errorf(api.CodeRevisionMismatch,
+			"the model %q has changed since you read it (it is at revision %d, you named %d): read it again and repeat your change", uid, rev, ifMatch)
+	}
+	return nil
+}
+
+func notFound(uid string) error {
+	return api.Errorf(api.CodeNotFound, "there is no model with the uid %.80q; list them with: nebula model list", uid)
+}

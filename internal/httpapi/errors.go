@@ -1,0 +1,59 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// fail writes the one error envelope, or OpenAI's on /v1. What is not an api.Error is logged here, once, and people see only that
+// something went wrong.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := api.AsError(err)
+	if !ok {
+		if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
+			return // the caller has left
+		}
+		s.Log.Error("request failed", "request_id", idOf(r), "method", r.Method, "path", r.URL.Path, "error", err)
+		e = api.Errorf(api.CodeInternal, "something went wrong inside Nebula; its log has the details under this request id")
+	}
+	out := *e
+	out.RequestID = idOf(r)
+	status := out.Code.HTTPStatus()
+	if ok && status >= http.StatusInternalServerError {
+		s.Log.Warn("request not served", "request_id", out.RequestID, "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	if out.Code == codeMisdirected {
+		status = http.StatusMisdirectedRequest
+	}
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="nebula"`)
+	}
+	if strings.HasPrefix(r.URL.Path, "/v1/") {
+		writeJSON(w, status, out.OpenAI())
+		return
+	}
+	writeJSON(w, status, api.Envelope{Error: out})
+}
+
+func idOf(r *http.Request) string {
+	id, _ := r.Context().Value(keyRequestID).(string)
+	return id
+}
+
+// writeJSON writes v. A value that cannot be encoded is a programming error and answers 500.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		status, b = http.StatusInternalServerError, []byte(`{"error":{"code":"internal","message":"the answer cannot be encoded"}}`)
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // the caller may have left
+}

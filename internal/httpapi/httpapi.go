@@ -1,0 +1,212 @@
+// Package httpapi is Nebula's HTTP surface: one table of routes, one middleware that the table feeds, and handlers that decode,
+// call a verb and encode. It decides nothing and holds no state of the cluster.
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/control"
+)
+
+// View is the state that answers every GET.
+type View interface {
+	Current() (*cluster.State, <-chan struct{})
+}
+
+// Logs opens the log of a replica's engine.
+type Logs interface {
+	OpenLog(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
+}
+
+// LogOptions choose a part of a log.
+type LogOptions struct {
+	Tail     int  // last lines; 0 = all that is kept
+	Follow   bool // go on until the caller leaves
+	Previous bool // the incarnation before this one
+}
+
+// Config is what the HTTP surface needs.
+type Config struct {
+	View    View
+	Control *control.Control
+	Keys    auth.Keyring
+	Logs    Logs
+	// Inference are the routes of the gateway, which the table takes in with the role inference.
+	Inference []InferenceRoute
+	Metrics   http.Handler
+	Ready     func() error // nil when this process can serve
+	Version   api.ServerVersion
+	Hosts     []string // names, beside IP addresses and localhost, that callers may use for this server
+	Now       func() time.Time
+	Log       *slog.Logger
+}
+
+// InferenceRoute is one route of the gateway.
+type InferenceRoute struct {
+	Method, Path, Summary string
+	Handler               http.Handler
+}
+
+// server carries the handlers.
+type server struct{ Config }
+
+// New returns the handler of all routes.
+func New(cfg Config) http.Handler {
+	s := &server{cfg}
+	mux := http.NewServeMux()
+	for _, r := range s.routes() {
+		mux.Handle(r.Method+" "+r.Path, s.wrap(r))
+	}
+	mux.Handle("/", s.fallback())
+	return s.outer(mux)
+}
+
+// Limits of a request outside /v1.
+const (
+	maxBody      = 1 << 20
+	maxRequestID = 128
+)
+
+type contextKey int
+
+const (
+	keyRequestID contextKey = iota
+	keyPrincipal
+)
+
+// outer is around everything: request id, safe headers, host check, panics.
+func (s *server) outer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := requestID(r)
+		r = r.WithContext(context.WithValue(r.Context(), keyRequestID, id))
+		h := w.Header()
+		h.Set("X-Request-Id", id)
+		h.Set("X-Content-Type-Options", "nosniff")
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(v)
+			default:
+				s.Log.Error("handler panicked", "request_id", id, "path", r.URL.Path, "panic", v, "stack", string(debug.Stack()))
+				s.fail(w, r, api.Errorf(api.CodeInternal, "something went wrong inside Nebula; its log has the details under this request id"))
+			}
+		}()
+		if !s.knownHost(r.Host) {
+			s.fail(w, r, &api.Error{Code: codeMisdirected, Message: "this server does not answer to that host name; call it by its address, " +
+				"or start it with --allowed-host"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// codeMisdirected answers 421: a web page elsewhere has pointed its own name at us (DNS rebinding).
+const codeMisdirected api.Code = "misdirected_request"
+
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	ok := id != "" && len(id) <= maxRequestID && !strings.ContainsFunc(id, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.'
+	})
+	if ok {
+		return id
+	}
+	b := make([]byte, 12)
+	_, _ = rand.Read(b) // never fails, by its documentation
+	return "req_" + hex.EncodeToString(b)
+}
+
+func (s *server) knownHost(hostport string) bool {
+	host := hostport
+	if h, _, err := net.SplitHostPort(hostport); err == nil {
+		host = h
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.Hosts, host)
+}
+
+// wrap puts authentication, role and body limit around one route.
+func (s *server) wrap(route Route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if route.Role != auth.Public {
+			who, err := s.authenticate(r)
+			if err == nil && !who.May(route.Role) {
+				err = api.Errorf(api.CodeForbidden, "this needs the role %s; you are %s", route.Role, who.Role)
+			}
+			if err != nil {
+				s.fail(w, r, err)
+				return
+			}
+			r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who))
+		}
+		if !route.OwnBody {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		}
+		if err := route.Handle(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+// authenticate finds the one credential of a request: Authorization: Bearer, else x-api-key.
+func (s *server) authenticate(r *http.Request) (auth.Principal, error) {
+	secret := r.Header.Get("X-Api-Key")
+	if h := r.Header.Get("Authorization"); h != "" {
+		scheme, rest, _ := strings.Cut(h, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "use Authorization: Bearer with your token")
+		}
+		secret = strings.TrimSpace(rest)
+	}
+	if secret == "" {
+		return auth.Principal{}, api.Errorf(api.CodeUnauthorized,
+			"a credential is needed: send Authorization: Bearer TOKEN or x-api-key; on the server's machine it is in admin.token in the data directory")
+	}
+	who, ok := s.Keys.Authenticate(secret)
+	if !ok {
+		return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "this credential is not valid here")
+	}
+	return who, nil
+}
+
+// fallback answers what no route matches. It lets nobody without a credential find out which paths exist.
+func (s *server) fallback() http.Handler {
+	table := s.routes()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := s.authenticate(r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		var methods []string
+		probe := http.NewServeMux()
+		for _, route := range table {
+			pattern := route.Method + " " + route.Path
+			probe.HandleFunc(pattern, func(http.ResponseWriter, *http.Request) {})
+			q := r.Clone(r.Context())
+			q.Method = route.Method
+			if _, got := probe.Handler(q); got == pattern {
+				methods = append(methods, route.Method)
+			}
+		}
+		if len(methods) > 0 {
+			w.Header().Set("Allow", strings.Join(methods, ", "))
+			s.fail(w, r, api.Errorf(api.CodeMethodNotAllowed, "%s is not possible here; use %s", r.Method, strings.Join(methods, " or ")))
+			return
+		}
+		s.fail(w, r, api.Errorf(api.CodeNotFound, "there is nothing at %.200q; the API is under /api/v2 and /v1", r.URL.Path))
+	})
+}

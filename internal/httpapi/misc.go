@@ -1,0 +1,45 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+type healthAnswer struct {
+	Status string `json:"status"`
+}
+
+func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, healthAnswer{"ok"})
+	return nil
+}
+
+func (s *server) readyz(w http.ResponseWriter, _ *http.Request) error {
+	if err := s.Ready(); err != nil {
+		return api.Errorf(api.CodeUnavailable, "not ready: %s", err)
+	}
+	writeJSON(w, http.StatusOK, healthAnswer{"ready"})
+	return nil
+}
+
+func (s *server) metrics(w http.ResponseWriter, r *http.Request) error {
+	s.Metrics.ServeHTTP(w, r)
+	return nil
+}
+
+func (s *server) version(w http.ResponseWriter, _ *http.Request) error {
+	writeJSON(w, http.StatusOK, s.Version)
+	return nil
+}
+
+// index stands where the web console will be.
+func (s *server) index(w http.ResponseWriter, _ *http.Request) error {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("Nebula is running.\n\n" + // the caller may have left
+		"  OpenAI-compatible endpoint   /v1\n" +
+		"  REST API                     /api/v2\n" +
+		"  health                       /healthz /readyz\n\n" +
+		"The web console comes with a later version. Until then: nebula --help\n"))
+	return nil
+}

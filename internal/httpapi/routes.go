@@ -1,0 +1,55 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
+)
+
+// Route is one row of the table: what may be called, by whom, with what, and what comes back.
+type Route struct {
+	Method, Path string
+	Role         auth.Role
+	Summary      string
+	Request      any // zero value of the body's type; nil = none
+	Response     any // zero value of the answer's type; nil = not JSON
+	Status       int // of success
+	// OwnBody: the handler limits the body itself.
+	OwnBody bool
+	Handle  func(http.ResponseWriter, *http.Request) error
+}
+
+// Routes returns the whole table of a server, for documents and tests.
+func Routes(cfg Config) []Route { return (&server{cfg}).routes() }
+
+// routes is the one table of all routes. The middleware takes the role from here and nowhere else.
+func (s *server) routes() []Route {
+	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
+	table := []Route{
+		{"GET", "/healthz", auth.Public, "This process lives", nil, healthAnswer{}, 200, false, s.healthz},
+		{"GET", "/readyz", auth.Public, "This process can serve", nil, healthAnswer{}, 200, false, s.readyz},
+		{"GET", "/metrics", auth.Viewer, "Metrics in Prometheus' format", nil, nil, 200, false, s.metrics},
+		{"GET", "/{$}", auth.Public, "What this is", nil, nil, 200, false, s.index},
+
+		{"GET", "/api/v2/version", auth.Viewer, "Version of the server", nil, api.ServerVersion{}, 200, false, s.version},
+		{"GET", models, auth.Viewer, "List models, or watch them", nil, []api.ModelView{}, 200, false, s.listModels},
+		{"POST", models, auth.Operator, "Declare a model", api.CreateModel{}, api.ModelCreated{}, 201, false, s.createModel},
+		{"GET", model, auth.Viewer, "One model in detail, or watch it", nil, api.ModelDetail{}, 200, false, s.getModel},
+		{"PUT", model, auth.Operator, "Change a model", api.UpdateModel{}, api.ModelSpec{}, 200, false, s.updateModel},
+		{"DELETE", model, auth.Admin, "Remove a model; its files stay", nil, api.ModelDeleted{}, 200, false, s.deleteModel},
+		{"POST", model + "/start", auth.Operator, "Wish a model to run", api.StartModel{}, api.ModelDeployment{}, 200, false, s.startModel},
+		{"POST", model + "/stop", auth.Operator, "Wish a model to stop", nil, api.ModelDeployment{}, 200, false, s.stopModel},
+		{"PUT", model + "/scale", auth.Operator, "Change the number of replicas", api.ScaleModel{}, api.ModelDeployment{}, 200, false, s.scaleModel},
+		{"GET", model + "/logs", auth.Operator, "Log of a replica's engine", nil, nil, 200, false, s.modelLogs},
+		{"GET", "/api/v2/nodes", auth.Viewer, "List nodes", nil, []api.NodeView{}, 200, false, s.listNodes},
+		{"GET", "/api/v2/nodes/{id}", auth.Viewer, "One node", nil, api.NodeView{}, 200, false, s.getNode},
+	}
+	for _, r := range s.Inference {
+		table = append(table, Route{
+			Method: r.Method, Path: r.Path, Role: auth.Inference, Summary: r.Summary, Status: 200, OwnBody: true,
+			Handle: func(w http.ResponseWriter, q *http.Request) error { r.Handler.ServeHTTP(w, q); return nil },
+		})
+	}
+	return table
+}

@@ -1,0 +1,181 @@
+package httpapi
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/cluster"
+)
+
+func caller(r *http.Request) string {
+	who, _ := r.Context().Value(keyPrincipal).(auth.Principal)
+	return who.ID
+}
+
+func (s *server) createModel(w http.ResponseWriter, r *http.Request) error {
+	var req api.CreateModel
+	if err := decode(r, &req, false); err != nil {
+		return err
+	}
+	made, err := s.Control.CreateModel(r.Context(), req, caller(r))
+	if err != nil {
+		return err
+	}
+	s.setETag(w, made.Spec.ModelUID)
+	w.Header().Set("Location", "/api/v2/models/"+made.Spec.ModelUID)
+	writeJSON(w, http.StatusCreated, made)
+	return nil
+}
+
+// setETag sends the revision of a model's wish as it is now.
+func (s *server) setETag(w http.ResponseWriter, uid string) {
+	st, _ := s.View.Current()
+	if rev := cluster.Revision(st, uid); rev > 0 {
+		w.Header().Set("ETag", etag(rev))
+	}
+}
+
+func (s *server) updateModel(w http.ResponseWriter, r *http.Request) error {
+	return change(s, w, r, false, s.Control.UpdateModel)
+}
+
+func (s *server) startModel(w http.ResponseWriter, r *http.Request) error {
+	return change(s, w, r, true, s.Control.StartModel)
+}
+
+func (s *server) scaleModel(w http.ResponseWriter, r *http.Request) error {
+	return change(s, w, r, false, s.Control.ScaleModel)
+}
+
+func (s *server) stopModel(w http.ResponseWriter, r *http.Request) error {
+	rev, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	dep, err := s.Control.StopModel(r.Context(), r.PathValue("uid"), rev)
+	if err != nil {
+		return err
+	}
+	s.setETag(w, dep.ModelUID)
+	writeJSON(w, http.StatusOK, dep)
+	return nil
+}
+
+func (s *server) deleteModel(w http.ResponseWriter, r *http.Request) error {
+	rev, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	uid := r.PathValue("uid")
+	if err := s.Control.DeleteModel(r.Context(), uid, rev); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.ModelDeleted{ModelUID: uid, Status: "deleted"})
+	return nil
+}
+
+func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
+	filter, err := modelFilter(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	if queryBool(r, "watch") {
+		return s.watchModels(w, r, filter)
+	}
+	if filter.Limit, err = queryInt(r, "limit", 0, 1, 1000); err != nil {
+		return err
+	}
+	st, _ := s.View.Current()
+	views, next := cluster.Views(st, s.Now(), filter)
+	if next != "" {
+		q := r.URL.Query()
+		q.Set("cursor", next)
+		w.Header().Set("Link", "<"+r.URL.Path+"?"+q.Encode()+`>; rel="next"`)
+		w.Header().Set("Nebula-Next-Cursor", next)
+	}
+	writeJSON(w, http.StatusOK, views)
+	return nil
+}
+
+// modelFilter reads state, label and cursor. What it does not understand is refused, not ignored.
+func modelFilter(q url.Values) (cluster.Filter, error) {
+	f := cluster.Filter{State: api.ModelState(q.Get("state")), After: q.Get("cursor")}
+	if f.State != "" && !slices.Contains(api.ModelStates(), f.State) {
+		return f, api.Errorf(api.CodeInvalidRequest, "state %.40q is unknown: use one of stopped, downloading, starting, running, degraded, failed, stopping", f.State)
+	}
+	if f.After != "" && !api.KnownUID(f.After) {
+		return f, api.Errorf(api.CodeInvalidRequest, "cursor is not one that this server gave out")
+	}
+	if label := q.Get("label"); label != "" {
+		key, value, ok := strings.Cut(label, "=")
+		if !ok || key == "" {
+			return f, api.Errorf(api.CodeInvalidRequest, "label must be key=value, not %.80q", label)
+		}
+		f.LabelKey, f.LabelValue = key, value
+	}
+	return f, nil
+}
+
+func (s *server) getModel(w http.ResponseWriter, r *http.Request) error {
+	uid := r.PathValue("uid")
+	st, _ := s.View.Current()
+	detail, ok := cluster.Detail(st, uid, s.Now())
+	if !ok {
+		return api.Errorf(api.CodeNotFound, "there is no model with the uid %.80q; list them with: nebula model list", uid)
+	}
+	if queryBool(r, "watch") {
+		return s.watchModel(w, r, uid)
+	}
+	w.Header().Set("ETag", etag(detail.Revision))
+	writeJSON(w, http.StatusOK, detail)
+	return nil
+}
+
+func (s *server) modelLogs(w http.ResponseWriter, r *http.Request) error {
+	uid := r.PathValue("uid")
+	st, _ := s.View.Current()
+	if !api.KnownUID(uid) || !st.Models.Has(uid) {
+		return api.Errorf(api.CodeNotFound, "there is no model with the uid %.80q; list them with: nebula model list", uid)
+	}
+	replica, err := queryInt(r, "replica", 0, 0, 1<<31-1)
+	if err != nil {
+		return err
+	}
+	tail, err := queryInt(r, "tail", 0, 0, 1_000_000)
+	if err != nil {
+		return err
+	}
+	log, err := s.Logs.OpenLog(r.Context(), uid, uint32(replica), LogOptions{tail, queryBool(r, "follow"), queryBool(r, "previous")})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Close() }()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	return relay(w, log)
+}
+
+func (s *server) listNodes(w http.ResponseWriter, _ *http.Request) error {
+	st, _ := s.View.Current()
+	writeJSON(w, http.StatusOK, cluster.Nodes(st))
+	return nil
+}
+
+func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {
+	st, _ := s.View.Current()
+	id := r.PathValue("id")
+	for _, n := range cluster.Nodes(st) {
+		if n.NodeID == id {
+			writeJSON(w, http.StatusOK, n)
+			return nil
+		}
+	}
+	return api.Errorf(api.CodeNotFound, "there is no node %s; list them with: nebula node list", strconv.Quote(clip(id)))
+}
+
+func clip(s string) string { return s[:min(len(s), 80)] }
