@@ -16,6 +16,7 @@ const (
 	CodeForbidden        Code = "forbidden"
 	CodeNotFound         Code = "not_found"
 	CodeMethodNotAllowed Code = "method_not_allowed"
+	CodeMisdirected      Code = "misdirected_request" // the Host header names another server
 	CodeModelExists      Code = "model_exists"
 	CodeModelStopped     Code = "model_stopped"
 	CodeConflict         Code = "conflict"
@@ -40,7 +41,7 @@ func (c Code) HTTPStatus() int {
 var statusOf = map[Code]int{
 	CodeInvalidRequest: 400, CodeInvalidUID: 400, CodeUnauthorized: 401, CodeForbidden: 403, CodeNotFound: 404,
 	CodeMethodNotAllowed: 405, CodeModelExists: 409, CodeModelStopped: 409, CodeConflict: 409,
-	CodeRevisionMismatch: 412, CodeTooLarge: 413, CodeUnsupportedMedia: 415, CodeTooManyRequests: 429,
+	CodeRevisionMismatch: 412, CodeTooLarge: 413, CodeUnsupportedMedia: 415, CodeMisdirected: 421, CodeTooManyRequests: 429,
 	CodeInternal: 500, CodeUpstream: 502, CodeUnavailable: 503, CodeTimeout: 504,
 }
 
@@ -74,7 +75,7 @@ type Field struct {
 	Reason string `json:"reason"`
 }
 
-// Error returns the message with its details.
+// Error returns the message, which says everything that the details say.
 func (e *Error) Error() string { return e.Message }
 
 // Envelope is the body of every error answer outside /v1.

@@ -1,13 +1,38 @@
 package api
 
+import (
+	"encoding/json"
+	"errors"
+)
+
 // NodeDesired is everything a node should run, complete: what is not listed is to be stopped. It is a value
 // to compare with, not a message to obey once, so a lost or doubled copy does no harm.
 type NodeDesired struct {
-	NodeID   string           `json:"node_id"`
-	Revision int64            `json:"revision"` // of the store; grows
-	Replicas []DesiredReplica `json:"replicas"`
+	NodeID   string               `json:"node_id"`
+	Revision int64                `json:"revision"` // of the store; grows
+	Replicas List[DesiredReplica] `json:"replicas"`
 	// Frozen lists models of which a stored document cannot be read: whatever runs of them is left alone.
 	Frozen []string `json:"frozen,omitempty"`
+}
+
+// UnmarshalJSON refuses an object without a node or a list of replicas: read as "run nothing", a stray answer would stop
+// every engine of the node.
+func (d *NodeDesired) UnmarshalJSON(b []byte) error {
+	type plain NodeDesired
+	var v plain
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	if v.NodeID == "" || v.Replicas == nil {
+		return errors.New("not what a node should run: node_id or replicas is missing")
+	}
+	for i := range v.Replicas {
+		if r := &v.Replicas[i]; r.Spec.ModelUID == "" || r.Assignment.NodeID == "" {
+			return errors.New("not what a node should run: a replica lacks its spec or its assignment")
+		}
+	}
+	*d = NodeDesired(v)
+	return nil
 }
 
 // DesiredReplica is one replica that a node should run.
@@ -25,10 +50,24 @@ func (d *DesiredReplica) Key() string { return EndpointKey(d.Spec.ModelUID, d.As
 
 // NodeObserved is everything that is true on a node, complete: what is not listed is gone.
 type NodeObserved struct {
-	Node      NodeStatus         `json:"node"`
-	Endpoints []EndpointInfo     `json:"endpoints"`
-	Downloads []DownloadProgress `json:"downloads"`
-	Cache     []ModelCacheEntry  `json:"cache"`
-	Disk      *NodeDiskStatus    `json:"disk,omitempty"`
-	Alerts    []DiskAlert        `json:"alerts,omitempty"`
+	Node      NodeStatus             `json:"node"`
+	Endpoints List[EndpointInfo]     `json:"endpoints"`
+	Downloads List[DownloadProgress] `json:"downloads"`
+	Cache     List[ModelCacheEntry]  `json:"cache"`
+	Disk      *NodeDiskStatus        `json:"disk,omitempty"`
+	Alerts    []DiskAlert            `json:"alerts,omitempty"`
+}
+
+// UnmarshalJSON refuses a report that lacks a list, which would read as "all of these are gone".
+func (o *NodeObserved) UnmarshalJSON(b []byte) error {
+	type plain NodeObserved
+	var v plain
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	if v.Endpoints == nil || v.Downloads == nil || v.Cache == nil {
+		return errors.New("not a node's report: endpoints, downloads or cache is missing")
+	}
+	*o = NodeObserved(v)
+	return nil
 }

@@ -29,25 +29,18 @@ func ParseModelSource(s string) (ModelSource, error) {
 	case "local":
 		return SourceLocal, nil
 	}
-	return "", fmt.Errorf("unknown model source %q: use huggingface, modelscope or local", s)
+	return "", fmt.Errorf("unknown model source %q: use huggingface, modelscope or local", clip(s))
 }
 
 // UnmarshalJSON accepts every spelling of [ParseModelSource]; null and "" mean "not given".
 func (m *ModelSource) UnmarshalJSON(b []byte) error {
 	var s string
-	if err := json.Unmarshal(b, &s); err != nil {
-		return err
+	err := json.Unmarshal(b, &s)
+	*m = ""
+	if err == nil && s != "" {
+		*m, err = ParseModelSource(s)
 	}
-	if s == "" {
-		*m = ""
-		return nil
-	}
-	v, err := ParseModelSource(s)
-	if err != nil {
-		return err
-	}
-	*m = v
-	return nil
+	return err
 }
 
 // ModelConfig tunes the engine. A nil field means "not set": the engine's or Nebula's default holds.
@@ -89,28 +82,19 @@ func set[T any](dst **T, src *T) {
 
 // ModelSpec is what a model is: name, source, engine and configuration. Only people write it.
 type ModelSpec struct {
-	ModelUID    string            `json:"model_uid"`
-	ModelName   string            `json:"model_name"`
-	ModelSource ModelSource       `json:"model_source"`
-	ModelPath   string            `json:"model_path,omitempty"` // local: a GGUF file or a folder; remote: a root for the cache
-	EngineType  string            `json:"engine_type,omitempty"`
-	DockerImage string            `json:"docker_image,omitempty"`
-	Config      *ModelConfig      `json:"config,omitempty"`
-	Labels      map[string]string `json:"labels"`
-	Revision    string            `json:"revision,omitempty"` // branch, tag or commit at the source; empty = its default branch
-	Files       []string          `json:"files,omitempty"`    // patterns that override Nebula's choice of files
-	CreatedAtMS int64             `json:"created_at_ms"`
-	UpdatedAtMS int64             `json:"updated_at_ms"`
-	CreatedBy   string            `json:"created_by,omitempty"`
-}
-
-// MarshalJSON always writes labels as an object.
-func (s ModelSpec) MarshalJSON() ([]byte, error) {
-	type plain ModelSpec
-	if s.Labels == nil {
-		s.Labels = map[string]string{}
-	}
-	return json.Marshal(plain(s))
+	ModelUID    string       `json:"model_uid"`
+	ModelName   string       `json:"model_name"`
+	ModelSource ModelSource  `json:"model_source"`
+	ModelPath   string       `json:"model_path,omitempty"` // local: a GGUF file or a folder; remote: a root for the cache
+	EngineType  string       `json:"engine_type,omitempty"`
+	DockerImage string       `json:"docker_image,omitempty"`
+	Config      *ModelConfig `json:"config,omitempty"`
+	Labels      Labels       `json:"labels"`
+	Revision    string       `json:"revision,omitempty"` // branch, tag or commit at the source; empty = its default branch
+	Files       []string     `json:"files,omitempty"`    // patterns that override Nebula's choice of files
+	CreatedAtMS int64        `json:"created_at_ms"`
+	UpdatedAtMS int64        `json:"updated_at_ms"`
+	CreatedBy   string       `json:"created_by,omitempty"`
 }
 
 // Engine returns the engine that runs this model: the one it names, else llama.cpp for a GGUF file, else vLLM.
@@ -139,6 +123,10 @@ func Engines() []string { return []string{EngineLlamaCPP, EngineVLLM, EngineSGLa
 // CanonicalEngine maps the spellings people use (llama.cpp, llama-cpp, vLLM) to the one Nebula writes; an
 // unknown name comes back lower-cased, for Validate to refuse.
 func CanonicalEngine(s string) string {
+	switch s {
+	case EngineLlamaCPP, EngineVLLM, EngineSGLang:
+		return s
+	}
 	k := strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(strings.TrimSpace(s)))
 	switch k {
 	case "llamacpp", "llamaserver", "llama":
@@ -172,7 +160,8 @@ type ModelDeployment struct {
 	UpdatedAtMS     int64        `json:"updated_at_ms"`
 }
 
-// UnmarshalJSON gives replicas its default of 1.
+// UnmarshalJSON gives replicas its default of 1. A wish that is neither known one is an error: guessing would start or
+// stop engines.
 func (d *ModelDeployment) UnmarshalJSON(b []byte) error {
 	type plain ModelDeployment
 	v := plain{Replicas: 1}
@@ -182,7 +171,7 @@ func (d *ModelDeployment) UnmarshalJSON(b []byte) error {
 	switch v.DesiredState {
 	case DesiredRunning, DesiredStopped:
 	default:
-		return fmt.Errorf("desired_state %q is neither running nor stopped", v.DesiredState)
+		return fmt.Errorf("desired_state %q is neither running nor stopped", clip(string(v.DesiredState)))
 	}
 	*d = ModelDeployment(v)
 	return nil

@@ -2,10 +2,10 @@ package api
 
 // NodeStatus is a machine that runs engines. Only that node writes it, under the node's lease.
 type NodeStatus struct {
-	NodeID          string      `json:"node_id"`
-	LastHeartbeatMS int64       `json:"last_heartbeat_ms"`
-	GPUs            []GPUStatus `json:"gpus"`
-	APIAddr         string      `json:"api_addr,omitempty"`
+	NodeID          string          `json:"node_id"`
+	LastHeartbeatMS int64           `json:"last_heartbeat_ms"`
+	GPUs            List[GPUStatus] `json:"gpus"`
+	APIAddr         string          `json:"api_addr,omitempty"`
 
 	Hostname      string       `json:"hostname,omitempty"`
 	Version       string       `json:"version,omitempty"`

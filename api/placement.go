@@ -1,16 +1,35 @@
 package api
 
+import (
+	"encoding/json"
+	"errors"
+)
+
 // PlacementPlan says where each replica of a model runs. Only the scheduler's leader writes it.
 type PlacementPlan struct {
-	RequestID   *string               `json:"request_id"` // set only for a v1 request
-	ModelUID    string                `json:"model_uid"`
-	ModelName   string                `json:"model_name"`
-	Version     uint64                `json:"version"` // grows with every change of the plan
-	Assignments []PlacementAssignment `json:"assignments"`
+	RequestID   *string                   `json:"request_id"` // set only for a v1 request
+	ModelUID    string                    `json:"model_uid"`
+	ModelName   string                    `json:"model_name"`
+	Version     uint64                    `json:"version"` // grows with every change of the plan
+	Assignments List[PlacementAssignment] `json:"assignments"`
 	// Unplaced says why fewer replicas than desired are assigned; nil when all are.
 	Unplaced *Reason `json:"unplaced,omitempty"`
 	// PlannedAtMS is the planner's clock, for people; nothing decides by it.
 	PlannedAtMS int64 `json:"planned_at_ms,omitempty"`
+}
+
+// UnmarshalJSON refuses a plan without assignments, which would read as "nowhere" and stop what runs.
+func (p *PlacementPlan) UnmarshalJSON(b []byte) error {
+	type plain PlacementPlan
+	var v plain
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	if v.Assignments == nil {
+		return errors.New("assignments is missing")
+	}
+	*p = PlacementPlan(v)
+	return nil
 }
 
 // PlacementAssignment binds one replica to a node and its GPUs. A replica is replaced, never moved.
@@ -24,6 +43,26 @@ type PlacementAssignment struct {
 	ExtraArgs        []string `json:"extra_args"`
 	EngineType       *string  `json:"engine_type"`
 	DockerImage      string   `json:"docker_image,omitempty"`
+}
+
+// UnmarshalJSON refuses an assignment that does not say which replica runs on which node.
+func (a *PlacementAssignment) UnmarshalJSON(b []byte) error {
+	type plain PlacementAssignment
+	var v plain
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	var must struct {
+		ReplicaID *uint32 `json:"replica_id"`
+	}
+	if err := json.Unmarshal(b, &must); err != nil {
+		return err
+	}
+	if must.ReplicaID == nil || v.NodeID == "" {
+		return errors.New("an assignment lacks its replica_id or its node_id")
+	}
+	*a = PlacementAssignment(v)
+	return nil
 }
 
 // GPUs returns the effective GPU indices: gpu_indices when not empty, else gpu_index, else none.

@@ -20,23 +20,28 @@ type CreateModel struct {
 	GPUIndices  []uint32          `json:"gpu_indices,omitempty"`
 }
 
-// UnmarshalJSON also accepts the older names source (for model_source) and start (for auto_start).
+// UnmarshalJSON also accepts the older names source (for model_source) and start (for auto_start). Where both are
+// given, the newer one holds.
 func (c *CreateModel) UnmarshalJSON(b []byte) error {
-	type plain CreateModel
-	v := struct {
-		plain
-		Source ModelSource `json:"source"`
-		Start  *bool       `json:"start"`
-	}{}
+	type plain CreateModel // decoded by itself: embedded, its name would be part of the fields that errors name
+	var v plain
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
-	*c = CreateModel(v.plain)
-	if c.ModelSource == "" {
-		c.ModelSource = v.Source
+	var older struct {
+		Source    ModelSource `json:"source"`
+		Start     bool        `json:"start"`
+		AutoStart *bool       `json:"auto_start"`
 	}
-	if v.Start != nil && !c.AutoStart {
-		c.AutoStart = *v.Start
+	if err := json.Unmarshal(b, &older); err != nil {
+		return err
+	}
+	*c = CreateModel(v)
+	if c.ModelSource == "" {
+		c.ModelSource = older.Source
+	}
+	if older.AutoStart == nil {
+		c.AutoStart = older.Start
 	}
 	return nil
 }
@@ -48,36 +53,35 @@ type ModelCreated struct {
 	Status     ModelStatus
 }
 
+// created is what stands beside the spec's own fields.
+type created struct {
+	Deployment *ModelDeployment `json:"deployment"`
+	ModelStatus
+}
+
 // MarshalJSON writes the spec's own fields on the top level, as the existing API does, and ours beside them.
 func (m ModelCreated) MarshalJSON() ([]byte, error) {
-	spec, err := json.Marshal(m.Spec)
-	if err != nil {
-		return nil, err
-	}
-	rest, err := json.Marshal(createdRest{m.Deployment, m.Status.State, m.Status.Reason})
-	if err != nil {
-		return nil, err
-	}
-	return append(append(spec[:len(spec)-1], ','), rest[1:]...), nil
+	return json.Marshal(struct {
+		ModelSpec
+		created
+	}{m.Spec, created{m.Deployment, m.Status}})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
 func (m *ModelCreated) UnmarshalJSON(b []byte) error {
-	var rest createdRest
-	if err := json.Unmarshal(b, &rest); err != nil {
+	var v struct {
+		ModelSpec
+		created
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
-	m.Deployment, m.Status = rest.Deployment, ModelStatus{State: rest.State, Reason: rest.Reason}
-	return json.Unmarshal(b, &m.Spec)
+	*m = ModelCreated{v.ModelSpec, v.Deployment, v.ModelStatus}
+	return nil
 }
 
-type createdRest struct {
-	Deployment *ModelDeployment `json:"deployment"`
-	State      ModelState       `json:"state"`
-	Reason     *Reason          `json:"reason,omitempty"`
-}
-
-// UpdateModel is the body of PUT /api/v2/models/{uid}; an absent field is kept, config and labels are replaced whole.
+// UpdateModel is the body of PUT /api/v2/models/{uid}; an absent field is kept, config, labels and files are replaced
+// whole, and an empty value clears.
 type UpdateModel struct {
 	ModelName   *string           `json:"model_name,omitempty"`
 	ModelSource *ModelSource      `json:"model_source,omitempty"`
@@ -85,9 +89,9 @@ type UpdateModel struct {
 	EngineType  *string           `json:"engine_type,omitempty"`
 	DockerImage *string           `json:"docker_image,omitempty"`
 	Config      *ModelConfig      `json:"config,omitempty"`
-	Labels      map[string]string `json:"labels,omitempty"`
+	Labels      map[string]string `json:"labels,omitzero"`
 	Revision    *string           `json:"revision,omitempty"`
-	Files       []string          `json:"files,omitempty"`
+	Files       []string          `json:"files,omitzero"`
 }
 
 // StartModel is the body of POST /api/v2/models/{uid}/start; all fields may be absent, and so may the body.
@@ -95,7 +99,7 @@ type StartModel struct {
 	Replicas        *uint32      `json:"replicas,omitempty"`
 	ConfigOverrides *ModelConfig `json:"config_overrides,omitempty"`
 	NodeID          *string      `json:"node_id,omitempty"`
-	GPUIndices      []uint32     `json:"gpu_indices,omitempty"`
+	GPUIndices      []uint32     `json:"gpu_indices,omitzero"`
 }
 
 // ScaleModel is the body of PUT /api/v2/models/{uid}/scale.

@@ -2,6 +2,8 @@ package api
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -9,77 +11,19 @@ import (
 
 // Limits of what people may ask for.
 const (
-	MaxUID         = 63
-	MaxReplicas    = 1024
-	MaxNameBytes   = 512
-	MaxPathBytes   = 4096
-	MaxLabels      = 64
-	MaxLabelBytes  = 256
-	MaxFiles       = 64
-	MaxTensorSize  = 1024
-	MaxModelTokens = 1 << 26
+	MaxUID           = 63
+	MaxReplicas      = 1024
+	MaxNameBytes     = 512
+	MaxPathBytes     = 4096
+	MaxRevisionBytes = 255
+	MaxPatternBytes  = 1024
+	MaxLabels        = 64
+	MaxLabelBytes    = 256
+	MaxFiles         = 64
+	MaxLoRA          = 64
+	MaxTensorSize    = 1024
+	MaxModelTokens   = 1 << 26
 )
-
-// ValidUID applies the rule for new models: [a-z0-9][a-z0-9-]*, at most 63 bytes.
-func ValidUID(uid string) bool {
-	if uid == "" || len(uid) > MaxUID || uid[0] == '-' {
-		return false
-	}
-	for i := range len(uid) {
-		if c := uid[i]; !lowerAlnum(c) && c != '-' {
-			return false
-		}
-	}
-	return true
-}
-
-// KnownUID applies the wider rule for models that exist already: [A-Za-z0-9][A-Za-z0-9._-]*, at most 63 bytes.
-// A key segment that fails it never reaches the store.
-func KnownUID(uid string) bool { return validSegment(uid, MaxUID) }
-
-// ValidNodeID applies the rule for node names, which is that of [KnownUID] with up to 253 bytes.
-func ValidNodeID(id string) bool { return validSegment(id, 253) }
-
-func validSegment(s string, limit int) bool {
-	if s == "" || len(s) > limit {
-		return false
-	}
-	for i := range len(s) {
-		c := s[i]
-		alnum := lowerAlnum(c) || 'A' <= c && c <= 'Z'
-		if !alnum && (i == 0 || c != '.' && c != '_' && c != '-') {
-			return false
-		}
-	}
-	return true
-}
-
-func lowerAlnum(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
-
-// DeriveUID makes a uid of a model's name: lower case, every other byte a "-", runs collapsed, cut to 63 bytes.
-// It is empty when nothing of the name is left.
-func DeriveUID(name string) string {
-	var b strings.Builder
-	for i := range len(name) {
-		c := name[i]
-		if 'A' <= c && c <= 'Z' {
-			c += 'a' - 'A'
-		}
-		switch {
-		case lowerAlnum(c):
-			b.WriteByte(c)
-		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
-			b.WriteByte('-')
-		}
-	}
-	return strings.TrimRight(b.String()[:min(b.Len(), MaxUID)], "-")
-}
-
-// SuffixUID returns uid with "-n" at its end, shortened so that it stays legal.
-func SuffixUID(uid string, n int) string {
-	suffix := fmt.Sprintf("-%d", n)
-	return strings.TrimRight(uid[:min(len(uid), MaxUID-len(suffix))], "-") + suffix
-}
 
 // problems collects what is wrong with a document, so that people see all of it at once.
 type problems []Field
@@ -112,31 +56,18 @@ func (s *ModelSpec) Validate() error {
 	}
 	checkName(&p, s.ModelSource, s.ModelName)
 	switch s.ModelSource {
-	case SourceHuggingFace, SourceModelScope:
-		if s.ModelPath != "" {
-			checkText(&p, "model_path", s.ModelPath, MaxPathBytes)
-		}
-	case SourceLocal:
-		if s.ModelPath == "" {
-			p.add("model_path", "is needed for a local model: the absolute path of a GGUF file or a model folder on the node")
-		} else {
-			checkLocalPath(&p, s.ModelPath)
-		}
+	case SourceHuggingFace, SourceModelScope, SourceLocal:
+		checkPath(&p, s.ModelSource, s.ModelPath)
 	default:
 		p.add("model_source", "%q is unknown: use huggingface, modelscope or local", clip(string(s.ModelSource)))
 	}
-	if s.EngineType != "" && !knownEngine(s.EngineType) {
+	if s.EngineType != "" && !slices.Contains(Engines(), CanonicalEngine(s.EngineType)) {
 		p.add("engine_type", "%q is unknown: use one of %s", clip(s.EngineType), strings.Join(Engines(), ", "))
 	}
 	if s.DockerImage != "" {
 		p.add("docker_image", "is not supported yet: engines run as processes; leave it out")
 	}
-	if s.Revision != "" {
-		checkText(&p, "revision", s.Revision, 255)
-		if strings.Contains(s.Revision, "..") || strings.HasPrefix(s.Revision, "-") {
-			p.add("revision", "must not contain \"..\" or start with \"-\"")
-		}
-	}
+	checkRevision(&p, s.Revision)
 	checkLabels(&p, s.Labels)
 	checkFiles(&p, s.Files)
 	s.Config.check(&p, "config")
@@ -146,7 +77,13 @@ func (s *ModelSpec) Validate() error {
 // Validate tells what is wrong with a deployment that a person wrote, or nil.
 func (d *ModelDeployment) Validate() error {
 	var p problems
-	if d.Replicas < 1 || d.Replicas > MaxReplicas {
+	switch d.DesiredState {
+	case DesiredRunning, DesiredStopped:
+	default:
+		p.add("desired_state", "%q is neither running nor stopped", clip(string(d.DesiredState)))
+	}
+	none := d.Replicas == 0 && d.DesiredState == DesiredStopped // so the existing Nebula stores a stop
+	if !none && (d.Replicas < 1 || d.Replicas > MaxReplicas) {
 		p.add("replicas", "must be between 1 and %d, not %d; to run none, stop the model", MaxReplicas, d.Replicas)
 	}
 	if d.NodeAffinity != "" && !ValidNodeID(d.NodeAffinity) {
@@ -180,13 +117,25 @@ func (c *ModelConfig) check(p *problems, at string) {
 	if v := c.RequiredVRAMMB; v != nil && *v > 1<<30 {
 		p.add(at+".required_vram_mb", "is more than any GPU has")
 	}
-	if len(c.LoRAModules) > 64 {
-		p.add(at+".lora_modules", "at most 64")
+	checkLoRA(p, at+".lora_modules", c.LoRAModules)
+}
+
+// checkLoRA takes what the engines take: NAME=/path or /path.
+func checkLoRA(p *problems, field string, modules []string) {
+	if len(modules) > MaxLoRA {
+		p.add(field, "must be at most %d, not %d", MaxLoRA, len(modules))
+		return
 	}
-	for _, l := range c.LoRAModules {
-		checkText(p, at+".lora_modules", l, MaxPathBytes)
-		if strings.HasPrefix(l, "-") || strings.Contains(l, ",") {
-			p.add(at+".lora_modules", "entries must not start with \"-\" or contain \",\"")
+	for _, m := range modules {
+		_, file, named := strings.Cut(m, "=")
+		if !named {
+			file = m
+		}
+		switch fault := textFault(m, MaxPathBytes); {
+		case fault != "":
+			p.add(field, "entry %q %s", clip(m), fault)
+		case !strings.HasPrefix(file, "/") || hasDotDot(file) || strings.HasPrefix(m, "-") || strings.Contains(m, ","):
+			p.add(field, "entry %q must be NAME=/absolute/path or /absolute/path on the node, without \",\" and \"..\"", clip(m))
 		}
 	}
 }
@@ -196,19 +145,20 @@ func checkName(p *problems, source ModelSource, name string) {
 		p.add("model_name", "must not be empty")
 		return
 	}
-	checkText(p, "model_name", name, MaxNameBytes)
-	switch {
+	switch fault := textFault(name, MaxNameBytes); {
+	case fault != "":
+		p.add("model_name", "%s", fault)
 	case strings.HasPrefix(name, "-"):
 		p.add("model_name", "must not start with \"-\"")
 	case hasDotDot(name):
 		p.add("model_name", "must not contain \"..\" as a path part")
-	case source != SourceLocal && source != "" && !validRepoID(name):
+	case (source == SourceHuggingFace || source == SourceModelScope) && !validRepoID(name):
 		p.add("model_name", "%q is not a repository name: use NAME or OWNER/NAME with letters, digits, \".\", \"_\" and \"-\"", clip(name))
 	}
 }
 
 // validRepoID applies the Hub's grammar: at most one "/", parts of [A-Za-z0-9._-] that start and end on a word
-// character, no "--" or "..", not ending in .git (modelfiles.md section 1).
+// character, no "--" or "..", not ending in .git.
 func validRepoID(name string) bool {
 	parts := strings.Split(name, "/")
 	if len(parts) > 2 || strings.Contains(name, "--") || strings.Contains(name, "..") || strings.HasSuffix(name, ".git") {
@@ -222,13 +172,38 @@ func validRepoID(name string) bool {
 	return true
 }
 
-func checkLocalPath(p *problems, path string) {
-	checkText(p, "model_path", path, MaxPathBytes)
-	switch {
+// checkPath takes an absolute path without "..": a local model needs one, the others may name a root for their files.
+func checkPath(p *problems, source ModelSource, path string) {
+	switch fault := textFault(path, MaxPathBytes); {
+	case path == "" && source == SourceLocal:
+		p.add("model_path", "is needed for a local model: the absolute path of a GGUF file or a model folder on the node")
+	case path == "":
+	case fault != "":
+		p.add("model_path", "%s", fault)
 	case !strings.HasPrefix(path, "/"):
 		p.add("model_path", "must be absolute, because the node opens it: %q does not start with \"/\"", clip(path))
 	case hasDotDot(path):
 		p.add("model_path", "must not contain \"..\"")
+	}
+}
+
+// checkRevision applies the rules of git for the names of branches and tags, as far as they matter in a URL and as the
+// path of a file.
+func checkRevision(p *problems, rev string) {
+	if rev == "" {
+		return
+	}
+	if fault := textFault(rev, MaxRevisionBytes); fault != "" {
+		p.add("revision", "%s", fault)
+		return
+	}
+	bad := strings.Contains(rev, "..") || strings.ContainsAny(rev, " ~^:?*[\\")
+	for part := range strings.SplitSeq(rev, "/") {
+		bad = bad || part == "" || part[0] == '.' || part[0] == '-'
+	}
+	if bad {
+		p.add("revision", "%q is not a branch, tag or commit: no part between \"/\" may be empty or start with \".\" or \"-\", "+
+			"and no \"..\", space or any of ~^:?*[\\ is allowed", clip(rev))
 	}
 }
 
@@ -241,59 +216,63 @@ func hasDotDot(path string) bool {
 	return false
 }
 
-// checkText refuses what no name or path needs and logs, terminals and argument lists suffer from.
-func checkText(p *problems, field, s string, limit int) {
+// textFault finds what no name or path needs and logs, terminals and argument lists suffer from.
+func textFault(s string, limit int) string {
 	switch {
 	case len(s) > limit:
-		p.add(field, "is %d bytes long; at most %d", len(s), limit)
+		return fmt.Sprintf("is %d bytes long; at most %d", len(s), limit)
 	case !utf8.ValidString(s):
-		p.add(field, "is not valid UTF-8")
+		return "is not valid UTF-8"
 	case strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }):
-		p.add(field, "must not contain control characters")
+		return "must not contain control characters"
 	}
+	return ""
 }
 
 func checkLabels(p *problems, labels map[string]string) {
 	if len(labels) > MaxLabels {
-		p.add("labels", "at most %d", MaxLabels)
+		p.add("labels", "must be at most %d, not %d", MaxLabels, len(labels))
 		return
 	}
-	for k, v := range labels {
+	for _, k := range slices.Sorted(maps.Keys(labels)) { // one request, one answer
 		if k == "" || strings.ContainsAny(k, "=, ") {
 			p.add("labels", "key %q must not be empty or contain \"=\", \",\" or a space", clip(k))
 		}
-		checkText(p, "labels", k, MaxLabelBytes)
-		checkText(p, "labels", v, MaxLabelBytes)
+		if fault := textFault(k, MaxLabelBytes); fault != "" {
+			p.add("labels", "key %q %s", clip(k), fault)
+		}
+		if fault := textFault(labels[k], MaxLabelBytes); fault != "" {
+			p.add("labels", "the value of %q %s", clip(k), fault)
+		}
 	}
 }
 
 func checkFiles(p *problems, files []string) {
 	if len(files) > MaxFiles {
-		p.add("files", "at most %d patterns", MaxFiles)
+		p.add("files", "must be at most %d patterns, not %d", MaxFiles, len(files))
 		return
 	}
 	for _, f := range files {
-		checkText(p, "files", f, 1024)
-		if f == "" || strings.HasPrefix(f, "/") || hasDotDot(f) {
+		switch fault := textFault(f, MaxPatternBytes); {
+		case fault != "":
+			p.add("files", "pattern %q %s", clip(f), fault)
+		case f == "" || strings.HasPrefix(f, "/") || hasDotDot(f):
 			p.add("files", "pattern %q must be relative and must not contain \"..\"", clip(f))
 		}
 	}
 }
 
-func knownEngine(name string) bool {
-	c := CanonicalEngine(name)
-	for _, e := range Engines() {
-		if e == c {
-			return true
-		}
-	}
-	return false
-}
+// maxEcho bounds, in bytes, what a message repeats of one piece of input.
+const maxEcho = 80
 
 // clip shortens hostile input for a message.
 func clip(s string) string {
-	if len(s) <= 80 {
+	if len(s) <= maxEcho {
 		return s
 	}
-	return strings.ToValidUTF8(s[:80], "") + "…"
+	end := maxEcho
+	for end > maxEcho-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
 }

@@ -1,0 +1,179 @@
+package api_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// optional draws a pointer that is often nil.
+func optional[T any](g *rapid.Generator[T]) *rapid.Generator[*T] { return rapid.Ptr(g, true) }
+
+func anyConfig() *rapid.Generator[*api.ModelConfig] {
+	return optional(rapid.Custom(func(t *rapid.T) api.ModelConfig {
+		c := api.ModelConfig{
+			TensorParallelSize:   optional(rapid.Uint32()).Draw(t, "tensor parallel"),
+			GPUMemoryUtilization: optional(rapid.Float32Range(0, 1)).Draw(t, "utilization"),
+			MaxModelLen:          optional(rapid.Uint32()).Draw(t, "length"),
+			RequiredVRAMMB:       optional(rapid.Uint64()).Draw(t, "vram"),
+		}
+		if rapid.Bool().Draw(t, "has lora") {
+			c.LoRAModules = rapid.SliceOfN(rapid.StringN(0, 3, -1), 0, 3).Draw(t, "lora")
+		}
+		return c
+	}))
+}
+
+func TestMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		base, over := anyConfig().Draw(t, "base"), anyConfig().Draw(t, "over")
+		before := []string{asJSON(t, base), asJSON(t, over)}
+		got := base.Merge(over)
+
+		if d := cmp.Diff(merged(base, over), got); d != "" {
+			t.Errorf("-want +got:\n%s", d)
+		}
+		if d := cmp.Diff(got, got.Merge(over)); d != "" {
+			t.Errorf("merging twice is not merging once:\n%s", d)
+		}
+		if d := cmp.Diff(got, got.Merge(nil)); d != "" {
+			t.Errorf("nothing to merge changes something:\n%s", d)
+		}
+		if shares(reflect.ValueOf(got), reflect.ValueOf(base)) || shares(reflect.ValueOf(got), reflect.ValueOf(over)) {
+			t.Error("the result shares memory with what it was made of")
+		}
+		if d := cmp.Diff(before, []string{asJSON(t, base), asJSON(t, over)}); d != "" {
+			t.Errorf("an input has changed:\n%s", d)
+		}
+	})
+}
+
+// merged is Merge by reflection: whatever fields a configuration has, what is set in over wins.
+func merged(base, over *api.ModelConfig) *api.ModelConfig {
+	if base == nil {
+		base, over = over, nil
+	}
+	if base == nil {
+		return nil
+	}
+	out := *base
+	if over != nil {
+		for i := range reflect.TypeFor[api.ModelConfig]().NumField() {
+			if v := reflect.ValueOf(*over).Field(i); !v.IsNil() {
+				reflect.ValueOf(&out).Elem().Field(i).Set(v)
+			}
+		}
+	}
+	return &out
+}
+
+func asJSON(t *rapid.T, v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// shares tells whether a change of what a holds could be seen through b, which has the same type.
+func shares(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.Pointer:
+		return !a.IsNil() && !b.IsNil() && (a.Pointer() == b.Pointer() || shares(a.Elem(), b.Elem()))
+	case reflect.Map:
+		return !a.IsNil() && a.Pointer() == b.Pointer()
+	case reflect.Slice:
+		return a.Len() > 0 && b.Len() > 0 && a.Pointer() == b.Pointer()
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if shares(a.Field(i), b.Field(i)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// A clone is edited while every reader of the cluster's state still reads the original.
+func TestClone_sharesNothing(t *testing.T) {
+	var spec api.ModelSpec
+	var dep api.ModelDeployment
+	fill(reflect.ValueOf(&spec).Elem())
+	fill(reflect.ValueOf(&dep).Elem())
+	for _, pair := range [][2]any{
+		{spec, spec.Clone()}, {dep, dep.Clone()}, {api.ModelSpec{}, api.ModelSpec{}.Clone()}, {api.ModelDeployment{}, api.ModelDeployment{}.Clone()},
+	} {
+		if d := cmp.Diff(pair[0], pair[1]); d != "" {
+			t.Errorf("a clone differs:\n%s", d)
+		}
+		if shares(reflect.ValueOf(pair[0]), reflect.ValueOf(pair[1])) {
+			t.Errorf("a clone of %T shares memory with its original", pair[0])
+		}
+	}
+}
+
+func TestEngine(t *testing.T) {
+	tests := []struct {
+		name string
+		spec api.ModelSpec
+		want string
+	}{
+		{"named", api.ModelSpec{EngineType: "SGLang", ModelPath: "/m.gguf"}, api.EngineSGLang},
+		{"named in another spelling", api.ModelSpec{EngineType: "llama.cpp", ModelName: "acme/Demo"}, api.EngineLlamaCPP},
+		{"unknown", api.ModelSpec{EngineType: "TensorRT"}, "tensorrt"},
+		{"a GGUF file", api.ModelSpec{ModelName: "demo", ModelPath: "/m/demo.GGUF"}, api.EngineLlamaCPP},
+		{"a repository of GGUF files", api.ModelSpec{ModelName: "acme/Demo-7B-GGUF"}, api.EngineLlamaCPP},
+		{"a pattern of GGUF files", api.ModelSpec{ModelName: "acme/Demo", Files: []string{"*.json", "*Q4_K_M.gguf"}}, api.EngineLlamaCPP},
+		{"anything else", api.ModelSpec{ModelName: "acme/Demo-7B", ModelPath: "/srv/models", Files: []string{"*.safetensors"}}, api.EngineVLLM},
+	}
+	for _, tt := range tests {
+		if got := tt.spec.Engine(); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestPlacementAssignment_GPUs(t *testing.T) {
+	tests := []struct {
+		name string
+		a    api.PlacementAssignment
+		want []uint32
+	}{
+		{"none", api.PlacementAssignment{}, nil},
+		{"the older field", api.PlacementAssignment{GPUIndex: new(uint32(3))}, []uint32{3}},
+		{"an empty list", api.PlacementAssignment{GPUIndex: new(uint32(3)), GPUIndices: []uint32{}}, []uint32{3}},
+		{"both", api.PlacementAssignment{GPUIndex: new(uint32(3)), GPUIndices: []uint32{1, 2}}, []uint32{1, 2}},
+	}
+	for _, tt := range tests {
+		if d := cmp.Diff(tt.want, tt.a.GPUs()); d != "" {
+			t.Errorf("%s:\n%s", tt.name, d)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	e := api.EndpointInfo{ModelUID: "demo", ReplicaID: 4294967295}
+	d := api.DownloadProgress{ModelUID: "demo", ReplicaID: 4294967295}
+	r := api.DesiredReplica{Spec: api.ModelSpec{ModelUID: "demo"}, Assignment: api.PlacementAssignment{ReplicaID: 4294967295}}
+	for _, key := range []string{e.Key(), d.Key(), r.Key(), api.EndpointKey("demo", 4294967295)} {
+		if want := "demo/" + strconv.Itoa(1<<32-1); key != want {
+			t.Errorf("%q, want %q", key, want)
+		}
+	}
+}
+
+func TestNodeStatus_Engine(t *testing.T) {
+	n := api.NodeStatus{Engines: []api.NodeEngine{{Name: api.EngineVLLM, Missing: "not installed"}, {Name: api.EngineLlamaCPP, Path: "/usr/bin/llama-server"}}}
+	if e, ok := n.Engine(api.EngineLlamaCPP); !ok || e.Path != "/usr/bin/llama-server" {
+		t.Errorf("%+v, %v", e, ok)
+	}
+	if e, ok := n.Engine(api.EngineSGLang); ok {
+		t.Errorf("an engine that the node does not report: %+v", e)
+	}
+}
