@@ -1,0 +1,100 @@
+package store
+
+import (
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
+)
+
+// Owner is who writes a table. Every table has exactly one.
+type Owner string
+
+// The owners.
+const (
+	OwnerControl   Owner = "control"   // people, through the API
+	OwnerScheduler Owner = "scheduler" // the leader
+	OwnerNode      Owner = "node"      // a node, through the server
+)
+
+type check = func(string) bool
+
+// The tables, with the key of a document in the contract's spelling.
+var (
+	// Models holds what models are: /models/{uid}/spec.
+	Models = Table[api.ModelSpec]{
+		name: "model spec", owner: OwnerControl,
+		keys:   layout{"/models/", []check{api.KnownUID}, "/spec"},
+		set:    func(s *cluster.State) *cluster.Set[api.ModelSpec] { return &s.Models },
+		claims: func(id string, v *api.ModelSpec) bool { return v.ModelUID == id },
+	}
+	// Deployments holds the wishes to run models: /deployments/{uid}.
+	Deployments = Table[api.ModelDeployment]{
+		name: "deployment", owner: OwnerControl,
+		keys:   layout{"/deployments/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.ModelDeployment] { return &s.Deployments },
+		claims: func(id string, v *api.ModelDeployment) bool { return v.ModelUID == id },
+	}
+	// Placements holds where replicas run: /placements/{uid}.
+	Placements = Table[api.PlacementPlan]{
+		name: "placement", owner: OwnerScheduler,
+		keys:   layout{"/placements/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.PlacementPlan] { return &s.Placements },
+		claims: func(id string, v *api.PlacementPlan) bool { return v.ModelUID == id },
+	}
+	// Nodes holds the machines that are alive, under their leases: /nodes/{id}/status.
+	Nodes = Table[api.NodeStatus]{
+		name: "node status", owner: OwnerNode,
+		keys:   layout{"/nodes/", []check{api.ValidNodeID}, "/status"},
+		set:    func(s *cluster.State) *cluster.Set[api.NodeStatus] { return &s.Nodes },
+		claims: func(id string, v *api.NodeStatus) bool { return v.NodeID == id },
+	}
+	// Endpoints holds the replicas that exist, under their nodes' leases: /endpoints/{uid}/{replica}.
+	Endpoints = Table[api.EndpointInfo]{
+		name: "endpoint", owner: OwnerNode,
+		keys:   layout{"/endpoints/", []check{api.KnownUID, replicaNumber}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.EndpointInfo] { return &s.Endpoints },
+		claims: func(id string, v *api.EndpointInfo) bool { return v.Key() == id },
+	}
+	// Downloads holds the downloads that go on: /download_progress/{uid}/{replica}.
+	Downloads = Table[api.DownloadProgress]{
+		name: "download", owner: OwnerNode,
+		keys:   layout{"/download_progress/", []check{api.KnownUID, replicaNumber}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.DownloadProgress] { return &s.Downloads },
+		claims: func(id string, v *api.DownloadProgress) bool { return v.Key() == id },
+	}
+	// Cache holds the models on a node's disk: /model_cache/{node}/{suffix}. Nebula writes the first 16 hex digits
+	// of SHA-256(model_name) as suffix; older data has the name itself with "--" for "/", so any legal segment is read.
+	Cache = Table[api.ModelCacheEntry]{
+		name: "cache entry", owner: OwnerNode,
+		keys:   layout{"/model_cache/", []check{api.ValidNodeID, api.ValidNodeID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.ModelCacheEntry] { return &s.Cache },
+		claims: func(id string, v *api.ModelCacheEntry) bool { return strings.HasPrefix(id, v.NodeID+"/") },
+	}
+	// Disks holds the nodes' model disks: /node_disk/{node}.
+	Disks = Table[api.NodeDiskStatus]{
+		name: "disk status", owner: OwnerNode,
+		keys:   layout{"/node_disk/", []check{api.ValidNodeID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.NodeDiskStatus] { return &s.Disks },
+		claims: func(id string, v *api.NodeDiskStatus) bool { return v.NodeID == id },
+	}
+	// Alerts holds the conditions that a node complains of: /alerts/{node}/{type}.
+	Alerts = Table[api.DiskAlert]{
+		name: "alert", owner: OwnerNode,
+		keys:   layout{"/alerts/", []check{api.ValidNodeID, api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.DiskAlert] { return &s.Alerts },
+		claims: func(id string, v *api.DiskAlert) bool { return v.NodeID+"/"+v.AlertType == id },
+	}
+)
+
+// kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (version 1's
+// /model_requests, /images, the leader's /leader) are not the State's business.
+func kinds() map[string]kind {
+	m := map[string]kind{}
+	for _, k := range []kind{
+		&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
+	} {
+		m[strings.Trim(k.prefix(), "/")] = k
+	}
+	return m
+}
