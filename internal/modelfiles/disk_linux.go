@@ -1,0 +1,60 @@
+package modelfiles
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// noFollow makes opening a symbolic link an error.
+const noFollow = unix.O_NOFOLLOW
+
+// allocate reserves the blocks of [from, from+n) without changing the file's length. A file system that cannot do this
+// is no error; one that has not that many blocks left is.
+func allocate(f *os.File, from, n int64) error {
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, n)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		return nil
+	}
+	return err
+}
+
+// syncData makes written bytes outlast a power failure.
+func syncData(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
+
+// usage returns the total, used and available bytes of the file system that holds path. Available is what others than
+// root may use, so used + available is less than total.
+func usage(path string) (total, used, available uint64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(path, &s); err != nil {
+		return 0, 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	block := uint64(s.Frsize)
+	return s.Blocks * block, (s.Blocks - s.Bfree) * block, s.Bavail * block, nil
+}
+
+// bootID names the running system's boot; "" when it cannot be told.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func stat(fi fs.FileInfo) *syscall.Stat_t {
+	s, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return &syscall.Stat_t{}
+	}
+	return s
+}
+
+func inode(fi fs.FileInfo) uint64 { return stat(fi).Ino }
+
+// allocated is how many bytes the file takes on the disk.
+func allocated(fi fs.FileInfo) int64 { return stat(fi).Blocks * 512 }

@@ -1,0 +1,281 @@
+package modelfiles
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// parallel is how many files one fetch transfers at once.
+const parallel = 4
+
+// job is one transfer: these files of this repository into this cache.
+type job struct {
+	dir      repoDir
+	repo     hubRepo
+	revision string
+	want     Want
+	refresh  bool
+}
+
+func (j job) key() string {
+	return strings.Join([]string{j.dir.dir(), j.revision, selectionKey(j.want), fmt.Sprint(j.refresh)}, "\x00")
+}
+
+func (s *Store) newJob(req Request, want Want) (job, error) {
+	r := root(filepath.Clean(s.cfg.CacheDir))
+	if p := strings.TrimSpace(req.Spec.ModelPath); p != "" { // of a hub's model: another cache
+		if err := checkRoot(p); err != nil {
+			return job{}, err
+		}
+		r = root(filepath.Clean(p))
+	}
+	revision := req.Spec.Revision
+	if revision == "" {
+		revision = "main"
+	}
+	if err := checkRepo(req.Spec.ModelName, revision); err != nil {
+		return job{}, err
+	}
+	return job{newRepoDir(r, req.Spec.ModelName), hubRepo{s.web, req.Spec.ModelName}, revision, want, req.Refresh}, nil
+}
+
+// run brings a model into the cache.
+//
+// Steps, in order:
+//  1. By our own record this revision is here: done without a request. Files of it that were changed or deleted are
+//     checked or fetched again, at the same commit.
+//  2. Revision -> commit. That commit is here: note the revision, done.
+//  3. List the commit's files and choose. A chosen file that the hub then does not have: list once more.
+//  4. Check the space, fetch and verify every blob, link them, look into them.
+//  5. Our record, and last the ref.
+func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
+	selection := selectionKey(j.want)
+	if r, ok := j.dir.find(j.revision, selection); ok && !j.refresh { // 1
+		err := s.complete(ctx, j, pin{j.repo.name, j.revision, r.Commit}, r, m)
+		if err == nil {
+			j.dir.used(r, time.Now())
+			return j.model(r), nil
+		}
+		if !hasReason(err, ReasonNoEntry) && !hasReason(err, ReasonNoRevision) {
+			return Model{}, err
+		}
+	}
+	if s.cfg.Offline {
+		return Model{}, offline()
+	}
+	p, err := j.repo.resolve(ctx, j.revision) // 2
+	if err != nil {
+		return Model{}, err
+	}
+	r, ok := j.dir.find(p.commit, selection)
+	if ok && j.dir.whole(r) {
+		r.Revisions = append([]string{j.revision}, without(r.Revisions, j.revision)...)
+		err = s.complete(ctx, j, p, r, m)
+	} else {
+		r, err = s.transferTwice(ctx, j, p, m) // 3, 4
+	}
+	if err != nil {
+		return Model{}, err
+	}
+	return j.model(r), s.publish(ctx, j, r) // 5
+}
+
+// transferTwice lists again when a listed file is gone: the listing may have been older than the files.
+func (s *Store) transferTwice(ctx context.Context, j job, p pin, m *meter) (ready, error) {
+	r, err := s.transfer(ctx, j, p, m)
+	if hasReason(err, ReasonNoEntry) {
+		r, err = s.transfer(ctx, j, p, m)
+	}
+	if hasReason(err, ReasonNoEntry) {
+		err = final(api.FailHub, ReasonInconsistent, "the hub lists files of %s that it does not have: %v. Choose another revision or mirror.", p.repo, err).because(err)
+	}
+	return r, err
+}
+
+func offline() error {
+	return passing(api.FailHub, ReasonNetwork, "the model is not complete on this node, and Nebula is set to work offline. Allow it to reach the hub, or put the files there yourself and use model_source local.")
+}
+
+// transfer chooses the files of a commit and fetches them; on success they are all in place, linked and of sound form.
+func (s *Store) transfer(ctx context.Context, j job, p pin, m *meter) (ready, error) {
+	entries, err := j.repo.list(ctx, p)
+	if err != nil {
+		return ready{}, err
+	}
+	idx, err := s.readIndex(ctx, j, p, entries, m)
+	if err != nil {
+		return ready{}, err
+	}
+	man, err := selectFiles(entries, j.want, idx)
+	if err != nil {
+		return ready{}, err
+	}
+	s.cfg.Log.Info("files selected", "repo", p.repo, "commit", p.commit, "files", len(man.Files), "bytes", man.Total(), "skipped", len(man.Skipped))
+	r := ready{
+		Version: readyVersion, Repo: p.repo, Revisions: []string{p.revision}, Commit: p.commit, Selection: selectionKey(j.want),
+		Format: man.Format, Primary: man.Primary, MMProj: man.MMProj, Files: man.Files, CreatedMS: time.Now().UnixMilli(),
+	}
+	if err := s.complete(ctx, j, p, r, m); err != nil {
+		return ready{}, err
+	}
+	m.enter(api.PhaseVerifying)
+	r.Metadata, err = inspect(j.model(r))
+	return r, err
+}
+
+// complete brings every file of r in place, verified and linked. What is there already costs a look at its name.
+func (s *Store) complete(ctx context.Context, j job, p pin, r ready, m *meter) error {
+	blobs, counts := counters(r.Files)
+	if j.dir.whole(r) {
+		for _, c := range counts {
+			c.done.Store(true)
+		}
+		m.plan(counts)
+		return nil
+	}
+	m.plan(counts)
+	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
+		return err
+	}
+	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.link(p.commit, r.Files) })
+}
+
+// counters returns the distinct blobs of files, and a counter for each.
+func counters(files []Entry) ([]Entry, []*counter) {
+	var blobs []Entry
+	var counts []*counter
+	at := map[Hash]*counter{}
+	for _, f := range files {
+		c, ok := at[f.Hash]
+		if !ok {
+			c = &counter{size: f.Size}
+			at[f.Hash] = c
+			blobs, counts = append(blobs, f), append(counts, c)
+		}
+		c.files++
+	}
+	return blobs, counts
+}
+
+// fetchAll fetches blobs, a few at a time. The first failure stops the others, which keep what they have.
+func (s *Store) fetchAll(ctx context.Context, j job, p pin, blobs []Entry, counts []*counter, m *meter) error {
+	space, err := s.reserve(j.dir, blobs)
+	if err != nil {
+		return err
+	}
+	defer space.release()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(parallel)
+	for i, e := range blobs {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			return s.newBlob(j, e, counts[i], m, space).fetch(ctx, j.opener(p, e, s.cfg.Offline), j.repo.retry)
+		})
+	}
+	return g.Wait()
+}
+
+func (s *Store) newBlob(j job, e Entry, c *counter, m *meter, space *reservation) *blob {
+	return &blob{
+		Entry: e, dir: j.dir, log: s.cfg.Log, boot: s.boot, count: c,
+		network: func(n int64) { m.network.Add(n) }, took: space.took,
+	}
+}
+
+func (j job) opener(p pin, e Entry, offlineOnly bool) opener {
+	loc := new(location)
+	return func(ctx context.Context, from int64) (*stretch, error) {
+		if offlineOnly {
+			return nil, offline()
+		}
+		return j.repo.open(ctx, p, e, from, loc)
+	}
+}
+
+// readIndex fetches the small file that names the shards, if the selection needs one, and returns its names.
+func (s *Store) readIndex(ctx context.Context, j job, p pin, entries []Entry, m *meter) (indexes, error) {
+	name := indexName(entries, j.want)
+	if name == "" || checkNames(entries) != nil { // selectFiles will say why
+		return nil, nil
+	}
+	e := byPath(entries)[name]
+	if e.Size > maxSide {
+		return nil, final(api.FailInvalidModel, ReasonInconsistent, "%s is %s long; Nebula reads at most %s", name, size(e.Size), size(int64(maxSide)))
+	}
+	blobs, counts := counters([]Entry{e})
+	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
+		return nil, err
+	}
+	names, err := readWeightMap(j.dir.blob(e.Hash))
+	if err != nil {
+		return nil, final(api.FailInvalidModel, ReasonInconsistent, "%s is not an index of weights. The repository is broken; choose another.", name).because(err)
+	}
+	return indexes{name: names}, nil
+}
+
+// readWeightMap returns the distinct file names of an index of shards, sorted.
+func readWeightMap(path string) ([]string, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var v struct {
+		WeightMap map[string]string `json:"weight_map"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return nil, err
+	}
+	return slices.Compact(slices.Sorted(maps.Values(v.WeightMap))), nil
+}
+
+// publish makes a complete model known: the record, then the ref.
+func (s *Store) publish(ctx context.Context, j job, r ready) error {
+	return s.locked(ctx, j, "record the model", func() error {
+		return errors.Join(j.dir.record(r), j.dir.setRef(j.revision, r.Commit))
+	})
+}
+
+// locked runs a change of the repository's folder, one at a time on this node.
+func (s *Store) locked(ctx context.Context, j job, what string, change func() error) error {
+	unlock, err := lockFile(ctx, filepath.Join(j.dir.root.state("locks"), j.dir.name+".lock"), func() {})
+	if err == nil {
+		err = change()
+		unlock()
+	}
+	return diskError(string(j.dir.root), what, err)
+}
+
+// model says where the files of a record are.
+func (j job) model(r ready) Model {
+	dir := j.dir.snapshot(r.Commit)
+	m := Model{Path: dir, Commit: r.Commit, Format: r.Format, Metadata: r.Metadata}
+	blobs, _ := counters(r.Files)
+	for _, b := range blobs {
+		m.Bytes += uint64(b.Size)
+	}
+	at := func(name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
+	for _, f := range r.Files {
+		m.Files = append(m.Files, at(f.Path))
+	}
+	if r.Primary != "" {
+		m.Path = at(r.Primary)
+	}
+	if r.MMProj != "" {
+		m.MMProj = at(r.MMProj)
+	}
+	return m
+}

@@ -1,0 +1,214 @@
+package modelfiles
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Config says where a node keeps models and where it gets them from. Only CacheDir is needed.
+type Config struct {
+	CacheDir   string   // absolute; models go to hub/, in the layout of $HF_HOME, and Nebula's records to nebula/
+	NodeID     string   // for the documents of Scan and Disk
+	Endpoint   string   // of the Hugging Face Hub or a mirror; empty = https://huggingface.co
+	Token      string   // for Endpoint only; never logged
+	Offline    bool     // never ask the hub: what is not complete on disk is an error
+	LocalRoots []string // folders that local models must be in; empty = anywhere
+	KeepFree   uint64   // bytes of disk that no download may use; 0 = 2 % of the disk, at most 5 GiB
+	UserAgent  string
+	Log        *slog.Logger
+	Transport  http.RoundTripper                     // instead of Nebula's own, for tests
+	Proxy      func(*http.Request) (*url.URL, error) // e.g. http.ProxyFromEnvironment; nil = none
+
+	patience patience // with the hub; zero = the default
+}
+
+// Request asks for a model's files.
+type Request struct {
+	Spec   api.ModelSpec
+	Engine string // that will open them; empty = the spec's own
+	// Refresh asks the hub again what a branch or tag means. Without it a complete copy of the commit that it meant
+	// before is used, so that a restart needs no network and never changes a model.
+	Refresh bool
+}
+
+// Model is a complete, verified model on this node.
+type Model struct {
+	Path     string // what the engine opens: the first GGUF file, or a folder
+	MMProj   string // vision projector, or empty
+	Files    []string
+	Bytes    uint64
+	Commit   string // of the source; empty for a local model
+	Format   Format
+	Metadata Metadata
+}
+
+// Store fetches models and knows the cache. All methods may be called at the same time.
+type Store struct {
+	cfg  Config
+	web  *web
+	boot string
+	room ledger
+
+	mu      sync.Mutex
+	flights map[string]*flight
+	roots   map[root]bool // every one that was used, for Scan
+	alerts  []api.DiskAlert
+}
+
+// New returns a Store. It touches neither disk nor network.
+func New(cfg Config) (*Store, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Endpoint == "" {
+		cfg.Endpoint = defaultHub
+	}
+	if cfg.patience == (patience{}) {
+		cfg.patience = defaultPatience()
+	}
+	if err := checkRoot(cfg.CacheDir); err != nil {
+		return nil, err
+	}
+	w, err := newWeb(cfg, cfg.Endpoint)
+	if err != nil {
+		return nil, err
+	}
+	r := root(filepath.Clean(cfg.CacheDir))
+	return &Store{
+		cfg: cfg, web: w, boot: bootID(), room: ledger{keep: cfg.KeepFree, taken: map[*reservation]bool{}},
+		flights: map[string]*flight{}, roots: map[root]bool{r: true},
+	}, nil
+}
+
+// checkRoot refuses a folder that would land somewhere else than it says.
+func checkRoot(dir string) error {
+	if !filepath.IsAbs(dir) || strings.ContainsRune(dir, 0) || filepath.Clean(dir) != strings.TrimSuffix(dir, "/") && dir != "/" {
+		return final(api.FailInvalidModel, ReasonUnsafeName, "%q is no folder for models: it must be an absolute path without \"..\"", clip(dir))
+	}
+	return nil
+}
+
+// Fetch returns when the model is complete on this node, from disk where it is. It may be called again at any time and
+// goes on where it stopped. Calls for the same files share one transfer: each gets its progress, and one that is
+// cancelled does not stop it for the others. progress, which may be nil, is called from this goroutine at most five
+// times a second and at every change of phase; not at all for a local model. An error is an *Error or the context's.
+func (s *Store) Fetch(ctx context.Context, req Request, progress func(Progress)) (Model, error) {
+	if progress == nil {
+		progress = func(Progress) {}
+	}
+	want := Want{Engine: api.CanonicalEngine(req.Engine), Patterns: req.Spec.Files}
+	if req.Engine == "" {
+		want.Engine = req.Spec.Engine()
+	}
+	switch req.Spec.ModelSource {
+	case api.SourceLocal:
+		return s.openLocal(ctx, req.Spec, want)
+	case api.SourceHuggingFace, "":
+		return s.fetchShared(ctx, req, want, progress)
+	}
+	return Model{}, final(api.FailUnsupportedModel, ReasonUnsupported,
+		"this version cannot fetch from %q. Use model_source huggingface, or download the model yourself and use model_source local with its path on the node.",
+		clip(string(req.Spec.ModelSource)))
+}
+
+// fetchShared joins or starts the transfer of these files and reports it until it ends.
+func (s *Store) fetchShared(ctx context.Context, req Request, want Want, progress func(Progress)) (Model, error) {
+	job, err := s.newJob(req, want)
+	if err != nil {
+		return Model{}, err
+	}
+	f := s.join(ctx, job)
+	defer s.leave(f)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	var told Progress
+	tell := func() <-chan struct{} {
+		p, changed := f.meter.at(time.Now())
+		if p != told {
+			told = p
+			progress(p)
+		}
+		return changed
+	}
+	for {
+		changed := tell()
+		select {
+		case <-f.done:
+			tell()
+			return f.model, f.err
+		case <-ctx.Done():
+			return Model{}, context.Cause(ctx)
+		case <-changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// flight is one transfer and everybody who waits for it.
+type flight struct {
+	key     string
+	meter   *meter
+	waiting int // guarded by Store.mu
+	cancel  context.CancelFunc
+	done    chan struct{} // closes after model and err are set
+	model   Model
+	err     error
+}
+
+// join finds the flight of a job or starts it. Every join needs its leave.
+func (s *Store) join(ctx context.Context, j job) *flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roots[j.dir.root] = true
+	if f, ok := s.flights[j.key()]; ok {
+		f.waiting++
+		return f
+	}
+	// The flight belongs to all who wait, so it ends with the last of them and not with the first.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	f := &flight{key: j.key(), meter: newMeter(), waiting: 1, cancel: cancel, done: make(chan struct{})}
+	s.flights[f.key] = f
+	go func() {
+		defer close(f.done)
+		f.model, f.err = s.run(ctx, j, f.meter)
+		if f.err != nil {
+			f.meter.enter(api.PhaseFailed)
+		} else {
+			f.meter.enter(api.PhaseComplete)
+		}
+		s.forget(f)
+	}()
+	return f
+}
+
+// leave gives up waiting. The last to leave stops the flight and waits until it has put everything down.
+func (s *Store) leave(f *flight) {
+	s.mu.Lock()
+	f.waiting--
+	last := f.waiting == 0
+	if last && s.flights[f.key] == f { // nobody may join a flight that is being stopped
+		delete(s.flights, f.key)
+	}
+	s.mu.Unlock()
+	if last {
+		f.cancel()
+		<-f.done
+	}
+}
+
+// forget lets the next one who asks start anew.
+func (s *Store) forget(f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[f.key] == f {
+		delete(s.flights, f.key)
+	}
+}

@@ -1,0 +1,342 @@
+package modelfiles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// patience says how long to bear with a hub.
+type patience struct {
+	firstDelay, maxDelay time.Duration // between tries, doubling, with jitter
+	tries                int           // in a row without a new byte
+	stall                time.Duration // without a byte, before the connection is given up
+	maxPark              time.Duration // longest obedience to one Retry-After
+}
+
+func defaultPatience() patience {
+	return patience{time.Second, 30 * time.Second, 6, 10 * time.Second, 15 * time.Minute}
+}
+
+const maxRedirects = 5
+
+// web speaks HTTP with one hub and wherever it redirects to. It follows redirects by hand, so that the credential goes
+// to the hub's exact scheme, host and port and nowhere else, and waits when the hub asks for it.
+type web struct {
+	http     *http.Client
+	base     string   // of every address, without a trailing slash
+	origin   *url.URL // base, parsed
+	token    string
+	agent    string
+	patience patience
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	parked map[string]time.Time // until when a bucket of requests has to wait
+}
+
+func newWeb(cfg Config, base string) (*web, error) {
+	base = strings.TrimRight(base, "/")
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
+		return nil, fmt.Errorf("%q is not the address of a hub: use https://HOST or http://HOST", base)
+	}
+	rt := cfg.Transport
+	if rt == nil {
+		rt = transport(cfg.Proxy)
+	}
+	return &web{
+		http: &http.Client{
+			Transport:     rt,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.patience, log: cfg.Log,
+		parked: map[string]time.Time{},
+	}, nil
+}
+
+// transport speaks HTTP/1.1 only: over HTTP/2 parallel ranges would share one connection and its speed.
+func transport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+	only1 := new(http.Protocols)
+	only1.SetHTTP1(true)
+	return &http.Transport{
+		Proxy:               proxy,
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConnsPerHost: 32,
+		IdleConnTimeout:     90 * time.Second,
+		ReadBufferSize:      64 << 10,
+		DisableCompression:  true,
+		Protocols:           only1,
+	}
+}
+
+// answer is what a request led to.
+type answer struct {
+	*http.Response
+	at     *url.URL // after redirects
+	linked linked
+	stop   func() // ends the watch over the connection; Close calls it
+}
+
+// linked is what the hub itself said about a file on the way to its content.
+type linked struct{ commit, etag, size string }
+
+// Close ends the request.
+func (a *answer) Close() error {
+	defer a.stop()
+	return a.Body.Close()
+}
+
+// get sends one GET and follows redirects. Every error is an *Error or the context's. byteRange is a Range header or "".
+func (w *web) get(ctx context.Context, address, byteRange string) (*answer, error) {
+	at, err := url.Parse(address)
+	if err != nil {
+		return nil, passing(api.FailHub, ReasonBadServer, "the hub gave an address that is none").because(err)
+	}
+	trusted := true // until the chain leaves the hub; it does not become trusted again
+	var l linked
+	for range maxRedirects + 1 {
+		trusted = trusted && sameOrigin(at, w.origin)
+		a, err := w.once(ctx, at, byteRange, trusted)
+		if err != nil {
+			return nil, err
+		}
+		if trusted {
+			l.note(a.Header)
+		}
+		a.at, a.linked = at, l
+		switch a.StatusCode {
+		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+			next, err := a.Location()
+			_ = a.Close()
+			if err != nil {
+				return nil, passing(api.FailHub, ReasonBadServer, "%s redirects to nowhere", at.Host).because(err)
+			}
+			if err := w.mayFollow(at, next); err != nil {
+				return nil, err
+			}
+			at = next
+		case http.StatusOK, http.StatusPartialContent:
+			return a, nil
+		default:
+			defer a.Close()
+			return nil, w.refusal(a, trusted)
+		}
+	}
+	return nil, final(api.FailHub, ReasonRedirect, "%s redirects in circles (more than %d times). Check the hub's address.", w.origin.Host, maxRedirects)
+}
+
+func (w *web) mayFollow(from, to *url.URL) error {
+	if to.Scheme == "https" || to.Scheme == "http" && w.origin.Scheme == "http" {
+		return nil
+	}
+	return final(api.FailHub, ReasonRedirect, "%s redirects to %s, which is not encrypted as the hub is. Check the hub's address.", from.Host, to.Scheme+"://"+to.Host)
+}
+
+func (l *linked) note(h http.Header) {
+	for dst, key := range map[*string]string{&l.commit: "X-Repo-Commit", &l.etag: "X-Linked-Etag", &l.size: "X-Linked-Size"} {
+		if v := h.Get(key); v != "" {
+			*dst = strings.Trim(strings.TrimPrefix(v, "W/"), `"`)
+		}
+	}
+}
+
+// errStalled is the cause when a connection gave no byte for too long.
+var errStalled = errors.New("no byte for too long")
+
+// once sends one request to one address and watches over its connection until the answer is closed.
+func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted bool) (*answer, error) {
+	bucket := w.bucket(at, trusted)
+	if err := w.admit(ctx, bucket); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	watch := time.AfterFunc(w.patience.stall, func() { cancel(errStalled) })
+	stop := func() {
+		watch.Stop()
+		cancel(context.Canceled)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	if err != nil {
+		stop()
+		return nil, passing(api.FailHub, ReasonBadServer, "%s redirects to an address that is none", at.Host).because(err)
+	}
+	req.Header.Set("Accept-Encoding", "identity")
+	setHeader(req, "User-Agent", w.agent)
+	setHeader(req, "Range", byteRange)
+	if trusted && w.token != "" {
+		req.Header.Set("Authorization", "Bearer "+w.token)
+	}
+	resp, err := w.http.Do(req)
+	if err != nil {
+		err = w.broken(ctx, at, err)
+		stop()
+		return nil, err
+	}
+	watch.Reset(w.patience.stall)
+	resp.Body = &watched{resp.Body, watch, w.patience.stall, func(err error) error { return w.broken(ctx, at, err) }}
+	if resp.StatusCode == http.StatusTooManyRequests {
+		w.park(bucket, parkFor(resp.Header, time.Now(), w.patience))
+	}
+	return &answer{Response: resp, stop: stop}, nil
+}
+
+func setHeader(r *http.Request, key, value string) {
+	if value != "" {
+		r.Header.Set(key, value)
+	}
+}
+
+// watched is a body under a watch that ends the request when no byte comes.
+type watched struct {
+	io.ReadCloser
+	watch *time.Timer
+	stall time.Duration
+	wrap  func(error) error
+}
+
+// Read reads what there is; its errors, but for io.EOF, are what [web.broken] makes of them.
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 {
+		b.watch.Reset(b.stall)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.wrap(err)
+	}
+	return n, err
+}
+
+// broken says why a connection failed. It names the host only: an address may carry a signature.
+func (w *web) broken(ctx context.Context, at *url.URL, err error) error {
+	switch {
+	case errors.Is(context.Cause(ctx), errStalled):
+		return passing(api.FailDownload, ReasonNetwork, "%s sent nothing for %s", at.Host, w.patience.stall).because(errStalled)
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return passing(api.FailDownload, ReasonNetwork, "the connection to %s failed: %v", at.Host, err).because(err)
+}
+
+// retry repeats try while its error may pass: without end while progress grows, else patience.tries times.
+func (w *web) retry(ctx context.Context, progress func() int64, try func() error) error {
+	wait := &backoff.ExponentialBackOff{
+		InitialInterval: w.patience.firstDelay, MaxInterval: w.patience.maxDelay, Multiplier: 2, RandomizationFactor: 0.5,
+	}
+	wait.Reset()
+	failures, reached := 0, progress()
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		e, ok := AsError(err)
+		if !ok || !retryable(e) {
+			return err
+		}
+		if now := progress(); now > reached {
+			failures, reached = 0, now
+			wait.Reset()
+		}
+		if failures++; failures >= w.patience.tries {
+			out := *e
+			out.Message = fmt.Sprintf("%s, %d times in a row. Nebula keeps what is here and tries again later; check the network and the hub's address.", e.Message, failures)
+			out.Err = err
+			return &out
+		}
+		w.log.Info("hub request failed, will retry", "failures", failures, "reason", string(e.Reason), "error", e.Message)
+		if e.Reason == ReasonRateLimited {
+			continue // the bucket is parked
+		}
+		if err := sleep(ctx, wait.NextBackOff()); err != nil {
+			return err
+		}
+	}
+}
+
+func retryable(e *Error) bool {
+	switch e.Reason {
+	case ReasonNetwork, ReasonServer, ReasonRateLimited, ReasonBadServer, reasonExpiredAddress:
+		return !e.Final
+	}
+	return false
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// bucket names the limit that a request counts against: the hub counts its API and its files apart.
+func (w *web) bucket(at *url.URL, trusted bool) string {
+	path := strings.TrimPrefix(at.Path, w.origin.Path)
+	switch {
+	case !trusted:
+		return at.Host
+	case strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/api/resolve-cache/"):
+		return "api"
+	}
+	return "resolvers"
+}
+
+// admit waits while the bucket is parked.
+func (w *web) admit(ctx context.Context, bucket string) error {
+	for {
+		w.mu.Lock()
+		until := w.parked[bucket]
+		w.mu.Unlock()
+		d := time.Until(until)
+		if d <= 0 {
+			return ctx.Err()
+		}
+		if err := sleep(ctx, d); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *web) park(bucket string, d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if until := time.Now().Add(d); until.After(w.parked[bucket]) {
+		w.parked[bucket] = until
+	}
+}
+
+// sameOrigin compares scheme, host and port.
+func sameOrigin(a, b *url.URL) bool {
+	return a.Scheme == b.Scheme && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+func port(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	}
+	return "80"
+}
