@@ -2,6 +2,7 @@ package engine
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 
 	"github.com/nebula-serve/nebula/api"
@@ -84,8 +85,8 @@ var shards = regexp.MustCompile(`Loading .*checkpoint shards:\s+(\d+)% Completed
 
 // Progress returns how much of the model is loaded, in percent, as the newest line that tells. llama-server does not.
 func Progress(tail []string) (float64, bool) {
-	for i := len(tail) - 1; i >= 0; i-- {
-		if m := shards.FindStringSubmatch(tail[i]); m != nil {
+	for _, line := range slices.Backward(tail) {
+		if m := shards.FindStringSubmatch(line); m != nil {
 			n, err := strconv.Atoi(m[1])
 			return float64(min(n, 100)), err == nil
 		}

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -91,7 +92,7 @@ func match(kind string, tail []string, exit Exit) (Failure, bool) {
 		return Failure{}, false
 	}
 	text := string(best.pattern.ExpandString(nil, best.say, at, groups))
-	return Failure{Code: best.code, Message: mask(text), Final: best.final && !exit.Served}, true
+	return Failure{Code: best.code, Message: Mask(text), Final: best.final && !exit.Served}, true
 }
 
 // StartFailure says why an executable could not be started; cause is the operating system's words.
@@ -109,7 +110,7 @@ func StartFailure(kind, binary, cause string) Failure {
 	case strings.Contains(cause, "argument list too long"):
 		return Failure{Code: api.FailBadFlag, Final: true, Message: "the command line of the engine is too long: use fewer extra arguments"}
 	}
-	return Failure{Code: api.FailEngineCrash, Message: fmt.Sprintf("%s could not be started: %s", binary, mask(cause))}
+	return Failure{Code: api.FailEngineCrash, Message: fmt.Sprintf("%s could not be started: %s", binary, Mask(cause))}
 }
 
 // quotesClient tells whether a line carries what a client wrote: it proves nothing, and it is nobody else's business.
@@ -124,13 +125,13 @@ func lastMeaningful(tail []string) string {
 			continue
 		}
 		if errorLine.MatchString(line) {
-			return mask(cut(llamaPrefix.ReplaceAllString(line, "")))
+			return Mask(cut(llamaPrefix.ReplaceAllString(line, "")))
 		}
 		if last == "" {
 			last = line
 		}
 	}
-	return mask(cut(llamaPrefix.ReplaceAllString(last, "")))
+	return Mask(cut(llamaPrefix.ReplaceAllString(last, "")))
 }
 
 var (
@@ -148,22 +149,39 @@ func cut(s string) string {
 }
 
 var secrets = regexp.MustCompile(`(?i)\b(hf_|sk-|nvapi-|ghp_|glpat-)[A-Za-z0-9_-]{6,}|` +
-	`\b(bearer\s+|(?:api[_-]?key|token|password|secret|authorization)["']?\s*[=:]\s*["']?(?:bearer\s+)?)[^\s"',;]{4,}|` +
+	`\b(bearer[ \t]+|(?:api[_-]?key|token|password|secret|authorization)["']?[ \t]*[=:][ \t]*["']?(?:bearer[ \t]+)?)[^\s"',;]{4,}|` +
 	`(://[^\s/:@]+:)[^\s/@]+@`)
 
-// mask hides what looks like a secret and keeps enough to tell which one it was.
-func mask(s string) string {
-	return secrets.ReplaceAllStringFunc(s, func(m string) string {
-		g := secrets.FindStringSubmatch(m)
-		if g[3] != "" {
-			return g[3] + "***@"
+// hints are in every line that the pattern of secrets matches; looking for them first makes masking a large log cheap.
+var hints = []string{"hf_", "sk-", "nvapi-", "ghp_", "glpat-", "bearer", "key", "token", "password", "secret", "authorization", "://"}
+
+// Mask hides what looks like a token, a key or a password in log lines, and keeps enough to tell which one it was.
+func Mask(text string) string {
+	if !suspicious(text) {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if suspicious(line) {
+			line = secrets.ReplaceAllStringFunc(line, maskOne)
 		}
-		return g[1] + g[2] + "***"
-	})
+		b.WriteString(line)
+	}
+	return b.String()
 }
 
-// Mask hides tokens, keys and passwords in a log line.
-func Mask(line string) string { return mask(line) }
+func suspicious(text string) bool {
+	lower := strings.ToLower(text)
+	return slices.ContainsFunc(hints, func(h string) bool { return strings.Contains(lower, h) })
+}
+
+func maskOne(m string) string {
+	g := secrets.FindStringSubmatch(m)
+	if g[3] != "" {
+		return g[3] + "***@"
+	}
+	return g[1] + g[2] + "***"
+}
 
 func signalName(n int) string {
 	names := map[int]string{1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 7: "BUS", 8: "FPE", 9: "KILL", 11: "SEGV", 13: "PIPE", 15: "TERM"}
