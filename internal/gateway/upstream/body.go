@@ -3,6 +3,7 @@ package upstream
 import (
 	"io"
 	"strings"
+	"time"
 )
 
 // Response is an answer. It belongs to one goroutine.
@@ -216,6 +217,9 @@ func size(line []byte) (int64, *Error) {
 	}
 	return n, nil
 }
+
+// Linger bounds what is still waited for: the rest of the body is worth d and no more.
+func (r *Response) Linger(d time.Duration) { r.limits.Idle, r.limits.FirstByte = d, d }
 
 // Close ends the use of the answer. The connection is kept for another request when the body was read to its end; otherwise it is
 // closed, which tells the engine that nobody waits any more. A second call does nothing.

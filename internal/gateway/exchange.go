@@ -1,0 +1,290 @@
+package gateway
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/gateway/upstream"
+)
+
+// exchange is one request and its answer.
+type exchange struct {
+	g      *Gateway
+	kind   *kind
+	w      http.ResponseWriter
+	id     string
+	header []byte // lines for the engine
+	body   *[]byte
+	req    request
+	start  time.Time
+	status int // what the client has been told; 0 = nothing yet
+
+	tried [4]*replica
+	tries int
+	lost  int // engines that died over this request
+}
+
+// identify takes over the request's id, which is in the answer's header where a middleware has chosen one, and the header lines that
+// engines get. Nothing else of the client's header goes on: no credential, no cookie, nothing that an engine could take for an order.
+func (x *exchange) identify(r *http.Request) {
+	if x.id = x.w.Header().Get("X-Request-Id"); x.id == "" {
+		if x.id = r.Header.Get("X-Request-Id"); x.id == "" || len(x.id) > 128 {
+			x.id = "req_" + strings.ToLower(rand.Text())
+		}
+		x.w.Header().Set("X-Request-Id", x.id)
+	}
+	x.header = append(make([]byte, 0, 160), "Content-Type: application/json\r\nX-Request-Id: "...)
+	x.header = append(append(x.header, x.id...), "\r\n"...)
+	for _, name := range [...]string{"Traceparent", "Tracestate"} {
+		if v := r.Header[name]; len(v) == 1 && len(v[0]) <= 512 && !hopByHop(r.Header["Connection"], name) {
+			x.header = append(append(append(append(x.header, name...), ": "...), v[0]...), "\r\n"...)
+		}
+	}
+}
+
+// hopByHop tells whether a Connection header keeps name to this one connection.
+func hopByHop(connection []string, name string) bool {
+	for _, line := range connection {
+		for option := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(option), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// open reads the request and finds its model.
+func (x *exchange) open(r *http.Request) (*model, *fault) {
+	x.body = x.g.bodies.get()
+	if f := x.g.read(x.w, r, x.body); f != nil {
+		return nil, f
+	}
+	var f *fault
+	if x.req, f = scanRequest(*x.body); f != nil {
+		return nil, f
+	}
+	return x.g.table.Load().find(x.req.model)
+}
+
+// dropBody gives the body back, once nothing can be sent a second time.
+func (x *exchange) dropBody() {
+	if x.body != nil {
+		x.g.bodies.put(x.body)
+		x.body = nil
+	}
+}
+
+// run sends the request to one replica after the other until one has answered. It returns nil when the client has its answer, be it
+// a stream that ended with an error event.
+func (x *exchange) run(ctx context.Context, m *model) *fault {
+	var last *failure
+	for {
+		r := m.choose(x.kind.need, x.tried[:x.tries], time.Since(x.g.born))
+		if r == nil {
+			if newer := x.g.table.Load().models[m.uid]; newer != nil && newer != m {
+				m = newer
+				continue
+			}
+			return x.nobody(m, last)
+		}
+		if last != nil {
+			x.g.metrics.retries.Inc()
+		}
+		x.tried[x.tries] = r
+		x.tries++
+		next := x.try(ctx, m, r, last)
+		if next == nil {
+			if last != nil {
+				x.g.metrics.retriesOK.Inc()
+			}
+			return nil
+		}
+		if last = next; !x.again(ctx, m, last) {
+			return last.fault
+		}
+	}
+}
+
+// try sends the request to one replica and takes note of how that went.
+func (x *exchange) try(ctx context.Context, m *model, r *replica, last *failure) *failure {
+	defer r.release()
+	if last != nil && last.outcome == answeredBadly {
+		m.live.retrying.Add(1)
+		defer m.live.retrying.Add(-1)
+	}
+	f := x.attempt(ctx, m, r)
+	switch {
+	case f == nil || f.outcome == refusedRequest:
+		m.succeeded(r)
+	case f.outcome == clientGone || f.outcome == abandoned:
+	default:
+		x.blame(ctx, m, r, f)
+	}
+	return f
+}
+
+// blame counts a failure against its replica and tells the operator, who alone gets to see what the engine really said.
+func (x *exchange) blame(ctx context.Context, m *model, r *replica, f *failure) {
+	x.g.metrics.upstream.WithLabelValues(f.outcome.metric()).Inc()
+	if m.failed(r, time.Since(x.g.born)) {
+		x.g.metrics.ejections.Inc()
+	}
+	if ok, dropped := x.g.storm.Allow(time.Now()); ok {
+		x.g.log.WarnContext(ctx, "engine did not answer", "model", m.uid, "replica", r.replica, "addr", r.addr, "request_id", x.id,
+			"try", x.tries, "error", f.cause, "similar_before", dropped)
+	}
+}
+
+// again tells whether another replica may answer after a failure. Only while the client has nothing yet, and
+//
+//  1. the engine has not seen the request: yes.
+//  2. The engine was lost over it: once. A request that has seen two engines die is not given a third.
+//  3. The engine answered badly: while such retries are few among what is in flight.
+//  4. The engine was too slow: no; the client has waited long enough.
+func (x *exchange) again(ctx context.Context, m *model, f *failure) bool {
+	if x.status != 0 || ctx.Err() != nil || x.tries >= min(x.g.limits.Tries, len(x.tried)) {
+		return false
+	}
+	switch f.outcome {
+	case notReached, abandoned:
+		return true
+	case engineLost:
+		x.lost++
+		return x.lost < 2
+	case answeredBadly:
+		return mayRetry(m.live.retrying.Load(), m.live.active.Load())
+	}
+	return false
+}
+
+// nobody answers when no replica is left to ask: with what the last one did, or with why there is none.
+func (x *exchange) nobody(m *model, last *failure) *fault {
+	switch {
+	case last != nil:
+		return last.fault
+	case slices.ContainsFunc(m.ready, func(r *replica) bool { return r.offered.Load() && r.caps&x.kind.need == 0 }):
+		return m.cannot(x.kind)
+	}
+	return x.g.table.Load().notServing(m, time.Now())
+}
+
+// attempt sends the request to one replica and its answer to the client.
+func (x *exchange) attempt(parent context.Context, m *model, r *replica) *failure {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	r.watch(x, cancel)
+	defer r.unwatch(x)
+	// llama-server goes on generating when the client of a plain request leaves; a stream it ends within a token.
+	collect := x.kind.form != nil && r.engine == api.EngineLlamaCPP && !x.req.stream
+	var edits [4]edit
+	var pieces [9][]byte
+	res, err := x.g.client.Do(ctx, &upstream.Request{
+		Addr: r.addr, Path: r.prefix + x.kind.path, Header: x.header,
+		Body: splice(pieces[:0], *x.body, x.edits(edits[:0], r, collect)),
+	})
+	if err != nil {
+		return x.broke(ctx, err)
+	}
+	defer res.Close()
+	switch {
+	case res.Status() != http.StatusOK:
+		return x.refused(ctx, m, res)
+	case !res.IsEvents():
+		return x.whole(ctx, res)
+	case collect:
+		return x.collect(ctx, m, r, res)
+	}
+	return x.relay(ctx, m, r, res)
+}
+
+// edits are what a body needs before it goes to r: the name that the engine knows, and, to collect the answer, a stream with usage.
+func (x *exchange) edits(to []edit, r *replica, collect bool) []edit {
+	if x.req.model != r.served {
+		to = append(to, edit{x.req.modelAt, r.name})
+	}
+	if collect {
+		front := span{x.req.open, x.req.open}
+		for _, e := range []struct {
+			at         span
+			value, all string
+		}{
+			{x.req.streamAt, `true`, `"stream":true,`},
+			{x.req.optionsAt, `{"include_usage":true}`, `"stream_options":{"include_usage":true},`},
+		} {
+			if e.at.empty() {
+				to = append(to, edit{front, []byte(e.all)})
+			} else {
+				to = append(to, edit{e.at, []byte(e.value)})
+			}
+		}
+	}
+	slices.SortStableFunc(to, func(a, b edit) int { return a.at - b.at })
+	return to
+}
+
+// outcome is how a try failed.
+type outcome int
+
+const (
+	refusedRequest outcome = iota + 1 // the engine is well and does not take this request
+	notReached                        // the engine has not seen the request, or says that it did nothing with it
+	engineLost                        // the connection ended before the answer did
+	answeredBadly                     // an error of the engine's own, or no sensible answer
+	tooSlow
+	abandoned // we gave it up, for another replica to answer
+	clientGone
+)
+
+// metric is the contract's word for it.
+func (o outcome) metric() string {
+	switch o {
+	case notReached:
+		return "connect"
+	case tooSlow:
+		return "timeout"
+	case answeredBadly:
+		return "upstream_5xx"
+	}
+	return "other"
+}
+
+// failure is a try that did not answer the client.
+type failure struct {
+	outcome outcome
+	fault   *fault // for the client, should no other try follow
+	cause   error  // for the operator
+}
+
+func gone() *fault { return newFault(statusClientGone, "client_gone", "the client has left") }
+
+// broke classifies an error on the way to an engine or back.
+func (x *exchange) broke(ctx context.Context, err error) *failure {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, errUnhealthy):
+		return &failure{abandoned, newFault(http.StatusServiceUnavailable, codeEngineFailed,
+			"the engine of %s stopped answering; try again", x.req.model).after(2), cause}
+	case cause != nil:
+		return &failure{clientGone, gone(), cause}
+	}
+	o := answeredBadly
+	say := "the engine of %s gave no sensible answer; its log has more: nebula model logs"
+	if e, ok := errors.AsType[*upstream.Error](err); ok {
+		switch e.Kind {
+		case upstream.Refused:
+			o, say = notReached, "the engine of %s does not take connections; it may be restarting, so try again"
+		case upstream.Lost:
+			o, say = engineLost, "the engine of %s ended before its answer was complete; try again"
+		case upstream.Timeout:
+			return &failure{tooSlow, newFault(http.StatusGatewayTimeout, codeEngineTimeout,
+				"the engine of %s has not said anything for too long", x.req.model), err}
+		}
+	}
+	return &failure{o, newFault(http.StatusBadGateway, codeEngineFailed, say, x.req.model).after(2), err}
+}

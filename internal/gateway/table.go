@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"encoding/json"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
+)
+
+// table is everything that routing needs of one State. It is built aside, swapped in whole and never changed after that.
+type table struct {
+	state  *cluster.State
+	models map[string]*model   // by uid
+	names  map[string][]string // model name -> uids, in order
+}
+
+// model is one model as requests see it.
+type model struct {
+	uid, name string
+	created   int64      // seconds
+	targets   []standing // every replica that has an address, in order of its id
+
+	// What outlives the table; bind sets them before the table is published.
+	live  *modelLive
+	ready []*replica // of the targets that take requests
+}
+
+// standing is a target and how its node sees it.
+type standing struct {
+	target
+	status api.EndpointStatus
+}
+
+// target is one incarnation of a replica. It can be compared: another process, address or name is another target.
+type target struct {
+	uid       string
+	replica   uint32
+	addr      string // host:port
+	prefix    string // path before /v1
+	engine    string
+	served    string // the model name that the engine knows
+	caps      capability
+	pid       int
+	startedMS int64
+}
+
+// buildTable works out the routes of a State. A replica whose address cannot be used takes no requests.
+//
+// A model is known when it has a spec, also one that cannot be read: serving does not end because a document is damaged.
+func buildTable(s *cluster.State) *table {
+	t := &table{state: s, models: make(map[string]*model, s.Models.Len()), names: make(map[string][]string, s.Models.Len())}
+	for e := range s.Models.All() {
+		t.models[e.ID] = &model{uid: e.ID, name: e.Value.ModelName, created: e.Value.CreatedAtMS / 1000}
+		t.names[e.Value.ModelName] = append(t.names[e.Value.ModelName], e.ID)
+	}
+	for e := range s.Bad.Prefix("/models/") {
+		if uid, ok := strings.CutSuffix(strings.TrimPrefix(e.ID, "/models/"), "/spec"); ok && t.models[uid] == nil {
+			t.models[uid] = &model{uid: uid}
+		}
+	}
+	for e := range s.Endpoints.All() {
+		m := t.models[e.Value.ModelUID]
+		if m == nil {
+			continue
+		}
+		if g, ok := newTarget(&e.Value); ok {
+			m.targets = append(m.targets, standing{g, e.Value.Status})
+		}
+	}
+	return t
+}
+
+func newTarget(e *api.EndpointInfo) (target, bool) {
+	if e.BaseURL == nil {
+		return target{}, false
+	}
+	u, err := url.Parse(*e.BaseURL)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		return target{}, false
+	}
+	addr := u.Host
+	if u.Port() == "" {
+		addr = strings.TrimSuffix(addr, ":") + ":80"
+	}
+	served := e.ServedName
+	if served == "" {
+		served = e.ModelUID
+	}
+	return target{
+		uid: e.ModelUID, replica: e.ReplicaID, addr: addr, prefix: strings.TrimRight(u.EscapedPath(), "/"),
+		engine: api.CanonicalEngine(e.EngineType), served: served, caps: capabilities(e.Capabilities),
+		pid: e.PID, startedMS: e.StartedAtMS,
+	}, true
+}
+
+// capability is a set of kinds of requests.
+type capability uint8
+
+const (
+	canChat capability = 1 << iota
+	canComplete
+	canEmbed
+	canAll = canChat | canComplete | canEmbed
+)
+
+var capabilityNames = [...]struct {
+	bit  capability
+	name string
+}{{canChat, "chat"}, {canComplete, "completions"}, {canEmbed, "embeddings"}}
+
+// capabilities reads a replica's list; an empty one promises everything, and words of a later version are skipped.
+func capabilities(names []string) capability {
+	if len(names) == 0 {
+		return canAll
+	}
+	var c capability
+	for _, k := range capabilityNames {
+		if slices.Contains(names, k.name) {
+			c |= k.bit
+		}
+	}
+	return c
+}
+
+func (c capability) String() string {
+	var names []string
+	for _, k := range capabilityNames {
+		if c&k.bit != 0 {
+			names = append(names, k.name)
+		}
+	}
+	return strings.Join(names, " and ")
+}
+
+// find returns the model of that uid, or else the only one of that name.
+func (t *table) find(name string) (*model, *fault) {
+	if m := t.models[name]; m != nil {
+		return m, nil
+	}
+	switch uids := t.names[name]; len(uids) {
+	case 0:
+		return nil, t.unknown(name)
+	case 1:
+		return t.models[uids[0]], nil
+	default:
+		return nil, newFault(404, codeModelNotFound, "%d models are named %.200q; use one of their uids: %s",
+			len(uids), name, some(uids)).about("model")
+	}
+}
+
+// unknown says which models there are, so that a slip of the pen is seen at once.
+func (t *table) unknown(name string) *fault {
+	uids := make([]string, 0, len(t.models))
+	for uid := range t.models {
+		uids = append(uids, uid)
+	}
+	slices.Sort(uids)
+	say := "there are no models yet; declare one with: nebula model create"
+	if len(uids) > 0 {
+		say = "the models are " + some(uids)
+	}
+	return newFault(404, codeModelNotFound, "the model %.200q does not exist; %s", name, say).about("model")
+}
+
+// some lists the first of many.
+func some(uids []string) string {
+	const most = 20
+	if len(uids) <= most {
+		return strings.Join(uids, ", ")
+	}
+	return strings.Join(uids[:most], ", ") + ", …"
+}
+
+// listed is a model in OpenAI's list of models.
+type listed struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+	Root    string `json:"root"` // the model's own name, as vLLM says it
+}
+
+func (m *model) listed() listed {
+	return listed{ID: m.uid, Object: "model", Created: m.created, OwnedBy: "nebula", Root: m.name}
+}
+
+// list returns the models that answer requests now, in order, as OpenAI's API lists them.
+func (t *table) list() []byte {
+	all := make([]listed, 0, len(t.models))
+	for _, m := range t.models {
+		if len(m.ready) > 0 {
+			all = append(all, m.listed())
+		}
+	}
+	slices.SortFunc(all, func(a, b listed) int { return strings.Compare(a.ID, b.ID) })
+	return encode(struct {
+		Object string   `json:"object"`
+		Data   []listed `json:"data"`
+	}{"list", all})
+}
+
+// encode encodes what cannot fail: strings and numbers.
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return []byte("{}")
+	}
+	return b
+}
