@@ -34,5 +34,3 @@ func deleteFile(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 }
-
-func fetchAsProcess(dir, endpoint string) int { return 0 }

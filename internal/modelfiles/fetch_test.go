@@ -70,7 +70,7 @@ func tensors(n int, seed uint64) []byte {
 
 // quick is a patience for tests: nothing in them depends on how long it is, only on its being short.
 func quick() patience {
-	return patience{time.Millisecond, 10 * time.Millisecond, 6, 400 * time.Millisecond, time.Minute}
+	return patience{time.Millisecond, 10 * time.Millisecond, 6, 20 * time.Second, time.Minute}
 }
 
 func newStore(t *testing.T, h *hub.Hub, change ...func(*Config)) *Store {

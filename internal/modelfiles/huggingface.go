@@ -53,7 +53,7 @@ func (r hubRepo) resolve(ctx context.Context, revision string) (pin, error) {
 		SHA string `json:"sha"`
 	}
 	err := r.retry(ctx, noProgress, func() error {
-		a, err := r.get(ctx, r.base+"/api/models/"+r.name+"/revision/"+url.PathEscape(revision), "")
+		a, err := r.get(ctx, r.base+"/api/models/"+r.name+"/revision/"+url.PathEscape(revision))
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (r hubRepo) list(ctx context.Context, p pin) ([]Entry, error) {
 
 // page reads one page of a listing and returns the address of the next.
 func (r hubRepo) page(ctx context.Context, address string, room int, left int64) ([]Entry, string, int64, error) {
-	a, err := r.get(ctx, address, "")
+	a, err := r.get(ctx, address)
 	if err != nil {
 		return nil, "", 0, err
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
@@ -25,7 +26,7 @@ type Metadata struct {
 // inspect reads the headers of a model's weights and what its configuration says. It refuses files that no engine could
 // load, before one is started on them.
 func inspect(m Model) (Metadata, error) {
-	if m.Format == FormatGGUF && m.Path != "" && isGGUF(m.Path) {
+	if m.Format == FormatGGUF && slices.Contains(m.Files, m.Path) {
 		return inspectGGUF(m)
 	}
 	for _, name := range m.Files {
@@ -41,7 +42,7 @@ func inspect(m Model) (Metadata, error) {
 func inspectGGUF(m Model) (Metadata, error) {
 	var out Metadata
 	for _, name := range m.Files {
-		if !isGGUF(name) {
+		if !isGGUF(name) && name != m.Path {
 			continue
 		}
 		h, err := readGGUF(name)

@@ -94,10 +94,9 @@ func scanHub(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
 		e := api.ModelCacheEntry{ModelName: strings.ReplaceAll(name, "--", "/"), CachePath: d.dir()}
 		t := newTally()
 		t.add(d.blobs())
-		e.SizeBytes = t.bytes
-		files := newTally()
-		files.add(filepath.Join(d.dir(), "snapshots"))
-		e.FileCount = files.files
+		blobs := t.files
+		t.add(filepath.Join(d.dir(), "snapshots")) // links to the blobs, or copies where there are no links
+		e.SizeBytes, e.FileCount = t.bytes, t.files-blobs
 		e.DiscoveredAtMS, e.LastAccessedMS = t.oldest, t.newest
 		for _, rec := range d.readies() {
 			e.Complete = e.Complete || d.whole(rec)

@@ -44,7 +44,11 @@ func (r hubRepo) open(ctx context.Context, p pin, e Entry, from int64, loc *loca
 	if address == "" || !loc.until.IsZero() && time.Until(loc.until) < time.Minute {
 		address = r.base + "/" + r.name + "/resolve/" + p.commit + "/" + escapePath(e.Path)
 	}
-	a, err := r.get(ctx, address, byteRange)
+	a, err := r.follow(ctx, address, byteRange, func(at *url.URL) {
+		if !sameOrigin(at, r.origin) { // kept also when it fails now: the hub need not be asked again
+			*loc = location{at.String(), expiry(at)}
+		}
+	})
 	if err != nil {
 		if hasReason(err, reasonExpiredAddress) {
 			*loc = location{}
@@ -55,9 +59,6 @@ func (r hubRepo) open(ctx context.Context, p pin, e Entry, from int64, loc *loca
 	if err != nil {
 		_ = a.Close()
 		return nil, err
-	}
-	if !sameOrigin(a.at, r.origin) {
-		*loc = location{a.at.String(), expiry(a.at)}
 	}
 	return s, nil
 }

@@ -100,8 +100,13 @@ func (a *answer) Close() error {
 	return a.Body.Close()
 }
 
-// get sends one GET and follows redirects. Every error is an *Error or the context's. byteRange is a Range header or "".
-func (w *web) get(ctx context.Context, address, byteRange string) (*answer, error) {
+// get sends one GET and follows redirects. Every error is an *Error or the context's.
+func (w *web) get(ctx context.Context, address string) (*answer, error) {
+	return w.follow(ctx, address, "", func(*url.URL) {})
+}
+
+// follow is get with a Range header, or "", and tells every address that it goes to.
+func (w *web) follow(ctx context.Context, address, byteRange string, visit func(*url.URL)) (*answer, error) {
 	at, err := url.Parse(address)
 	if err != nil {
 		return nil, passing(api.FailHub, ReasonBadServer, "the hub gave an address that is none").because(err)
@@ -110,6 +115,7 @@ func (w *web) get(ctx context.Context, address, byteRange string) (*answer, erro
 	var l linked
 	for range maxRedirects + 1 {
 		trusted = trusted && sameOrigin(at, w.origin)
+		visit(at)
 		a, err := w.once(ctx, at, byteRange, trusted)
 		if err != nil {
 			return nil, err

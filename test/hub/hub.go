@@ -194,6 +194,9 @@ func (h *Hub) Forget() {
 func (h *Hub) Sent() int64 {
 	var n int64
 	for _, r := range h.Requests() {
+		if r.Status >= 300 {
+			continue
+		}
 		if strings.HasPrefix(r.Path, "/blob/") || strings.HasPrefix(r.Path, "/api/resolve-cache/") {
 			n += r.Sent
 		}

@@ -1,0 +1,126 @@
+package modelfiles
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+func TestParseNext(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{``, ""},
+		{`<https://h/a?b=c>; rel="next"`, "https://h/a?b=c"},
+		{`<https://h/a>; rel=next`, "https://h/a"},
+		{`<https://h/1>; rel="prev", <https://h/2>; rel="next"`, "https://h/2"},
+		{`<https://h/a,b;c>; title="x"; REL="NEXT"`, "https://h/a,b;c"},
+		{`<https://h/1>; rel="last"`, ""},
+		{`<https://h/1`, ""},
+		{`rel="next"`, ""},
+	} {
+		if got := parseNext([]string{c.in}); got != c.want {
+			t.Errorf("%s: %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestParseContentRange(t *testing.T) {
+	for _, c := range []struct {
+		in              string
+		from, to, total int64
+		ok              bool
+	}{
+		{"bytes 0-9/10", 0, 10, 10, true},
+		{"bytes 5-5/10", 5, 6, 10, true},
+		{"bytes 0-10/10", 0, 0, 0, false},
+		{"bytes 5-4/10", 0, 0, 0, false},
+		{"bytes */10", 0, 0, 0, false},
+		{"bytes 0-9/*", 0, 0, 0, false},
+		{"bytes -1-9/10", 0, 0, 0, false},
+		{"bytes 0-9", 0, 0, 0, false},
+		{"items 0-9/10", 0, 0, 0, false},
+		{"", 0, 0, 0, false},
+	} {
+		from, to, total, ok := parseContentRange(c.in)
+		if from != c.from || to != c.to || total != c.total || ok != c.ok {
+			t.Errorf("%q: %d %d %d %t", c.in, from, to, total, ok)
+		}
+	}
+}
+
+const sha = `"oid":"0123456789012345678901234567890123456789"`
+
+func TestDecodeListing(t *testing.T) {
+	big := strings.Repeat("ab", 32)
+	for _, c := range []struct {
+		in   string
+		want string // paths, or why not
+	}{
+		{`[]`, ""},
+		{`[{"type":"file","path":"a","size":1,` + sha + `},{"type":"directory","path":"d","oid":"x"}]`, "a"},
+		{`[{"type":"file","path":"a","size":9,` + sha + `,"lfs":{"oid":"` + big + `","size":5,"pointerSize":1},"xetHash":"x"}]`, "a"},
+		{`[{"type":"file","path":"a","size":-1,` + sha + `}]`, "no usable hash"},
+		{`[{"type":"file","path":"a","size":1152921504606846976,` + sha + `}]`, "no usable hash"},
+		{`[{"type":"file","path":"a","size":1,"oid":"../../etc/passwd"}]`, "no usable hash"},
+		{`[{"type":"file","path":"a","size":1}]`, "no usable hash"},
+		{`[{"type":"file","path":"a","size":1,"oid":"` + big + `"}]`, "no usable hash"},
+		{`[{"type":"file","path":"a","size":1,` + sha + `,"lfs":{"oid":"0","size":5}}]`, "no usable hash"},
+		{`{"error":"x"}`, "not a list"},
+		{`[{"type":"file"`, "EOF"},
+		{`[1]`, "cannot unmarshal"},
+		{``, "not a list"},
+	} {
+		var paths []string
+		err := decodeListing(strings.NewReader(c.in), func(e Entry) error {
+			paths = append(paths, e.Path)
+			return nil
+		})
+		got := strings.Join(paths, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want && (err == nil || !strings.Contains(got, c.want)) {
+			t.Errorf("%s: %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func FuzzDecodeListing(f *testing.F) {
+	f.Add(`[{"type":"file","path":"a.gguf","size":1,` + sha + `},{"type":"directory","path":"d"}]`)
+	f.Add(`[{"type":"file","path":"../a","size":1,` + sha + `,"lfs":{"oid":"` + strings.Repeat("a", 64) + `","size":2}}]`)
+	f.Add(`[[[[`)
+	f.Fuzz(func(t *testing.T, in string) {
+		var all []Entry
+		err := decodeListing(strings.NewReader(in), func(e Entry) error {
+			if !e.valid() || e.Size < 0 {
+				t.Fatalf("unusable entry %+v", e)
+			}
+			all = append(all, e)
+			return nil
+		})
+		if err != nil {
+			return
+		}
+		for _, engine := range api.Engines() {
+			m, err := selectFiles(all, Want{Engine: engine}, nil)
+			if err == nil {
+				for _, f := range m.Files {
+					if nameFault(f.Path) != "" {
+						t.Fatalf("chose the name %q", f.Path)
+					}
+				}
+			}
+		}
+	})
+}
+
+func FuzzHeaders(f *testing.F) {
+	f.Add(`<https://h/a>; rel="next"`, "bytes 0-9/10")
+	f.Add(`<<>>;;rel=next,<`, "bytes 9223372036854775807-9223372036854775807/9223372036854775807")
+	f.Fuzz(func(t *testing.T, link, span string) {
+		parseNext([]string{link})
+		if from, to, total, ok := parseContentRange(span); ok && (from < 0 || to <= from || to > total) {
+			t.Fatalf("%q: %d-%d/%d", span, from, to, total)
+		}
+	})
+}
