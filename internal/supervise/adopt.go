@@ -27,6 +27,9 @@ func (d *Driver) Adopt(ctx context.Context) ([]*Process, []Stray, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("list engine runs: %w", err)
 	}
+	if err := expire(d.cfg.Dir, time.Now().Add(-d.cfg.KeepLogs)); err != nil {
+		d.cfg.Log.Warn("old logs not removed", "error", err)
+	}
 	var out []*Process
 	for _, dir := range dirs {
 		if !onRecord(dir) {

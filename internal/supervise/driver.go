@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,6 +36,8 @@ type Config struct {
 	LogMB    int // an engine's log is rotated at this size, in MiB; 0 = 16
 	LogFiles int // how many files of it are kept; 0 = 3
 	KeepRuns int // how many ended runs of a replica keep their logs; 0 = 3
+	// KeepLogs is how long the logs of a replica that does not run here any more are kept; 0 = a week.
+	KeepLogs time.Duration
 }
 
 // Driver starts engines and finds those that an earlier driver on the same folder left.
@@ -78,6 +81,9 @@ func New(cfg Config) (*Driver, error) {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
+	}
+	if cfg.KeepLogs <= 0 {
+		cfg.KeepLogs = 7 * 24 * time.Hour
 	}
 	return &Driver{cfg: cfg, handles: map[*handle]bool{}}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -212,5 +213,37 @@ func TestMasker_cutsNoSecret(t *testing.T) {
 	long := strings.Repeat("x", longestLine+1)
 	if _, err := m.Write([]byte(long)); err != nil || !strings.HasSuffix(out.String(), long) {
 		t.Error("a line without end is held back for ever")
+	}
+}
+
+// Logs of replicas that are gone for long are removed, others are not, and nothing on record is.
+func TestAdopt_expiresOldLogs(t *testing.T) {
+	dir := t.TempDir()
+	d := newDriver(t, dir)
+	old := time.Now().Add(-8 * 24 * time.Hour)
+	var ps []*Process
+	for replica := range uint32(3) {
+		p := start(t, d, replica, launch("-say", "hello", "-code", "0"))
+		waitDone(t, p)
+		ps = append(ps, p)
+		if replica != 2 {
+			if err := p.Remove(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if replica != 1 {
+			if err := os.Chtimes(p.LogPath(), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d.Close()
+	if got := adopt(t, dir); len(got) != 1 || got[0].Identity().ReplicaID != 2 {
+		t.Errorf("adopted %v", got)
+	}
+	for i, want := range []bool{false, true, true} {
+		if _, err := os.Stat(ps[i].LogPath()); (err == nil) != want {
+			t.Errorf("log of replica %d: kept is %v, want %v", i, err == nil, want)
+		}
 	}
 }

@@ -166,8 +166,8 @@ func (p *Process) finish(exit engine.Exit) {
 }
 
 // Stop ends the engine by the rules of its launch: signals to the main process, then KILL to its group. It returns when
-// nothing is left. When ctx ends, the rest of the rules is skipped and the group killed at once. It may be called again,
-// and by several at a time.
+// nothing is left, or with an error when that takes the kernel more than half a minute. When ctx ends, the rest of the
+// rules is skipped and the group killed at once. It may be called again, and by several at a time.
 func (p *Process) Stop(ctx context.Context) error {
 	if p.begin() {
 		defer p.end()

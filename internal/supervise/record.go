@@ -75,7 +75,7 @@ func writeJSON(name string, v any) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
-	if err := renameio.WriteFile(name, raw, 0o600); err != nil {
+	if err := renameio.WriteFile(name, raw, 0o600, renameio.WithTempDir(filepath.Dir(name))); err != nil {
 		return fmt.Errorf("write %s: %w", name, err)
 	}
 	return syncDir(filepath.Dir(name))
@@ -191,6 +191,37 @@ func prune(replica string, keep int) error {
 		}
 	}
 	return nil
+}
+
+// expire removes the logs of replicas that have nothing on record and have not run since a point in time, and the folders
+// that this leaves empty.
+func expire(dir string, since time.Time) error {
+	replicas, err := filepath.Glob(filepath.Join(escape(dir), "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, replica := range replicas {
+		runs, err := runDirs(replica)
+		if err != nil || slices.ContainsFunc(runs, func(r string) bool { return onRecord(r) || wroteSince(r, since) }) {
+			continue // unreadable: not ours
+		}
+		for _, r := range runs {
+			if err := os.RemoveAll(r); err != nil {
+				return err
+			}
+		}
+		_ = os.Remove(replica) // when it is empty
+		_ = os.Remove(filepath.Dir(replica))
+	}
+	return nil
+}
+
+func wroteSince(runDir string, since time.Time) bool {
+	fi, err := os.Stat(filepath.Join(runDir, logName))
+	if errors.Is(err, fs.ErrNotExist) {
+		fi, err = os.Stat(runDir)
+	}
+	return err == nil && fi.ModTime().After(since)
 }
 
 func onRecord(runDir string) bool {
