@@ -126,7 +126,7 @@ func testList(t *testing.T, kv store.KV) {
 // testListPages lists more keys than one answer holds while somebody keeps changing the first and the last of them
 // together: they must agree in every list.
 func testListPages(t *testing.T, kv store.KV) {
-	const n = 2500
+	const n = 1300
 	var ops []store.Op
 	for i := range n {
 		if ops = append(ops, put(fmt.Sprintf("/k/%05d", i), "0")); len(ops) == store.MaxTxnOps || i == n-1 {
@@ -148,7 +148,7 @@ func testListPages(t *testing.T, kv store.KV) {
 	})
 	defer writing.Wait()
 	defer cancel()
-	for range 10 {
+	for range 5 {
 		kvs, rev := list(t, kv, "/k/")
 		if len(kvs) != n {
 			t.Fatalf("got %d keys, want %d", len(kvs), n)

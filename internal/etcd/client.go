@@ -1,0 +1,222 @@
+// Package etcd is the store's key-value interface on etcd: a client, and an embedded server that runs as a
+// supervised child process. It is the only package that knows etcd. It moves bytes: it never looks into a value and
+// knows no table.
+package etcd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/nebula-serve/nebula/internal/store"
+)
+
+const (
+	// defaultTimeout bounds one request whose context ends later.
+	defaultTimeout = 5 * time.Second
+	// page is how many keys one answer to a List holds at most.
+	page = 1000
+	// listAttempts is how often List tries to stay ahead of compactions; the last time it asks for all in one answer.
+	listAttempts = 3
+)
+
+// Config says which etcd to use. Only Endpoints is required.
+type Config struct {
+	Endpoints []string // "unix:///run/x.sock", "http://host:2379" or "https://host:2379"; all of one kind
+	Namespace string   // goes before every key, so that several clusters can share one etcd; none may begin with another
+	TLS       *tls.Config
+	Log       *slog.Logger
+	// DialTimeout bounds the first call, RequestTimeout one request of a later call; both are 5 s when zero. A
+	// context that ends earlier wins.
+	DialTimeout    time.Duration
+	RequestTimeout time.Duration
+}
+
+// Client is a [store.KV] on etcd. It is safe for concurrent use, and connects again by itself: while there is
+// no connection, requests wait for one until their time is up.
+type Client struct {
+	etcd      *clientv3.Client
+	watches   pb.WatchClient
+	leases    pb.LeaseClient
+	namespace string
+	timeout   time.Duration
+}
+
+var _ store.KV = (*Client)(nil)
+
+// Dial makes a client and a first call with it: an error means that etcd is not there, or is there without a
+// leader. Close the client in the end.
+func Dial(ctx context.Context, cfg Config) (*Client, error) {
+	log := cfg.Log
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	e, err := clientv3.New(clientv3.Config{
+		Endpoints: cfg.Endpoints,
+		TLS:       cfg.TLS,
+		// What the library would say aloud comes back as an error too, and is said by whoever gets that.
+		Logger: zap.New(zapCore{to: log.Handler(), level: onlyDebug}),
+		// A connection that is silent is closed after 13 s; gRPC allows no less. Watch looks more closely.
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		// The library would send a transaction again after some time-outs, and then report the conflict with itself.
+		MaxUnaryRetries: 1,
+		DialOptions: []grpc.DialOption{
+			grpc.WithChainUnaryInterceptor(noteSent),
+			// Without this a client is lost for up to two minutes after a long outage.
+			grpc.WithConnectParams(grpc.ConnectParams{
+				Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+				MinConnectTimeout: 2 * time.Second,
+			}),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("etcd client for %q: %w", cfg.Endpoints, err)
+	}
+	c := &Client{
+		etcd:      e,
+		watches:   pb.NewWatchClient(e.ActiveConnection()),
+		leases:    pb.NewLeaseClient(e.ActiveConnection()),
+		namespace: cfg.Namespace,
+		timeout:   orDefault(cfg.RequestTimeout, defaultTimeout),
+	}
+	ctx, cancel := context.WithTimeout(ctx, orDefault(cfg.DialTimeout, defaultTimeout))
+	defer cancel()
+	if err := c.Health(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %q does not answer: %w", cfg.Endpoints, err), c.Close())
+	}
+	return c, nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Close ends all calls and watches and disconnects.
+func (c *Client) Close() error {
+	if err := c.etcd.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close etcd client: %w", err)
+	}
+	return nil
+}
+
+// Health returns nil when etcd has a leader and answers: one small read that goes through consensus.
+func (c *Client) Health(ctx context.Context) error {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	if _, err := c.etcd.Get(ctx, c.namespace+"health", clientv3.WithCountOnly()); err != nil {
+		return fmt.Errorf("health: %w", readError(err))
+	}
+	return nil
+}
+
+// bound gives one request its time.
+func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.timeout)
+}
+
+// callOptions are those that the library gives its own calls.
+func callOptions() []grpc.CallOption {
+	return []grpc.CallOption{grpc.WaitForReady(true), grpc.MaxCallRecvMsgSize(math.MaxInt32)}
+}
+
+// List implements [store.KV]. It reads pages of 1,000 keys, all as of the revision of the first.
+func (c *Client) List(ctx context.Context, prefix string) ([]store.KeyValue, int64, error) {
+	for attempt := 1; ; attempt++ {
+		limit := int64(page)
+		if attempt == listAttempts {
+			limit = 0
+		}
+		kvs, revision, err := c.listOnce(ctx, prefix, limit)
+		if err == nil {
+			return kvs, revision, nil
+		}
+		if attempt == listAttempts || !errors.Is(err, store.ErrCompacted) {
+			return nil, 0, fmt.Errorf("list %q: %w", prefix, err)
+		}
+	}
+}
+
+func (c *Client) listOnce(ctx context.Context, prefix string, limit int64) ([]store.KeyValue, int64, error) {
+	var all []store.KeyValue
+	from, end := keyRange(c.namespace + prefix)
+	revision := int64(0)
+	for {
+		resp, err := c.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(revision), clientv3.WithLimit(limit))
+		if err != nil {
+			return nil, 0, readError(err)
+		}
+		if revision == 0 {
+			revision = resp.Header.Revision
+		}
+		for _, kv := range resp.Kvs {
+			all = append(all, store.KeyValue{
+				Key: string(kv.Key)[len(c.namespace):], Value: kv.Value, ModRev: kv.ModRevision, Lease: kv.Lease,
+			})
+		}
+		if !resp.More || len(resp.Kvs) == 0 {
+			return all, revision, nil
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+	}
+}
+
+func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	return c.etcd.Get(ctx, key, opts...)
+}
+
+// keyRange returns the half-open range of all keys that start with prefix, as etcd wants it.
+func keyRange(prefix string) (from, end string) {
+	if prefix == "" {
+		return "\x00", "\x00"
+	}
+	return prefix, clientv3.GetPrefixRangeEnd(prefix)
+}
+
+// Txn implements [store.KV].
+func (c *Client) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) (store.TxnResult, error) {
+	if err := store.CheckTxn(ifs, ops); err != nil {
+		return store.TxnResult{}, err
+	}
+	conds := make([]clientv3.Cmp, len(ifs))
+	for i, cond := range ifs {
+		what := clientv3.ModRevision(c.namespace + cond.Key)
+		if cond.Create {
+			what = clientv3.CreateRevision(c.namespace + cond.Key)
+		}
+		conds[i] = clientv3.Compare(what, "=", cond.ModRev)
+	}
+	writes := make([]clientv3.Op, len(ops))
+	for i, op := range ops {
+		key := c.namespace + op.Key
+		if op.Delete {
+			writes[i] = clientv3.OpDelete(key)
+		} else {
+			writes[i] = clientv3.OpPut(key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
+		}
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	ctx, sent := watchSending(ctx)
+	resp, err := c.etcd.Txn(ctx).If(conds...).Then(writes...).Commit()
+	if err != nil {
+		return store.TxnResult{}, fmt.Errorf("transaction: %w", txnError(err, *sent))
+	}
+	return store.TxnResult{OK: resp.Succeeded, Revision: resp.Header.Revision}, nil
+}
