@@ -319,7 +319,7 @@ func TestStrays(t *testing.T) {
 	if err := errors.Join(ps[0].Kill(), elsewhere.Kill()); err != nil {
 		t.Error(err)
 	}
-	_, _ = unix.Wait4(lost.now().Shim.PID, nil, 0, nil) // its driver is closed, so nobody else takes its status
+	bury(lost.now().Shim) // its driver is closed, so nobody else takes its status
 }
 
 func TestRecord_roundTrip(t *testing.T) {
@@ -340,5 +340,20 @@ func TestRecord_roundTrip(t *testing.T) {
 	}
 	if raw, err := json.Marshal(&in); err != nil || !json.Valid(raw) {
 		t.Error(err)
+	}
+}
+
+// The right pid with another start time is another process: it is not opened, not signalled and carries nothing.
+func TestProcID_isMoreThanAPid(t *testing.T) {
+	other := bystander(t)
+	reused := procID{other.PID, other.Ticks - 1}
+	if _, err := hold(reused); !errors.Is(err, errNoProcess) {
+		t.Errorf("opened: %v", err)
+	}
+	if err := send(reused, unix.SIGKILL); err != nil {
+		t.Error(err)
+	}
+	if reused.runs() || reused.carries("TMPDIR", os.Getenv("TMPDIR")) || !other.carries("TMPDIR", os.Getenv("TMPDIR")) {
+		t.Error("taken for another")
 	}
 }

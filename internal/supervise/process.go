@@ -134,9 +134,7 @@ func (p *Process) observe() {
 	if !p.driver.await(s.Shim) {
 		return
 	}
-	if s.Shim.PID > 0 { // a child of ours when we, or an earlier driver in this process, started it
-		_, _ = unix.Wait4(s.Shim.PID, nil, unix.WNOHANG, nil)
-	}
+	bury(s.Shim)
 	var exit engine.Exit
 	if readJSON(filepath.Join(p.dir, exitName), &exit) != nil { // 2
 		if s.Engine.carries(envRun, p.rec.Run) {
@@ -154,6 +152,21 @@ func (p *Process) observe() {
 		p.driver.cfg.Log.Error("processes of an ended engine do not go", "model", p.rec.Identity.ModelUID, "replica", p.rec.Identity.ReplicaID)
 	}
 	p.finish(exit)
+}
+
+// bury takes the status of an ended process, if it is a child of this one, so that no zombie stays. Its threads may take
+// a moment longer than its first one.
+func bury(id procID) {
+	for range 1000 {
+		s, err := readStat(id.PID)
+		if err != nil || s.id != id || s.parent != os.Getpid() {
+			return
+		}
+		if pid, _ := unix.Wait4(id.PID, nil, unix.WNOHANG, nil); pid == id.PID {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // finish publishes the end.
