@@ -45,7 +45,7 @@ func (h *Hub) blob(w http.ResponseWriter, r *http.Request) {
 	}
 	h.mu.Unlock()
 	if !known || expired {
-		http.Error(w, "<Error><Code>AccessDenied</Code></Error>", 403)
+		http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
 		return
 	}
 	w.Header().Set("ETag", `"`+sha256Hex([]byte("cdn "+r.PathValue("path")))+`"`)
