@@ -99,7 +99,7 @@ func (x *exchange) run(ctx context.Context, m *model) *fault {
 		}
 		x.tried[x.tries] = r
 		x.tries++
-		next := x.try(ctx, m, r, last)
+		next := x.try(ctx, m, r)
 		if next == nil {
 			if last != nil {
 				x.g.metrics.retriesOK.Inc()
@@ -113,12 +113,8 @@ func (x *exchange) run(ctx context.Context, m *model) *fault {
 }
 
 // try sends the request to one replica and takes note of how that went.
-func (x *exchange) try(ctx context.Context, m *model, r *replica, last *failure) *failure {
+func (x *exchange) try(ctx context.Context, m *model, r *replica) *failure {
 	defer r.release()
-	if last != nil && last.outcome == answeredBadly {
-		m.live.retrying.Add(1)
-		defer m.live.retrying.Add(-1)
-	}
 	f := x.attempt(ctx, m, r)
 	switch {
 	case f == nil || f.outcome == refusedRequest:
@@ -146,7 +142,7 @@ func (x *exchange) blame(ctx context.Context, m *model, r *replica, f *failure) 
 //
 //  1. the engine has not seen the request: yes.
 //  2. The engine was lost over it: once. A request that has seen two engines die is not given a third.
-//  3. The engine answered badly: while such retries are few among what is in flight.
+//  3. The engine answered badly: within the model's budget for that.
 //  4. The engine was too slow: no; the client has waited long enough.
 func (x *exchange) again(ctx context.Context, m *model, f *failure) bool {
 	if x.status != 0 || ctx.Err() != nil || x.tries >= min(x.g.limits.Tries, len(x.tried)) {
@@ -159,7 +155,7 @@ func (x *exchange) again(ctx context.Context, m *model, f *failure) bool {
 		x.lost++
 		return x.lost < 2
 	case answeredBadly:
-		return mayRetry(m.live.retrying.Load(), m.live.active.Load())
+		return m.mayRetry(time.Since(x.g.born))
 	}
 	return false
 }

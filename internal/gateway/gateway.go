@@ -97,8 +97,10 @@ func New(cfg Config) *Gateway {
 
 // Intervals of Run.
 const (
-	// settle is the least time between two tables, so that a restart of ten thousand models does not build ten thousand.
+	// settle is the least time between two tables, and pause how much longer than the building of one it is at least: however fast a
+	// large cluster changes, following it takes a tenth of a core.
 	settle = 20 * time.Millisecond
+	pause  = 10
 	prune  = 2 * time.Second
 )
 
@@ -110,8 +112,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for {
 		state, changed := g.view.Current()
 		if state != g.table.Load().state {
+			from := time.Now()
 			g.route(state)
-			if !sleep(ctx, settle) {
+			if !sleep(ctx, max(settle, pause*time.Since(from))) {
 				return nil
 			}
 		}
@@ -204,6 +207,7 @@ func (g *Gateway) serve(k *kind, w http.ResponseWriter, r *http.Request) {
 	x.identify(r)
 	m, f := x.open(r)
 	if f == nil {
+		m.live.requests.Add(1)
 		m.live.active.Add(1)
 		f = x.run(r.Context(), m)
 		m.live.active.Add(-1)

@@ -38,6 +38,8 @@ type fakeEngine struct {
 	dead  bool
 	calls []*call
 	wg    sync.WaitGroup
+
+	accepted int
 }
 
 // call is one request that an engine got.
@@ -67,6 +69,7 @@ func startEngine(t testing.TB, answer func(c *call)) *fakeEngine {
 				_ = c.Close()
 			} else {
 				e.conns[c] = true
+				e.accepted++
 				e.wg.Go(func() { e.serve(c) })
 			}
 			e.mu.Unlock()
@@ -122,6 +125,13 @@ func (e *fakeEngine) count() int {
 	return len(e.calls)
 }
 
+// connections counts those that were ever accepted.
+func (e *fakeEngine) connections() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.accepted
+}
+
 func (e *fakeEngine) last() *call {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -145,6 +155,10 @@ func (c *call) stream() {
 }
 
 func (c *call) chunk(text string) { c.raw(fmt.Sprintf("%x\r\n%s\r\n", len(text), text)) }
+func (c *call) write(text string) error {
+	_, err := fmt.Fprintf(c.conn, "%x\r\n%s\r\n", len(text), text)
+	return err
+}
 func (c *call) event(text string) { c.chunk("data: " + text + "\n\n") }
 func (c *call) end()              { c.chunk("") }
 
@@ -328,7 +342,10 @@ const (
 	streamed1 = `{"stream":true,"model":"m","messages":[]}`
 )
 
-func (f *fixture) chat(body string) answer { f.t.Helper(); return f.do(http.MethodPost, chatPath, body) }
+func (f *fixture) chat(body string) answer {
+	f.t.Helper()
+	return f.do(http.MethodPost, chatPath, body)
+}
 
 // wants checks status and parts of the body.
 func (a answer) wants(t testing.TB, status int, parts ...string) {

@@ -25,6 +25,7 @@ type replica struct {
 	resting atomic.Int64 // health.resting, for reading without the lock
 	ailing  atomic.Bool  // health is not zero
 	health  health       // under the lock of its modelLive
+	listed  uint64       // the last round of live that saw it
 
 	mu      sync.Mutex
 	waiting map[*exchange]context.CancelCauseFunc // those who have sent nothing to their client yet
@@ -71,11 +72,13 @@ func (r *replica) abandon() {
 
 // modelLive is what the gateway itself knows of a model. It outlives the tables.
 type modelLive struct {
-	active   atomic.Int64 // requests being answered
-	retrying atomic.Int64 // of these, those at a further try because an engine answered badly
+	active   atomic.Int64  // requests being answered
+	requests atomic.Uint64 // that there ever were
 	turn     atomic.Uint64
 	metrics  atomic.Pointer[modelMetrics] // nil until the first request
-	mu       sync.Mutex                   // over the health of all replicas, so that never more than half of them rest
+
+	mu     sync.Mutex // also over the health of all replicas, so that never more than half of them rest
+	budget budget
 }
 
 // choose counts a request in at a replica that may serve it and was not tried, or returns nil.
@@ -130,11 +133,21 @@ func (m *model) failed(r *replica, now time.Duration) (rests bool) {
 	return r.health.rests > before.rests
 }
 
+// mayRetry asks for one more try after an engine has answered badly.
+func (m *model) mayRetry(now time.Duration) bool {
+	m.live.mu.Lock()
+	defer m.live.mu.Unlock()
+	next, ok := m.live.budget.spend(m.live.requests.Load(), now)
+	m.live.budget = next
+	return ok
+}
+
 // live holds what outlives the tables. Only the goroutine that builds tables changes it.
 type live struct {
 	metrics *metrics
 
 	mu       sync.Mutex
+	round    uint64 // tables bound so far
 	replicas map[target]*replica
 	models   map[string]*modelLive
 }
@@ -144,17 +157,17 @@ type live struct {
 func (l *live) bind(t *table) (silent []*replica) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	listed := make(map[target]bool, len(l.replicas))
+	l.round++
 	for uid, m := range t.models {
 		m.live = l.models[uid]
 		if m.live == nil {
-			m.live = &modelLive{}
+			m.live = &modelLive{budget: budget{tries: triesPerSecond}}
 			l.models[uid] = m.live
 		}
 		var unhealthy []*replica
 		for i := range m.targets {
 			r := l.replica(m.targets[i].target)
-			listed[r.target] = true
+			r.listed = l.round
 			switch m.targets[i].status {
 			case api.EndpointReady:
 				m.ready = append(m.ready, r)
@@ -168,7 +181,7 @@ func (l *live) bind(t *table) (silent []*replica) {
 		}
 	}
 	for g, r := range l.replicas {
-		if listed[g] {
+		if r.listed == l.round {
 			continue
 		}
 		r.offered.Store(false)

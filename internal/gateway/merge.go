@@ -85,7 +85,7 @@ func (n *node) merge(key, raw []byte) error {
 
 func (n *node) mergeList(raw []byte) error {
 	if n.kind != isList && n.kind != isIndexed {
-		n.kind = isList
+		n.kind, n.text = isList, n.text[:0]
 	}
 	return eachItem(raw, func(item []byte) error {
 		at, ok := index(item)

@@ -83,6 +83,30 @@ func (h health) failed(now time.Duration, mayRest bool) health {
 // mayRest tells whether one more of all replicas may rest: at most half of them, so never the only one.
 func mayRest(resting, all int) bool { return 2*(resting+1) <= all }
 
-// mayRetry tells whether a request may be tried once more although engines answer badly: while such retries are at most a fifth of
-// what is in flight, or three. It keeps a failing engine from being asked twice as much because it fails.
-func mayRetry(retrying, active int64) bool { return retrying < max(3, active/5) }
+// budget bounds the further tries that engines which answer badly may cause: a fifth of the requests over time, and three a second
+// where there are few. A failing engine is not asked twice as much because it fails.
+type budget struct {
+	tries float64       // that may be made now
+	seen  uint64        // requests that have been counted in
+	at    time.Duration // when that was
+}
+
+const (
+	triesPerRequest = 0.2
+	triesPerSecond  = 3
+	triesAtMost     = 50 // saved up
+)
+
+// spend asks for one try at now, when there have been so many requests in all.
+func (b budget) spend(requests uint64, now time.Duration) (budget, bool) {
+	if b.tries < triesPerSecond {
+		b.tries = min(triesPerSecond, b.tries+triesPerSecond*(now-b.at).Seconds())
+	}
+	b.tries = min(triesAtMost, b.tries+triesPerRequest*float64(requests-b.seen))
+	b.seen, b.at = requests, now
+	if b.tries < 1 {
+		return b, false
+	}
+	b.tries--
+	return b, true
+}

@@ -28,7 +28,7 @@ func TestProxy_passesBytesThrough(t *testing.T) {
 			t.Errorf("the engine got %s %s, want %s", c.URL.Path, c.body, want)
 		}
 	}
-	if n := len(e.conns); n != 1 {
+	if n := e.connections(); n != 1 {
 		t.Errorf("%d connections for requests in a row", n)
 	}
 }

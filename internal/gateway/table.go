@@ -91,9 +91,18 @@ func newTarget(e *api.EndpointInfo) (target, bool) {
 	}
 	return target{
 		uid: e.ModelUID, replica: e.ReplicaID, addr: addr, prefix: strings.TrimRight(u.EscapedPath(), "/"),
-		engine: api.CanonicalEngine(e.EngineType), served: served, caps: capabilities(e.Capabilities),
+		engine: engine(e.EngineType), served: served, caps: capabilities(e.Capabilities),
 		pid: e.PID, startedMS: e.StartedAtMS,
 	}, true
+}
+
+// engine returns the canonical name. Agents write that already, and there are many endpoints.
+func engine(name string) string {
+	switch name {
+	case api.EngineLlamaCPP, api.EngineVLLM, api.EngineSGLang:
+		return name
+	}
+	return api.CanonicalEngine(name)
 }
 
 // capability is a set of kinds of requests.

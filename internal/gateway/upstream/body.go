@@ -18,6 +18,7 @@ type Response struct {
 	left  int64 // bytes of the body, or of the chunk, that are still to come
 	state chunkState
 	begun bool // the body's first byte has come
+	bad   *Error
 }
 
 type mode int
@@ -127,6 +128,9 @@ func (r *Response) decode() ([]byte, *Error) {
 }
 
 func (r *Response) decodeChunks() ([]byte, *Error) {
+	if r.bad != nil {
+		return nil, r.bad
+	}
 	c := r.conn
 	begin := c.r
 	end := begin // of the data that has been moved together
@@ -147,17 +151,14 @@ func (r *Response) decodeChunks() ([]byte, *Error) {
 		if bad == nil && (len(line) > maxLine || !ok && c.w-c.r > maxLine) {
 			bad = malformed("a line between chunks is longer than %d bytes", maxLine)
 		}
-		if bad != nil {
+		if bad == nil && ok {
+			bad = r.between(line)
+		}
+		if r.bad = bad; bad != nil && end == begin {
 			return nil, bad
 		}
-		if !ok {
-			return c.buf[begin:end], nil
-		}
-		if bad := r.between(line); bad != nil {
-			return nil, bad
-		}
-		if r.mode == modeDone {
-			return c.buf[begin:end], nil
+		if bad != nil || !ok || r.mode == modeDone {
+			return c.buf[begin:end], nil // what came before the fault is good
 		}
 	}
 }
