@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
@@ -156,7 +157,7 @@ func act(ctx context.Context, s *store.Store, c change) string {
 
 // late is a KV whose answers get lost at random, and whose requests may then arrive much later or not at all.
 type late struct {
-	*storetest.MemKV
+	store.KV
 	mu   sync.Mutex
 	rand *rand.Rand
 	wg   sync.WaitGroup
@@ -168,15 +169,15 @@ func (l *late) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) (store
 	l.mu.Unlock()
 	switch fate {
 	case 0: // the answer is lost
-		_, _ = l.MemKV.Txn(ctx, ifs, ops)
+		_, _ = l.KV.Txn(ctx, ifs, ops)
 	case 1: // the request arrives late
 		l.wg.Go(func() {
 			time.Sleep(delay)
-			_, _ = l.MemKV.Txn(context.WithoutCancel(ctx), ifs, ops)
+			_, _ = l.KV.Txn(context.WithoutCancel(ctx), ifs, ops)
 		})
 	case 2: // the request is lost
 	default:
-		return l.MemKV.Txn(ctx, ifs, ops)
+		return l.KV.Txn(ctx, ifs, ops)
 	}
 	return store.TxnResult{}, fmt.Errorf("injected: %w", store.ErrAmbiguous)
 }
@@ -185,36 +186,40 @@ func (l *late) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) (store
 // else writes the same document at the same time.
 func TestUpdate_losesNothingWhenAnswersAreLost(t *testing.T) {
 	for seed := range uint64(30) {
-		synctest.Test(t, func(t *testing.T) {
-			kv := &late{MemKV: storetest.NewMem(), rand: rand.New(rand.NewPCG(seed, 1))}
-			stores := []*store.Store{open(t, kv, quiet()), open(t, kv, quiet())}
-			const writers, each = 6, 5
-			var writing sync.WaitGroup
-			for w := range writers {
-				writing.Go(func() {
-					for n := range each {
-						label := fmt.Sprintf("w%d-%d", w, n)
-						if _, err := stores[w%2].Update(t.Context(), store.OwnerControl, addLabel(label)); err != nil {
-							t.Errorf("seed %d, %s: %v", seed, label, err)
-						}
-					}
-				})
-			}
-			writing.Wait()
-			kv.wg.Wait()
-			synctest.Wait()
-			st, _ := stores[0].Current()
-			m, _ := st.Models.Value("m")
-			if len(m.Labels) != writers*each || m.CreatedAtMS != writers*each {
-				t.Errorf("seed %d: %d labels after %d commits, want %d", seed, len(m.Labels), m.CreatedAtMS, writers*each)
-			}
-			sameAsStored(t, stores[0], kv)
-		})
+		synctest.Test(t, func(t *testing.T) { loseAnswers(t, storetest.NewMem(), seed) })
 	}
 }
 
-// addLabel adds a label of its own to a model and counts the changes in created_at_ms. Committed twice, it would
-// count twice.
+func loseAnswers(t *testing.T, under store.KV, seed uint64) {
+	t.Helper()
+	kv := &late{KV: under, rand: rand.New(rand.NewPCG(seed, 1))}
+	stores := []*store.Store{open(t, kv, quiet()), open(t, kv, quiet())}
+	const writers, each = 6, 5
+	var writing sync.WaitGroup
+	for w := range writers {
+		writing.Go(func() {
+			for n := range each {
+				label := fmt.Sprintf("w%d-%d", w, n)
+				if _, err := stores[w%2].Update(t.Context(), store.OwnerControl, addLabel(label)); err != nil {
+					t.Errorf("seed %d, %s: %v", seed, label, err)
+				}
+			}
+		})
+	}
+	writing.Wait()
+	kv.wg.Wait()
+	st := until(t, stores[0], "all labels are there", func(s *cluster.State) bool {
+		m, _ := s.Models.Value("m")
+		return len(m.Labels) == writers*each
+	})
+	if m, _ := st.Models.Value("m"); m.CreatedAtMS != writers*each {
+		t.Errorf("seed %d: %d commits for %d updates", seed, m.CreatedAtMS, writers*each)
+	}
+	sameAsStored(t, stores[0], under)
+}
+
+// addLabel adds a label of its own to a model, counts the changes in created_at_ms, and moves the deployment along.
+// Committed twice, it would count twice.
 func addLabel(label string) func(*store.Tx) error {
 	return func(tx *store.Tx) error {
 		m, ok, err := store.Models.Get(tx, "m")
@@ -230,6 +235,6 @@ func addLabel(label string) func(*store.Tx) error {
 		}
 		m.Labels[label] = "1"
 		m.CreatedAtMS++
-		return store.Models.Put(tx, "m", m)
+		return errors.Join(store.Models.Put(tx, "m", m), store.Deployments.Put(tx, "m", deployment("m", uint64(m.CreatedAtMS))))
 	}
 }

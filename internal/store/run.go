@@ -43,7 +43,9 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
-// again pauses after a watch that ended and prepares the next one. An outage is one warning, however long it lasts.
+// again pauses after a watch that ended and prepares the next one: everything is listed again when the watch could
+// not go on from the State's revision, or when the KV was silent for so long that it may be another one. An outage
+// is one warning, however long it lasts.
 func (s *Store) again(ctx context.Context, ended error, pause time.Duration) {
 	level := slog.LevelDebug
 	if pause == retryFirst {
@@ -51,38 +53,14 @@ func (s *Store) again(ctx context.Context, ended error, pause time.Duration) {
 	}
 	s.log.Log(ctx, level, "watch of the store ended", "error", ended)
 	sleep(ctx, jitter(pause))
-	if err := s.catchUp(ctx, errors.Is(ended, ErrCompacted)); err != nil {
+	if !errors.Is(ended, ErrCompacted) && s.silence() < relistAfter {
+		return
+	}
+	if err := s.list(ctx); err != nil {
 		s.log.Log(ctx, level, "store does not answer", "error", err)
 		return
 	}
-	s.log.Info("store answers, watching again", "revision", s.view.Load().state.Revision)
-}
-
-// catchUp makes sure that a watch can go on from the State's revision, and lists everything again when it cannot:
-// after a compaction, when the KV's revision has gone back, and after a long silence.
-func (s *Store) catchUp(ctx context.Context, compacted bool) error {
-	if compacted || s.silence() >= relistAfter {
-		return s.list(ctx)
-	}
-	revision, err := s.revision(ctx)
-	if err != nil {
-		return err
-	}
-	if revision < s.view.Load().state.Revision {
-		return s.list(ctx)
-	}
-	return nil
-}
-
-// revision asks the KV for its revision, by way of a list that is always short.
-func (s *Store) revision(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, txnTimeout)
-	defer cancel()
-	_, revision, err := s.kv.List(ctx, leaderPrefix)
-	if err != nil {
-		return 0, fmt.Errorf("ask for the revision: %w", err)
-	}
-	return revision, nil
+	s.log.Info("listed the store again", "revision", s.view.Load().state.Revision)
 }
 
 // list builds the State anew from everything there is and swaps it in whole: readers see the old one or the new
@@ -128,30 +106,22 @@ func (s *Store) follow(ctx context.Context) error {
 		for range len(batches) {
 			waiting = append(waiting, <-batches)
 		}
-		if err := s.apply(waiting); err != nil {
-			return err
-		}
+		s.apply(waiting)
 	}
 	return ended
 }
 
-var errWentBack = errors.New("the store's revision went back")
-
-func (s *Store) apply(waiting []Batch) error {
+func (s *Store) apply(waiting []Batch) {
 	s.hear()
 	old := s.view.Load().state
 	b := newBuilder(s.kinds, *old)
 	for _, batch := range waiting {
-		if batch.Revision < old.Revision {
-			return errWentBack // a restored backup, or a member that lags: catchUp finds out
-		}
 		s.flights.see(batch.Events)
 		b.apply(batch)
 	}
 	if next := b.done(); b.touched || next.Revision != old.Revision {
 		s.publish(next, b.touched)
 	}
-	return nil
 }
 
 // sleep waits for d, or until ctx ends.

@@ -286,8 +286,10 @@ func (s *swap) Watch(ctx context.Context, prefix string, revision int64, fn func
 func (s *swap) Grant(ctx context.Context, ttl int64) (int64, error) {
 	return s.now.Load().Grant(ctx, ttl)
 }
+
 func (s *swap) KeepAlive(ctx context.Context, id int64) error { return s.now.Load().KeepAlive(ctx, id) }
-func (s *swap) Revoke(ctx context.Context, id int64) error    { return s.now.Load().Revoke(ctx, id) }
+
+func (s *swap) Revoke(ctx context.Context, id int64) error { return s.now.Load().Revoke(ctx, id) }
 
 // F37: a backup with a lower revision, and one that was away long enough to have a higher one again.
 func TestStore_followsARestoredBackup(t *testing.T) {

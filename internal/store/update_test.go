@@ -380,6 +380,35 @@ func TestUpdate_ambiguousAndOvertaken(t *testing.T) {
 	})
 }
 
+// A commit of unknown outcome in a part of the history that nobody has seen stays unknown: neither reported as done
+// nor done twice.
+func TestUpdate_ambiguousAndCompacted(t *testing.T) {
+	bubble(t, func(t *testing.T, kv *storetest.MemKV, s *store.Store) {
+		synctest.Wait()
+		release := kv.HoldWatches()
+		kv.AmbiguousNextTxn(true)
+		var updating sync.WaitGroup
+		runs := 0
+		updating.Go(func() {
+			_, err := s.Update(t.Context(), store.OwnerControl, func(tx *store.Tx) error {
+				runs++
+				return store.Deployments.Put(tx, "m", deployment("m", 1))
+			})
+			if !api.HasCode(err, api.CodeTimeout) || !strings.Contains(err.Error(), "may or may not") || runs != 1 {
+				t.Errorf("after %d runs: %v", runs, err)
+			}
+		})
+		synctest.Wait()
+		kv.Put("/deployments/m", []byte(`{"model_uid":"m","desired_state":"stopped"}`))
+		if err := kv.Compact(t.Context(), kv.Put("/x", nil)); err != nil {
+			t.Fatal(err)
+		}
+		kv.DropWatches()
+		release()
+		updating.Wait()
+	})
+}
+
 func TestUpdate_saysWhatIsWrongWithTheStore(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault func(*storetest.MemKV)
