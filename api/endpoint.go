@@ -36,6 +36,7 @@ type EndpointInfo struct {
 	ReadyAtMS     int64           `json:"ready_at_ms,omitempty"`
 	Restarts      uint32          `json:"restarts,omitempty"`
 	LoadedPercent *float64        `json:"loaded_percent,omitempty"` // while starting, where the engine tells
+	Generation    uint64          `json:"generation,omitempty"`     // of the wish that the node acts on
 	Failure       *ReplicaFailure `json:"failure,omitempty"`        // the last failure; gone once ready again
 	// Capabilities are what the engine may be asked: chat, completions, embeddings; empty = all.
 	Capabilities []string `json:"capabilities,omitempty"`

@@ -26,18 +26,17 @@ type Config struct {
 	Host   Host
 	Log    *slog.Logger
 
-	// Launch and Diagnose are the engine planners.
-	Launch   func(kind string, in engine.Input) (engine.Launch, error)
-	Diagnose func(kind string, tail []string, exit engine.Exit) (api.FailureCode, string, bool)
-	// Binary returns an engine's executable on this node, or what is missing and how to install it.
-	Binary func(kind string) (path, missing string)
+	// Engine returns an engine as this node has it, or with what is missing and how to install it.
+	Engine func(kind string) api.NodeEngine
 	// InFlight is how many requests the gateways have open at a replica.
 	InFlight func(uid string, replica uint32) int
 	// Cores is the number of CPU cores that one more replica may use.
 	Cores func() int
-	// GPUUUID names a GPU; empty when unknown.
-	GPUUUID func(index uint32) string
-	BaseEnv []string // environment that every engine gets
+	// GPU names a GPU; without a UUID when it is unknown.
+	GPU func(index uint32) engine.GPU
+	// Port returns a free port on loopback for an engine that cannot choose one itself.
+	Port    func() (int, error)
+	BaseEnv []string // the node's environment, of which the engine planners let a few keys through
 	Client  *http.Client
 
 	DrainTimeout time.Duration // how long streams in flight may take to finish when a replica stops
@@ -257,7 +256,9 @@ func (l *loop) take(u update) {
 func (l *loop) view() map[string]Held {
 	out := make(map[string]Held, len(l.held))
 	for key, h := range l.held {
-		out[key] = Held{h.want, h.state.Status == api.EndpointReady, h.stopping, h.state.Final}
+		f := h.state.Failure
+		failed := f != nil && (f.Final || f.RetryAtMS > 0)
+		out[key] = Held{h.want, h.state.Status == api.EndpointReady, h.stopping, failed}
 	}
 	return out
 }

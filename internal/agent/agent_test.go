@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/engine"
 )
 
 func TestRun_fromWishToServingToGone(t *testing.T) {
@@ -134,7 +135,9 @@ func TestRun_crashesAreRetriedWithBackOff(t *testing.T) {
 
 func TestRun_finalFailureWaitsForPeople(t *testing.T) {
 	w := newWorld()
-	w.behave = func(_ int, p *fakeProc) { p.end("not gguf") }
+	w.behave = func(_ int, p *fakeProc) {
+		p.end("gguf_init_from_file: invalid magic characters: 'just', expected 'GGUF'")
+	}
 	within(t, w, nil, func() {
 		w.wish(replicaOf("a", 0))
 		after(time.Hour)
@@ -156,9 +159,8 @@ func TestRun_finalFailureWaitsForPeople(t *testing.T) {
 
 func TestRun_missingEngineIsSaid(t *testing.T) {
 	w := newWorld()
-	within(t, w, func(c *Config) {
-		c.Binary = func(string) (string, string) { return "", "vLLM is not installed: pip install vllm" }
-	}, func() {
+	w.missing = "vLLM is not installed: pip install vllm"
+	within(t, w, nil, func() {
 		w.wish(replicaOf("a", 0))
 		after(time.Second)
 		if _, e := w.last(); e.Failure == nil || e.Failure.Code != api.FailEngineMissing || !e.Failure.Final || w.started() != 0 {
@@ -172,17 +174,17 @@ func TestRun_silentEngineLeavesRotationAndIsRestarted(t *testing.T) {
 	within(t, w, nil, func() {
 		w.wish(replicaOf("a", 0))
 		after(time.Second)
-		w.proc(0).listen(AnswerFailed)
+		w.proc(0).listen(engine.AnswerFailed)
 		after(5 * time.Second)
 		if _, e := w.last(); e.Status != api.EndpointUnhealthy || e.Failure == nil || e.Failure.Code != api.FailProbe {
 			t.Fatalf("after two failed probes: %s, %+v", e.Status, e.Failure)
 		}
-		w.proc(0).listen(AnswerOK)
+		w.proc(0).listen(engine.AnswerOK)
 		after(3 * time.Second)
 		if _, e := w.last(); e.Status != api.EndpointReady || e.PID != w.proc(0).pid || e.Failure != nil {
 			t.Fatalf("after it answered again: %s, %+v", e.Status, e.Failure)
 		}
-		w.proc(0).listen(AnswerFailed)
+		w.proc(0).listen(engine.AnswerFailed)
 		after(time.Minute)
 		if stops, gone := w.proc(0).gone(); stops == 0 || !gone {
 			t.Error("the silent engine still runs")
@@ -197,7 +199,7 @@ func TestRun_stalledStartIsGivenUp(t *testing.T) {
 	w := newWorld()
 	w.behave = func(n int, p *fakeProc) {
 		if n == 1 {
-			p.listen(AnswerBusy)
+			p.listen(engine.AnswerBusy)
 		}
 	}
 	within(t, w, nil, func() {

@@ -28,6 +28,7 @@ type world struct {
 	procs    []*fakeProc
 	left     []*fakeProc // of an earlier agent
 	inFlight int
+	missing  string // why the engine cannot be started here
 }
 
 func newWorld() *world {
@@ -78,7 +79,7 @@ func (w *world) Start(_ context.Context, id engine.Identity, l engine.Launch, me
 	w.procs = append(w.procs, p)
 	n, behave := len(w.procs), w.behave
 	w.mu.Unlock()
-	p.listen(AnswerOK)
+	p.listen(engine.AnswerOK)
 	if behave != nil {
 		behave(n, p)
 	}
@@ -122,23 +123,15 @@ func (w *world) started() int {
 func (w *world) config() Config {
 	return Config{
 		NodeID: "n1", Link: w, Files: w, Runner: w, Host: w, Log: slog.New(slog.DiscardHandler),
-		Launch: func(kind string, _ engine.Input) (engine.Launch, error) {
-			p := engine.Probe{Path: "/health", Every: 2 * time.Second, Timeout: time.Second, Failures: 2}
-			return engine.Launch{Engine: kind, Ready: p, Live: p, StallTimeout: 5 * time.Minute, StartTimeout: time.Hour}, nil
+		Engine: func(kind string) api.NodeEngine {
+			return api.NodeEngine{Name: kind, Path: "/usr/bin/llama-server", Missing: w.missing}
 		},
-		Diagnose: func(_ string, tail []string, _ engine.Exit) (api.FailureCode, string, bool) {
-			if len(tail) > 0 && tail[0] == "not gguf" {
-				return api.FailNotGGUF, "the file is not GGUF", true
-			}
-			return api.FailEngineCrash, "the engine crashed", false
-		},
-		Binary: func(string) (string, string) { return "/usr/bin/llama-server", "" },
 		InFlight: func(string, uint32) int {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return w.inFlight
 		},
-		Cores: func() int { return 1 }, GPUUUID: func(uint32) string { return "" }, Client: http.DefaultClient,
+		Cores: func() int { return 1 }, GPU: func(i uint32) engine.GPU { return engine.GPU{Index: i} }, Client: http.DefaultClient,
 		DrainTimeout: time.Minute, ReportEvery: 100 * time.Millisecond, Heartbeat: 3 * time.Second, HostEvery: 10 * time.Second,
 	}
 }
@@ -176,7 +169,7 @@ type fakeProc struct {
 	meta    []byte
 	pid     int
 	started time.Time
-	answer  Answer
+	answer  engine.Answer
 	tail    []string
 	done    chan struct{}
 	ended   bool
@@ -201,7 +194,7 @@ func (p *fakeProc) Tail(int) []string {
 	return p.tail
 }
 
-func (p *fakeProc) Probe(context.Context, *http.Client, engine.Probe) Answer {
+func (p *fakeProc) Probe(context.Context, *http.Client, engine.Probe) engine.Answer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.answer
@@ -223,7 +216,7 @@ func (p *fakeProc) Remove() error {
 	return nil
 }
 
-func (p *fakeProc) listen(a Answer) {
+func (p *fakeProc) listen(a engine.Answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.answer = a
@@ -234,7 +227,7 @@ func (p *fakeProc) end(tail ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.ended {
-		p.ended, p.tail, p.answer = true, tail, AnswerRefused
+		p.ended, p.tail, p.answer = true, tail, engine.AnswerRefused
 		close(p.done)
 	}
 }
@@ -254,7 +247,7 @@ func leftOver(t *testing.T, want api.DesiredReplica) *fakeProc {
 	}
 	probe := engine.Probe{Every: 2 * time.Second, Failures: 2}
 	return &fakeProc{
-		id: engine.Identity{ModelUID: want.Spec.ModelUID, ReplicaID: want.Assignment.ReplicaID}, meta: meta, pid: 77, answer: AnswerOK,
+		id: engine.Identity{ModelUID: want.Spec.ModelUID, ReplicaID: want.Assignment.ReplicaID}, meta: meta, pid: 77, answer: engine.AnswerOK,
 		launch: engine.Launch{Engine: "llamacpp", Ready: probe, Live: probe, StallTimeout: time.Minute, StartTimeout: time.Hour}, done: make(chan struct{}),
 	}
 }

@@ -15,7 +15,7 @@ type Held struct {
 	Desired  api.DesiredReplica // what it was started for
 	Ready    bool
 	Stopping bool
-	Final    bool // failed for good: nothing is tried any more
+	Failed   bool // for good, or waiting for the next try
 }
 
 // Verb is what to do with one replica.
@@ -43,7 +43,7 @@ type Action struct {
 //  2. A held replica of a frozen model: leave it alone.
 //  3. Held and not wanted: stop it.
 //  4. Held, and already stopping: wait until it is gone.
-//  5. Held with another fingerprint, or failed for good under an older generation: replace it. At most one replica of a model is
+//  5. Held with another fingerprint, or failed under an older generation: replace it, now. At most one replica of a model is
 //     replaced at a time while it serves, so that a change rolls through.
 //  6. Held with an older plan or generation: retarget it.
 //  7. Wanted and not held: start it, unless its model is frozen.
@@ -67,7 +67,7 @@ func Plan(want api.NodeDesired, held map[string]Held) []Action {
 				out = append(out, Action{Verb: VerbStop, Key: key})
 			}
 		case h.Stopping: // 4
-		case Fingerprint(d) != Fingerprint(h.Desired) || h.Final && d.Generation != h.Desired.Generation: // 5
+		case Fingerprint(d) != Fingerprint(h.Desired) || h.Failed && d.Generation != h.Desired.Generation: // 5
 			if h.Ready && rolling[uid] != key {
 				continue
 			}

@@ -21,7 +21,7 @@ var rewrite = flag.Bool("update", false, "write the answers of the text cases an
 // TestPlan_cases runs testdata/plan/*.txt: blocks of lines
 //
 //	want UID/REPLICA [v=PLAN] [gen=GENERATION] [path=PATH]
-//	held UID/REPLICA [v=] [gen=] [path=] [ready] [stopping] [final]
+//	held UID/REPLICA [v=] [gen=] [path=] [ready] [stopping] [failed]
 //	frozen UID
 //	unknown            nothing is known of the wish
 //
@@ -79,7 +79,7 @@ func parseCase(t *testing.T, input string) (api.NodeDesired, map[string]Held) {
 		case "held":
 			d := parseReplica(t, fields[1:])
 			held[d.Key()] = Held{
-				Desired: d, Ready: slices.Contains(fields, "ready"), Stopping: slices.Contains(fields, "stopping"), Final: slices.Contains(fields, "final"),
+				Desired: d, Ready: slices.Contains(fields, "ready"), Stopping: slices.Contains(fields, "stopping"), Failed: slices.Contains(fields, "failed"),
 			}
 		default:
 			t.Fatalf("line %q", line)
@@ -155,7 +155,7 @@ func TestPlan_settles(t *testing.T) {
 		for range rapid.IntRange(0, 8).Draw(t, "held") {
 			d := draw("held")
 			held[d.Key()] = Held{
-				Desired: d, Ready: rapid.Bool().Draw(t, "ready"), Stopping: rapid.Bool().Draw(t, "stopping"), Final: rapid.Bool().Draw(t, "final"),
+				Desired: d, Ready: rapid.Bool().Draw(t, "ready"), Stopping: rapid.Bool().Draw(t, "stopping"), Failed: rapid.Bool().Draw(t, "failed"),
 			}
 		}
 		if rapid.Bool().Draw(t, "freeze a") {
@@ -196,7 +196,7 @@ func TestPlan_settles(t *testing.T) {
 				case slices.Contains(want.Frozen, uid):
 				case h.Stopping:
 					delete(held, key)
-				case !h.Final:
+				case !h.Failed:
 					h.Ready = true
 					held[key] = h
 				}

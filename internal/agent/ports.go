@@ -22,7 +22,7 @@ type Link interface {
 // Files brings a model's files to this node.
 type Files interface {
 	// Fetch returns when the model is complete and verified. It may be called again at any time and continues. An
-	// error that is a *Failure says what people should do; any other is taken as transient.
+	// error that is a *engine.Failure says what people should do; any other is taken as transient.
 	Fetch(ctx context.Context, spec api.ModelSpec, progress func(api.DownloadProgress)) (Model, error)
 }
 
@@ -31,6 +31,7 @@ type Model struct {
 	Path      string `json:"path"` // what the engine opens
 	MMProj    string `json:"mmproj,omitempty"`
 	Embedding bool   `json:"embedding,omitempty"` // the model gives vectors, not text
+	Pooling   string `json:"pooling,omitempty"`   // how token vectors become one, as the file says; empty = unknown
 	Context   uint32 `json:"context,omitempty"`   // context length that the model was trained for, in tokens; 0 = unknown
 }
 
@@ -52,7 +53,7 @@ type Process interface {
 	Done() <-chan struct{}
 	Exit() engine.Exit
 	// Probe asks the engine on its own port; the answer of a stranger on that port is never taken for it.
-	Probe(ctx context.Context, client *http.Client, p engine.Probe) Answer
+	Probe(ctx context.Context, client *http.Client, p engine.Probe) engine.Answer
 	// Activity is a number that changes while the engine is at work: log bytes, CPU time and memory added up.
 	Activity() uint64
 	Tail(lines int) []string
@@ -61,30 +62,9 @@ type Process interface {
 	Remove() error // forgets an ended process
 }
 
-// Answer is what a probe found.
-type Answer int
-
-// The answers.
-const (
-	AnswerRefused Answer = iota // nothing listens
-	AnswerBusy                  // it listens and loads
-	AnswerOK
-	AnswerFailed // it answers, but not as it should, or not in time
-)
-
 // Host tells about the machine.
 type Host interface {
 	Node(ctx context.Context) (api.NodeStatus, error)
 	// Storage returns the disk, the models cached on it and the alerts about it.
 	Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error)
 }
-
-// Failure is an error that people see as the reason why a replica does not serve.
-type Failure struct {
-	Code    api.FailureCode
-	Message string
-	Final   bool // trying again is useless until the model or its files change
-}
-
-// Error returns the message.
-func (f *Failure) Error() string { return f.Message }

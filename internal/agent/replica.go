@@ -26,7 +26,6 @@ type snapshot struct {
 	Failure      *api.ReplicaFailure
 	Progress     *api.DownloadProgress
 	Capabilities []string
-	Final        bool
 }
 
 // memory is what a process carries in its record, so that an agent that adopts it knows all that its starter knew.
@@ -116,18 +115,22 @@ func (r *replica) fetch(ctx context.Context) error {
 // start plans and runs the engine.
 func (r *replica) start(ctx context.Context) error {
 	kind := engineOf(r.want)
-	binary, missing := r.cfg.Binary(kind)
-	if missing != "" {
-		return &Failure{Code: api.FailEngineMissing, Message: missing, Final: true}
+	have := r.cfg.Engine(kind)
+	if have.Missing != "" {
+		return &engine.Failure{Code: api.FailEngineMissing, Message: have.Missing, Final: true}
 	}
 	id := engine.Identity{
 		ModelUID: r.want.Spec.ModelUID, ReplicaID: r.want.Assignment.ReplicaID,
 		PlanVersion: r.want.PlanVersion, NodeID: r.cfg.NodeID,
 	}
-	launch, err := r.cfg.Launch(kind, r.input(binary, id))
+	in, err := r.input(have, id)
+	if err != nil {
+		return err
+	}
+	launch, err := engine.Plan(kind, in)
 	if err != nil {
 		if e, ok := api.AsError(err); ok {
-			return &Failure{Code: api.FailBadFlag, Message: e.Message, Final: true}
+			return &engine.Failure{Code: api.FailBadFlag, Message: e.Message, Final: true}
 		}
 		return err
 	}
@@ -144,16 +147,22 @@ func (r *replica) start(ctx context.Context) error {
 	return nil
 }
 
-func (r *replica) input(binary string, id engine.Identity) engine.Input {
+func (r *replica) input(have api.NodeEngine, id engine.Identity) (engine.Input, error) {
 	in := engine.Input{
 		ServedName: r.want.Spec.ModelUID, Path: r.model.Path, MMProj: r.model.MMProj, Config: r.want.Config,
-		ExtraArgs: r.want.Assignment.ExtraArgs, Binary: binary, Cores: r.cfg.Cores(), Embedding: r.model.Embedding,
+		ExtraArgs: r.want.Assignment.ExtraArgs, Binary: have.Path, Version: have.Version, Cores: r.cfg.Cores(),
+		Embedding: r.model.Embedding, Pooling: r.model.Pooling,
 		TrainedContext: int(r.model.Context), BaseEnv: r.cfg.BaseEnv, Identity: id,
 	}
 	for _, i := range r.want.Assignment.GPUs() {
-		in.GPUs = append(in.GPUs, engine.GPU{Index: i, UUID: r.cfg.GPUUUID(i)})
+		in.GPUs = append(in.GPUs, r.cfg.GPU(i))
 	}
-	return in
+	if have.Name == api.EngineLlamaCPP {
+		return in, nil // takes a free one by itself
+	}
+	var err error
+	in.Port, err = r.cfg.Port()
+	return in, err
 }
 
 // awaitReady waits until the engine answers. It may take any time as long as the engine shows signs of life.
@@ -178,11 +187,11 @@ func (r *replica) awaitReady(ctx context.Context) error {
 			alive, activity = now, a
 		}
 		if now.Sub(alive) > l.StallTimeout {
-			return &Failure{Code: api.FailStalled, Message: fmt.Sprintf(
+			return &engine.Failure{Code: api.FailStalled, Message: fmt.Sprintf(
 				"the engine showed no sign of life for %s while it started; see: nebula model logs %s", l.StallTimeout, r.want.Spec.ModelUID)}
 		}
 		if now.Sub(began) > l.StartTimeout {
-			return &Failure{Code: api.FailStalled, Message: fmt.Sprintf(
+			return &engine.Failure{Code: api.FailStalled, Message: fmt.Sprintf(
 				"the engine was not ready after %s; see: nebula model logs %s", l.StartTimeout, r.want.Spec.ModelUID)}
 		}
 		select {
@@ -196,7 +205,7 @@ func (r *replica) awaitReady(ctx context.Context) error {
 }
 
 func (r *replica) answers(ctx context.Context, p engine.Probe) bool {
-	return r.proc.Port() != 0 && r.proc.Probe(ctx, r.cfg.Client, p) == AnswerOK
+	return r.proc.Port() != 0 && r.proc.Probe(ctx, r.cfg.Client, p) == engine.AnswerOK
 }
 
 const (
@@ -223,7 +232,7 @@ func (r *replica) serve(ctx context.Context) error {
 		case <-tick.C:
 		}
 		switch r.proc.Probe(ctx, r.cfg.Client, probe) {
-		case AnswerOK:
+		case engine.AnswerOK:
 			if failed >= probe.Failures {
 				r.setReady(time.Now())
 			}
@@ -235,7 +244,7 @@ func (r *replica) serve(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 		case failed == hungAfter:
-			return &Failure{Code: api.FailProbe, Message: fmt.Sprintf(
+			return &engine.Failure{Code: api.FailProbe, Message: fmt.Sprintf(
 				"the engine answered none of %d health checks and is being restarted", failed)}
 		case failed == probe.Failures:
 			r.log.Warn("replica does not answer", "failed_probes", failed)
@@ -264,8 +273,10 @@ func (r *replica) ready(at time.Time) snapshot {
 
 // diagnose reads from the ended engine's log why it ended.
 func (r *replica) diagnose() error {
-	code, message, final := r.cfg.Diagnose(r.proc.Launch().Engine, r.proc.Tail(200), r.proc.Exit())
-	return &Failure{Code: code, Message: message, Final: final}
+	exit := r.proc.Exit()
+	exit.Served = !r.state.ReadyAt.IsZero()
+	f := engine.Diagnose(r.proc.Launch().Engine, r.proc.Tail(200), exit)
+	return &f
 }
 
 // pause posts the failure and waits for the next try. False: the replica is not wanted any more.
@@ -284,7 +295,7 @@ func (r *replica) pause(ctx context.Context, err error) bool {
 	}
 	r.log.Warn("replica failed", "code", fail.Code, "error", fail.Message, "final", fail.Final, "retry_in", delay)
 	r.set(func(s *snapshot) {
-		*s = snapshot{Status: api.EndpointUnhealthy, Failure: &fail, Restarts: s.Restarts, Final: fail.Final}
+		*s = snapshot{Status: api.EndpointUnhealthy, Failure: &fail, Restarts: s.Restarts}
 	})
 	if fail.Final {
 		<-ctx.Done()
@@ -302,7 +313,7 @@ func (r *replica) pause(ctx context.Context, err error) bool {
 }
 
 func describe(err error) api.ReplicaFailure {
-	if f, ok := errors.AsType[*Failure](err); ok {
+	if f, ok := errors.AsType[*engine.Failure](err); ok {
 		return api.ReplicaFailure{Code: f.Code, Message: f.Message, Final: f.Final}
 	}
 	return api.ReplicaFailure{Code: api.FailEngineCrash, Message: err.Error()}

@@ -96,7 +96,7 @@ func (l *loop) document(now time.Time) api.NodeObserved {
 func (h *held) endpoint(node string) api.EndpointInfo {
 	s := h.state
 	e := api.EndpointInfo{
-		ModelUID: h.want.Spec.ModelUID, ReplicaID: h.want.Assignment.ReplicaID, PlanVersion: h.want.PlanVersion, NodeID: node,
+		ModelUID: h.want.Spec.ModelUID, ReplicaID: h.want.Assignment.ReplicaID, PlanVersion: h.want.PlanVersion, Generation: h.want.Generation, NodeID: node,
 		EndpointKind: "native_http", APIFlavor: "openai", Status: s.Status,
 		EngineType: engineOf(h.want), ServedName: h.want.Spec.ModelUID, GPUIndices: h.want.Assignment.GPUs(),
 		PID: s.PID, StartedAtMS: millis(s.StartedAt), ReadyAtMS: millis(s.ReadyAt), Restarts: s.Restarts,

@@ -44,7 +44,7 @@ func Status(s *State, uid string, now time.Time) api.ModelStatus {
 		return leavingStatus(s, uid, deployment.Replicas)
 	}
 	plan, _ := s.Placements.Value(uid)
-	t := takeStock(s, uid, &plan)
+	t := takeStock(s, &deployment, &plan)
 	state, reason := t.verdict(&plan, age{s, uid, &deployment, now})
 	return api.ModelStatus{State: state, Reason: reason, Replicas: api.ReplicaCounts{
 		Desired: deployment.Replicas, Ready: t.ready, Starting: t.starting, Unhealthy: t.unhealthy,

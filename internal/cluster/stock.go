@@ -36,10 +36,10 @@ type stock struct {
 	download                   finding // the first that really downloads
 }
 
-func takeStock(s *State, uid string, plan *api.PlacementPlan) stock {
+func takeStock(s *State, wish *api.ModelDeployment, plan *api.PlacementPlan) stock {
 	var t stock
 	for i := range plan.Assignments {
-		f, ready := find(s, uid, &plan.Assignments[i])
+		f, ready := find(s, wish, &plan.Assignments[i])
 		switch {
 		case ready:
 			t.ready++
@@ -67,9 +67,9 @@ func takeStock(s *State, uid string, plan *api.PlacementPlan) stock {
 }
 
 // find tells how one assigned replica stands.
-func find(s *State, uid string, a *api.PlacementAssignment) (f finding, ready bool) {
+func find(s *State, wish *api.ModelDeployment, a *api.PlacementAssignment) (f finding, ready bool) {
 	f.at = a
-	key := api.EndpointKey(uid, a.ReplicaID)
+	key := api.EndpointKey(wish.ModelUID, a.ReplicaID)
 	entry, ok := s.Endpoints.Get(key)
 	e := &entry.Value
 	if !ok || e.NodeID != a.NodeID { // what another node says is of a former life
@@ -85,6 +85,8 @@ func find(s *State, uid string, a *api.PlacementAssignment) (f finding, ready bo
 	f.failure, f.loaded = e.Failure, e.LoadedPercent
 	f.progress = downloadOf(s, key, a.NodeID)
 	switch {
+	case f.failure != nil && e.Generation != 0 && e.Generation < wish.Version: // people asked again since: it is tried anew
+		f.kind = waiting
 	case f.failure != nil && (f.failure.Final || f.failure.Code == api.FailCrashLoop):
 		f.kind = gaveUp
 	case e.Status == api.EndpointDraining:

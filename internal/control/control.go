@@ -190,6 +190,7 @@ func assign(dst *string, src *string) {
 func (c *Control) StartModel(ctx context.Context, uid string, req api.StartModel, ifMatch int64) (api.ModelDeployment, error) {
 	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
 		d.DesiredState = api.DesiredRunning
+		d.Replicas = max(d.Replicas, 1) // a stop by the existing Nebula may have stored 0
 		if req.Replicas != nil {
 			d.Replicas = *req.Replicas
 		}

@@ -67,7 +67,7 @@ func jsonError(err error) error {
 		if want == "" {
 			want = "another type"
 		}
-		reason := fmt.Sprintf("must be %s, not %s", want, e.Value)
+		reason := fmt.Sprintf("must be %s, not %.40s", want, e.Value)
 		return &api.Error{
 			Code: api.CodeInvalidRequest, Message: "the body is not valid: " + e.Field + " " + reason,
 			Details: []api.Field{{Field: e.Field, Reason: reason}},

@@ -105,17 +105,14 @@ func (s *server) outer(next http.Handler) http.Handler {
 				s.fail(w, r, api.Errorf(api.CodeInternal, "something went wrong inside Nebula; its log has the details under this request id"))
 			}
 		}()
-		if !s.knownHost(r.Host) {
-			s.fail(w, r, &api.Error{Code: codeMisdirected, Message: "this server does not answer to that host name; call it by its address, " +
+		if !s.knownHost(r.Host) { // a web page elsewhere may have pointed its own name at us (DNS rebinding)
+			s.fail(w, r, &api.Error{Code: api.CodeMisdirected, Message: "this server does not answer to that host name; call it by its address, " +
 				"or start it with --allowed-host"})
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
-
-// codeMisdirected answers 421: a web page elsewhere has pointed its own name at us (DNS rebinding).
-const codeMisdirected api.Code = "misdirected_request"
 
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")

@@ -1,0 +1,84 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/scheduler"
+	"github.com/nebula-serve/nebula/internal/store"
+)
+
+// schedulerLoop runs the scheduler whenever this process leads. Each term has its own fence, which the store checks in every
+// transaction: a leader that was paused for too long writes nothing any more.
+func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Context) error {
+	log := o.Log.With("component", "scheduler")
+	return func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			leader, err := store.Campaign(ctx, kv, store.Candidate{Name: "scheduler", ID: o.NodeID, TTLSeconds: leaderTTL, Log: log})
+			if err != nil {
+				return err
+			}
+			err = term(ctx, st, leader, log)
+			if ctx.Err() != nil {
+				return leader.Resign(context.WithoutCancel(ctx))
+			}
+			log.Warn("not leading any more", "error", err)
+		}
+		return nil
+	}
+}
+
+// term schedules until the leadership or ctx ends.
+func term(ctx context.Context, st *store.Store, leader *store.Leader, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-leader.Done():
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	err := scheduler.Run(ctx, placements{st, leader.Fence()}, log)
+	cancel()
+	watch.Wait()
+	return err
+}
+
+// placements is the store as the scheduler sees it.
+type placements struct {
+	store *store.Store
+	fence store.Cond
+}
+
+func (p placements) Current() (*cluster.State, <-chan struct{}) { return p.store.Current() }
+
+// Place writes the changes of a plan in one transaction. A placement that has changed since the plan was made, which only another
+// leader could have done, refuses all.
+func (p placements) Place(ctx context.Context, changes []scheduler.Change) error {
+	_, err := p.store.Update(ctx, store.OwnerScheduler, func(tx *store.Tx) error {
+		for _, c := range changes {
+			e, _, err := store.Placements.Entry(tx, c.UID)
+			if err != nil {
+				return err
+			}
+			if e.Rev != c.Rev {
+				return api.Errorf(api.CodeConflict, "the placement of %s has changed since it was planned", c.UID)
+			}
+			if c.Plan == nil {
+				err = store.Placements.Delete(tx, c.UID)
+			} else {
+				err = store.Placements.Put(tx, c.UID, *c.Plan)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, store.Fence(p.fence))
+	return err
+}

@@ -1,0 +1,171 @@
+// Package cli is the command line of Nebula: commands, output formats and exit codes. Every command but the ones that run a
+// process is a client of the REST API; nothing here knows the store.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/app"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Env is the world that a command runs in.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Getenv         func(string) string
+}
+
+// Exit codes, beside those of api.Code.ExitCode.
+const (
+	exitOK          = 0
+	exitError       = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+// Main runs one command line and returns the exit code: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 timeout.
+func Main(args []string) int {
+	if len(args) > 0 {
+		if code, ok := app.Child(args[0], args[1:]); ok { // the shim and the store's process: light, and not for people
+			return code
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	return Run(ctx, Env{os.Stdin, os.Stdout, os.Stderr, os.Getenv}, args)
+}
+
+// Run is Main in a world of the caller's.
+func Run(ctx context.Context, env Env, args []string) int {
+	root := newRoot(&command{env: env})
+	root.SetArgs(args)
+	root.SetIn(env.Stdin)
+	root.SetOut(env.Stdout)
+	root.SetErr(env.Stderr)
+	err := root.ExecuteContext(ctx)
+	return report(ctx, env.Stderr, err)
+}
+
+// report prints an error, once, and returns the exit code.
+func report(ctx context.Context, w io.Writer, err error) int {
+	if err == nil {
+		return exitOK
+	}
+	if q, ok := errors.AsType[*quiet](err); ok {
+		return q.code
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	fmt.Fprintln(w, "Error:", clean(err.Error()))
+	if e, ok := api.AsError(err); ok {
+		if e.RequestID != "" && e.Code.HTTPStatus() >= 500 {
+			fmt.Fprintln(w, "Request id:", e.RequestID)
+		}
+		return e.Code.ExitCode()
+	}
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return exitUsage
+	}
+	return exitError
+}
+
+// quiet is an error whose text has been printed already.
+type quiet struct{ code int }
+
+func (q *quiet) Error() string { return fmt.Sprintf("exit %d", q.code) }
+
+// usageError is a wrong command line.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() }
+func (u *usageError) Unwrap() error { return u.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// command is what all commands share.
+type command struct {
+	env    Env
+	server string
+	token  string
+	dir    string
+	output string
+}
+
+func newRoot(c *command) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "nebula",
+		Short: "Serve models on your own machines behind one OpenAI-compatible endpoint",
+		Long: "Nebula turns a laptop, a workstation or a fleet of GPU servers into a model-serving platform.\n\n" +
+			"Start with \"nebula up\", declare a model with \"nebula model create\", talk to it with \"nebula chat\".",
+		SilenceErrors: true, SilenceUsage: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return applyOptions(cmd.Flags(), c.env.Getenv)
+		},
+	}
+	f := root.PersistentFlags()
+	f.StringVar(&c.server, "server", "", "address of the Nebula server (default: the one on this machine)")
+	f.StringVar(&c.token, "token", "", "credential (default: the data directory's admin.token, for a server on this machine)")
+	f.StringVar(&c.dir, "data-dir", "", "Nebula's data directory (default "+defaultDirHelp+")")
+	f.String("config", "", "file with options in YAML, name: value")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w\nSee: %s --help", err, cmd.CommandPath())
+	})
+	root.SuggestionsMinimumDistance = 2
+	root.AddCommand(c.upCommand(), c.modelCommand(), c.chatCommand(), c.nodeCommand(), c.demoModelCommand(), c.versionCommand())
+	return root
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	hint := ""
+	if s := cmd.SuggestionsFor(name); len(s) > 0 {
+		hint = fmt.Sprintf("\nDid you mean: %s %s?", cmd.CommandPath(), s[0])
+	}
+	return usagef("unknown command %q for %q%s\nSee: %s --help", name, cmd.CommandPath(), hint, cmd.CommandPath())
+}
+
+// group is a command that only holds others.
+func group(use, short string, subs ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short, SuggestionsMinimumDistance: 2,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(subs...)
+	return cmd
+}
+
+// exactly wants n arguments and says which.
+func exactly(n int, names string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usagef("%s needs %s\nSee: %s --help", cmd.CommandPath(), names, cmd.CommandPath())
+		}
+		return nil
+	}
+}

@@ -1,0 +1,86 @@
+package script
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/nebula-serve/nebula/internal/cli"
+)
+
+// TestMain makes this binary stand for nebula inside the scripts, its child processes included.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"nebula": func() { os.Exit(cli.Main(os.Args[1:])) },
+	})
+}
+
+// TestScripts runs each file of testdata as a terminal session.
+func TestScripts(t *testing.T) {
+	engine := llamaServer()
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("NEBULA_DATA_DIR", filepath.Join(e.WorkDir, "data"))
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("NO_COLOR", "1")
+			e.Setenv("NEBULA_LLAMA_SERVER", engine)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile},
+		Condition: func(cond string) (bool, error) {
+			return cond == "engine" && engine != "", nil
+		},
+	})
+}
+
+// fails runs a command that has to end with an exit code: fails CODE COMMAND ARG….
+func fails(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: fails CODE COMMAND ARG…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	exit, ok := errors.AsType[*exec.ExitError](err)
+	if !ok || strconv.Itoa(exit.ExitCode()) != args[0] {
+		ts.Fatalf("ended with %v, not with exit status %s", err, args[0])
+	}
+}
+
+// waitFile waits until a file exists.
+func waitFile(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: waitfile FILE")
+	}
+	path := ts.MkAbs(args[0])
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		if _, err := os.Stat(path); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has not appeared", path)
+		}
+	}
+}
+
+// llamaServer finds a real engine as make does; scripts that need one begin with [!engine] skip.
+func llamaServer() string {
+	if p := os.Getenv("NEBULA_LLAMA_SERVER"); p != "" {
+		return p
+	}
+	if p, err := exec.LookPath("llama-server"); err == nil {
+		return p
+	}
+	if cache, err := os.UserCacheDir(); err == nil {
+		p := filepath.Join(cache, "nebula", "llama-server", "llama-server")
+		if _, err := os.Stat(p); err == nil {
+			return p
+		}
+	}
+	return ""
+}
