@@ -30,8 +30,9 @@ func serverLevel(e zapcore.Entry) slog.Level {
 
 // harmless are warnings that say nothing to the people who read our log.
 var harmless = []string{
-	"failed to apply request", // a refusal, which the client gets too
-	"request stats",           // comes with "apply request took too long", which says why
+	"failed to apply request",          // a refusal, which the client gets too
+	"request stats",                    // comes with "apply request took too long", which says why
+	"failed to update storage version", // in the first second of a new store; it tries again
 	"simple token is not cryptographically signed",
 	"Running http and grpc server on single port. This is not recommended for production.",
 }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,25 +27,27 @@ func TestSupervisor_killedWhileWriting(t *testing.T) {
 		t.Fatal(err)
 	}
 	const writers = 4
-	ctx, stop := context.WithCancel(t.Context())
+	var over atomic.Bool // and not a context: a write whose caller has left may land after the last list
 	var mu sync.Mutex
 	acked := map[string]int{}
 	var writing sync.WaitGroup
 	for w := range writers {
 		key := fmt.Sprintf("/n/%d", w)
 		writing.Go(func() {
-			for i := 1; ctx.Err() == nil; i++ {
-				res, err := c.Txn(ctx, nil, []store.Op{put(key, fmt.Sprint(i))})
+			for i := 1; !over.Load(); i++ {
+				res, err := c.Txn(t.Context(), nil, []store.Op{put(key, fmt.Sprint(i))})
 				if err == nil && res.OK {
 					mu.Lock()
 					acked[key] = i
 					mu.Unlock()
-				} else if ctx.Err() == nil && !errors.Is(err, store.ErrAmbiguous) && !errors.Is(err, store.ErrUnavailable) {
+				} else if !errors.Is(err, store.ErrAmbiguous) && !errors.Is(err, store.ErrUnavailable) {
 					t.Errorf("put: %v", err)
 				}
 			}
 		})
 	}
+	defer writing.Wait()
+	defer over.Store(true)
 	total := func() int {
 		mu.Lock()
 		defer mu.Unlock()
@@ -63,7 +65,7 @@ func TestSupervisor_killedWhileWriting(t *testing.T) {
 		before = total()
 		eventually(t, "writes by the next child", func() bool { return s.PID() != pid && total() > before+40 })
 	}
-	stop()
+	over.Store(true)
 	writing.Wait()
 	kvs, rev, err := c.List(t.Context(), "/n/")
 	if err != nil || len(kvs) != writers {
@@ -177,7 +179,7 @@ func TestSupervisor_frozen(t *testing.T) {
 	}()
 	<-live
 	pid := s.PID()
-	kill(t, pid, syscall.SIGSTOP)
+	freeze(t, pid)
 	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
@@ -213,6 +215,11 @@ func TestTxn_notSent(t *testing.T) {
 	mustPut(t, c, "/k", "1")
 	s.Stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	if err := c.Health(ctx); !errors.Is(err, store.ErrUnavailable) { // from here on the end is known
+		t.Errorf("health: got %v, want ErrUnavailable", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := c.Txn(ctx, nil, []store.Op{put("/k", "2")})
 	if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrAmbiguous) || errors.Is(err, context.DeadlineExceeded) {
@@ -273,7 +280,7 @@ func TestSupervisor_stopIgnored(t *testing.T) {
 	t.Parallel()
 	s, _ := supervise(t, t.TempDir())
 	pid := s.PID()
-	kill(t, pid, syscall.SIGSTOP) // neither reads its input nor takes a TERM
+	freeze(t, pid) // neither reads its input nor takes a TERM
 	s.Stop()
 	if running(pid) {
 		t.Errorf("child %d is left behind", pid)
@@ -297,18 +304,21 @@ func TestSupervise_badCommand(t *testing.T) {
 		command []string
 		want    string
 	}{
-		"none":           {nil, "no command"},
-		"no such file":   {[]string{"/no/such/program"}, "no such file"},
-		"ends at once":   {[]string{"/bin/false"}, "exit status 1"},
-		"panics":         {[]string{"/usr/bin/env", fastExit, roleEnv + "=chatter", os.Args[0]}, "panic: something went wrong (exit status 2)"},
-		"is never ready": {[]string{"/bin/cat"}, "not ready after 1.5s"},
+		"none":         {nil, "no command"},
+		"no such file": {[]string{"/no/such/program"}, "no such file"},
+		"ends at once": {[]string{"/bin/false"}, "exit status 1"},
+		"panics":       {[]string{"/usr/bin/env", fastExit, roleEnv + "=chatter", os.Args[0]}, "panic: something went wrong (exit status 2)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Supervise(t.Context(), SuperviseConfig{Command: c.command, Dir: "DIR", ReadyTimeout: 1500 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+			_, err := Supervise(t.Context(), SuperviseConfig{Command: c.command, Dir: "DIR"})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
+	}
+	_, err := Supervise(t.Context(), SuperviseConfig{Command: []string{"/bin/cat"}, Dir: "DIR", ReadyTimeout: 100 * time.Millisecond})
+	if err == nil || !strings.Contains(err.Error(), "the store in DIR was not ready after 100ms") {
+		t.Errorf("never ready: got %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

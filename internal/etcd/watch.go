@@ -20,9 +20,14 @@ const (
 	askEvery = time.Second
 	// silence is how long a watch waits for an answer before it calls the connection dead.
 	silence = 3 * time.Second
+	// catchUp takes the place of silence while etcd reads from its disk what the watch has missed: until that is
+	// complete, it says nothing.
+	catchUp = 10 * time.Second
 )
 
-var errSilent = fmt.Errorf("watch: silent for %s: %w", silence, store.ErrUnavailable)
+func silent(d time.Duration) error {
+	return fmt.Errorf("watch: silent for %s: %w", d, store.ErrUnavailable)
+}
 
 // Watch implements [store.KV].
 //
@@ -48,7 +53,7 @@ func (c *Client) watch(parent context.Context, prefix string, w *watch) error {
 	late := time.AfterFunc(silence, cancel)
 	stream, err := c.watches.Watch(ctx, callOptions()...)
 	if !late.Stop() {
-		return errSilent
+		return silent(silence)
 	}
 	if err != nil {
 		return fmt.Errorf("watch: %w", readError(err))
@@ -72,12 +77,12 @@ func (c *Client) watch(parent context.Context, prefix string, w *watch) error {
 			if err := w.take(a.resp); err != nil {
 				return err
 			}
-			dead.Reset(silence) // not counting the time that fn took
+			dead.Reset(w.patience()) // not counting the time that fn took
 		case <-ask.C:
 			// An error comes back through receive.
 			_ = stream.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}})
 		case <-dead.C:
-			return errSilent
+			return silent(w.patience())
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -121,8 +126,17 @@ func receive(ctx context.Context, stream pb.Watch_WatchClient, to chan<- answer)
 type watch struct {
 	namespace string
 	after     int64 // everything up to this revision has been delivered
+	began     int64 // where the store was when the watch began
 	fn        func(store.Batch) error
 	fnErr     error
+}
+
+// patience is how long etcd may be silent now.
+func (w *watch) patience() time.Duration {
+	if w.after < w.began {
+		return catchUp
+	}
+	return silence
 }
 
 // take handles one answer. Its error ends the watch.
@@ -136,6 +150,7 @@ func (w *watch) take(r *pb.WatchResponse) error {
 		if at := r.GetHeader().GetRevision(); at < w.after {
 			return fmt.Errorf("watch after revision %d, the store is at %d: %w", w.after, at, store.ErrCompacted)
 		}
+		w.began = r.GetHeader().GetRevision()
 		return nil
 	case len(r.Events) > 0:
 		return w.deliver(r.Events)

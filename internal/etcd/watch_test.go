@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -90,6 +91,24 @@ func TestWatch_take(t *testing.T) {
 }
 
 var errAny = errors.New("any error")
+
+// TestWatch_patience: a watch that has missed something waits longer until it has that.
+func TestWatch_patience(t *testing.T) {
+	w := watch{after: 10, fn: func(store.Batch) error { return nil }}
+	for i, c := range []struct {
+		answer *pb.WatchResponse
+		want   time.Duration
+	}{
+		{&pb.WatchResponse{Header: header(12), Created: true}, catchUp},
+		{&pb.WatchResponse{Header: header(12), Events: []*mvccpb.Event{change("a", 11)}}, catchUp},
+		{&pb.WatchResponse{Header: header(12)}, silence},
+		{&pb.WatchResponse{Header: header(13), Events: []*mvccpb.Event{change("a", 13)}}, silence},
+	} {
+		if err := w.take(c.answer); err != nil || w.patience() != c.want {
+			t.Errorf("after answer %d: %s, %v, want %s", i, w.patience(), err, c.want)
+		}
+	}
+}
 
 func TestWatch_takeReturnsErrorOfFn(t *testing.T) {
 	full := errors.New("full")
