@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +67,11 @@ func (e errEngine) Error() string {
 // add takes in one chunk.
 func (c *collector) add(chunk []byte) error {
 	c.size += int64(len(chunk))
-	return eachMember(bytes.TrimSpace(chunk), func(key, val []byte) error {
+	chunk = bytes.TrimSpace(chunk)
+	if string(chunk) == "null" { // llama-server puts one between the answers to several prompts
+		return nil
+	}
+	return eachMember(chunk, func(key, val []byte) error {
 		switch string(key) {
 		case `"choices"`:
 			if val[0] != '[' {
@@ -128,7 +131,7 @@ func (c *collector) answer() (b []byte, ok bool) {
 
 // collect reads a stream that the client did not ask for and answers with what it adds up to. The client has nothing before that, so
 // until then another replica may be asked.
-func (x *exchange) collect(ctx context.Context, m *model, r *replica, res *upstream.Response) *failure {
+func (x *exchange) collect(m *model, r *replica, res *upstream.Response) *failure {
 	var (
 		in   events
 		sum  = collector{form: x.kind.form}
@@ -143,14 +146,15 @@ func (x *exchange) collect(ctx context.Context, m *model, r *replica, res *upstr
 			err = &upstream.Error{Kind: upstream.Lost, Err: errors.New("the stream ended without [DONE]")}
 		}
 		if err != nil {
-			return x.broke(ctx, err)
+			return x.broke(err)
 		}
 		run := in.push(data)
-		if len(run) > 0 && sum.size == 0 {
-			x.g.metrics.of(m).ttft.Observe(time.Since(x.start).Seconds())
-		}
+		before := sum.size
 		if done, err = sum.run(run); err != nil {
-			return x.unusable(ctx, m, err)
+			return x.unusable(m, err)
+		}
+		if before == 0 && sum.size > 0 {
+			x.g.metrics.of(m).ttft.Observe(time.Since(x.start).Seconds())
 		}
 		if sum.size > x.g.limits.MaxAnswer || in.torn {
 			return x.tooLong()
@@ -160,9 +164,9 @@ func (x *exchange) collect(ctx context.Context, m *model, r *replica, res *upstr
 	_, _ = res.Next() // the end of the body, so that the connection can be used again
 	b, ok := sum.answer()
 	if !ok {
-		return x.unusable(ctx, m, errors.New("the stream holds no choice"))
+		return x.unusable(m, errors.New("the stream holds no choice"))
 	}
-	r.unwatch(x)
+	r.unwatch(x.call())
 	x.answer(b)
 	return nil
 }
@@ -183,9 +187,9 @@ func (c *collector) run(run []byte) (done bool, err error) {
 }
 
 // unusable classifies what an engine streamed that cannot be an answer.
-func (x *exchange) unusable(ctx context.Context, m *model, err error) *failure {
+func (x *exchange) unusable(m *model, err error) *failure {
 	if e, ok := errors.AsType[errEngine](err); ok {
 		return judge(e.complaint, m.uid, x.kind.path)
 	}
-	return x.broke(ctx, err)
+	return x.broke(err)
 }

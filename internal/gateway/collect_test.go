@@ -66,6 +66,10 @@ func TestCollector_addsUp(t *testing.T) {
 			`{"choices":[{"text":"two","index":0,"logprobs":{"tokens":["two"],"token_logprobs":[-1]},"finish_reason":"stop"}],"created":17,"id":"cmpl-1","object":"text_completion","usage":{"total_tokens":2}}`,
 		}, `{"created":17,"id":"cmpl-1","object":"text_completion","choices":[{"text":"one two","index":0,
 			"logprobs":{"tokens":["one ","two"],"token_logprobs":[-0.5,-1]},"finish_reason":"stop"}],"usage":{"total_tokens":2}}`},
+		"several prompts": {&textForm, []string{
+			`{"choices":[{"text":"a","index":0,"logprobs":null,"finish_reason":"stop"}],"object":"text_completion"}`, `null`,
+			`{"choices":[{"text":"b","index":1,"logprobs":null,"finish_reason":"stop"}],"object":"text_completion"}`,
+		}, `{"object":"text_completion","choices":[{"text":"a","index":0,"logprobs":null,"finish_reason":"stop"},{"text":"b","index":1,"logprobs":null,"finish_reason":"stop"}]}`},
 		"nothing said": {&chatForm, []string{chat(`{"finish_reason":"stop","index":0,"delta":{}}`)},
 			`{` + top + `,"choices":[{"index":0,"message":{"role":"assistant","content":null},"finish_reason":"stop"}]}`},
 		"empty text": {&chatForm, []string{chat(`{"finish_reason":"stop","index":0,"delta":{"content":""}}`)},
@@ -91,7 +95,7 @@ func TestCollector_addsUp(t *testing.T) {
 
 func TestCollector_refuses(t *testing.T) {
 	for _, chunk := range []string{
-		``, `null`, `[]`, `{`, `{"choices":{}}`, `{"choices":[{"index":5000}]}`, `{"choices":[]} x`, `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":99999}]}}]}`,
+		``, `[]`, `{`, `{"choices":{}}`, `{"choices":[{"index":5000}]}`, `{"choices":[]} x`, `{"choices":[{"index":0,"delta":{"tool_calls":[{"index":99999}]}}]}`,
 		`{"error":{"message":"boom","code":400}}`,
 	} {
 		sum := collector{form: &chatForm}

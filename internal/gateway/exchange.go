@@ -19,33 +19,53 @@ type exchange struct {
 	kind   *kind
 	w      http.ResponseWriter
 	id     string
-	header []byte // lines for the engine
 	body   *[]byte
 	req    request
 	start  time.Time
 	status int // what the client has been told; 0 = nothing yet
 
-	tried [4]*replica
 	tries int
 	lost  int // engines that died over this request
+	tried [maxTries]*replica
+	calls [maxTries]upstream.Call
+	up    upstream.Request // of the present try
+
+	lines  [256]byte // room for up.Header
+	pieces [9][]byte // room for up.Body
 }
+
+// maxTries bounds Limits.Tries.
+const maxTries = 4
+
+// call is the present try.
+func (x *exchange) call() *upstream.Call { return &x.calls[x.tries-1] }
+
+// leave ends what is under way for a client that has left, and whatever would begin after that.
+func (x *exchange) leave() {
+	for i := range x.calls {
+		x.calls[i].Abort(errClientGone)
+	}
+}
+
+var errClientGone = errors.New("the client has left")
 
 // identify takes over the request's id, which is in the answer's header where a middleware has chosen one, and the header lines that
 // engines get. Nothing else of the client's header goes on: no credential, no cookie, nothing that an engine could take for an order.
 func (x *exchange) identify(r *http.Request) {
 	if x.id = x.w.Header().Get("X-Request-Id"); x.id == "" {
 		if x.id = r.Header.Get("X-Request-Id"); x.id == "" || len(x.id) > 128 {
-			x.id = "req_" + strings.ToLower(rand.Text())
+			x.id = "req_" + rand.Text()
 		}
-		x.w.Header().Set("X-Request-Id", x.id)
+		x.w.Header()["X-Request-Id"] = []string{x.id}
 	}
-	x.header = append(make([]byte, 0, 160), "Content-Type: application/json\r\nX-Request-Id: "...)
-	x.header = append(append(x.header, x.id...), "\r\n"...)
+	lines := append(x.lines[:0], "Content-Type: application/json\r\nX-Request-Id: "...)
+	lines = append(append(lines, x.id...), "\r\n"...)
 	for _, name := range [...]string{"Traceparent", "Tracestate"} {
 		if v := r.Header[name]; len(v) == 1 && len(v[0]) <= 512 && !hopByHop(r.Header["Connection"], name) {
-			x.header = append(append(append(append(x.header, name...), ": "...), v[0]...), "\r\n"...)
+			lines = append(append(append(append(lines, name...), ": "...), v[0]...), "\r\n"...)
 		}
 	}
+	x.up.Header = lines
 }
 
 // hopByHop tells whether a Connection header keeps name to this one connection.
@@ -75,6 +95,7 @@ func (x *exchange) open(r *http.Request) (*model, *fault) {
 
 // dropBody gives the body back, once nothing can be sent a second time.
 func (x *exchange) dropBody() {
+	x.up.Body, x.pieces = nil, [len(x.pieces)][]byte{}
 	if x.body != nil {
 		x.g.bodies.put(x.body)
 		x.body = nil
@@ -84,6 +105,8 @@ func (x *exchange) dropBody() {
 // run sends the request to one replica after the other until one has answered. It returns nil when the client has its answer, be it
 // a stream that ended with an error event.
 func (x *exchange) run(ctx context.Context, m *model) *fault {
+	stop := context.AfterFunc(ctx, x.leave)
+	defer stop()
 	var last *failure
 	for {
 		r := m.choose(x.kind.need, x.tried[:x.tries], time.Since(x.g.born))
@@ -145,7 +168,7 @@ func (x *exchange) blame(ctx context.Context, m *model, r *replica, f *failure) 
 //  3. The engine answered badly: within the model's budget for that.
 //  4. The engine was too slow: no; the client has waited long enough.
 func (x *exchange) again(ctx context.Context, m *model, f *failure) bool {
-	if x.status != 0 || ctx.Err() != nil || x.tries >= min(x.g.limits.Tries, len(x.tried)) {
+	if x.status != 0 || ctx.Err() != nil || x.tries >= x.g.limits.Tries {
 		return false
 	}
 	switch f.outcome {
@@ -172,32 +195,28 @@ func (x *exchange) nobody(m *model, last *failure) *fault {
 }
 
 // attempt sends the request to one replica and its answer to the client.
-func (x *exchange) attempt(parent context.Context, m *model, r *replica) *failure {
-	ctx, cancel := context.WithCancelCause(parent)
-	defer cancel(nil)
-	r.watch(x, cancel)
-	defer r.unwatch(x)
+func (x *exchange) attempt(ctx context.Context, m *model, r *replica) *failure {
+	r.watch(x.call())
+	defer r.unwatch(x.call())
 	// llama-server goes on generating when the client of a plain request leaves; a stream it ends within a token.
 	collect := x.kind.form != nil && r.engine == api.EngineLlamaCPP && !x.req.stream
 	var edits [4]edit
-	var pieces [9][]byte
-	res, err := x.g.client.Do(ctx, &upstream.Request{
-		Addr: r.addr, Path: r.prefix + x.kind.path, Header: x.header,
-		Body: splice(pieces[:0], *x.body, x.edits(edits[:0], r, collect)),
-	})
+	x.up.Addr, x.up.Path = r.addr, r.prefix+x.kind.path
+	x.up.Body = splice(x.pieces[:0], *x.body, x.edits(edits[:0], r, collect))
+	res, err := x.g.client.Do(ctx, x.call(), &x.up)
 	if err != nil {
-		return x.broke(ctx, err)
+		return x.broke(err)
 	}
 	defer res.Close()
 	switch {
 	case res.Status() != http.StatusOK:
-		return x.refused(ctx, m, res)
+		return x.refused(m, res)
 	case !res.IsEvents():
-		return x.whole(ctx, res)
+		return x.whole(res)
 	case collect:
-		return x.collect(ctx, m, r, res)
+		return x.collect(m, r, res)
 	}
-	return x.relay(ctx, m, r, res)
+	return x.relay(m, r, res)
 }
 
 // edits are what a body needs before it goes to r: the name that the engine knows, and, to collect the answer, a stream with usage.
@@ -261,13 +280,13 @@ type failure struct {
 func gone() *fault { return newFault(statusClientGone, "client_gone", "the client has left") }
 
 // broke classifies an error on the way to an engine or back.
-func (x *exchange) broke(ctx context.Context, err error) *failure {
-	switch cause := context.Cause(ctx); {
+func (x *exchange) broke(err error) *failure {
+	switch cause := x.call().Err(); {
 	case errors.Is(cause, errUnhealthy):
 		return &failure{abandoned, newFault(http.StatusServiceUnavailable, codeEngineFailed,
 			"the engine of %s stopped answering; try again", x.req.model).after(2), cause}
-	case cause != nil:
-		return &failure{clientGone, gone(), cause}
+	case cause != nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded): // the latter two while dialing
+		return &failure{clientGone, gone(), err}
 	}
 	o := answeredBadly
 	say := "the engine of %s gave no sensible answer; its log has more: nebula model logs"

@@ -29,7 +29,7 @@ type View interface {
 type Limits struct {
 	MaxBody   int64         // bytes of a request's body; default 32 MiB
 	MaxAnswer int64         // bytes of an answer that is not a stream, which is held until it is complete; default 64 MiB
-	Tries     int           // replicas that one request may be sent to; default 3
+	Tries     int           // replicas that one request may be sent to; default 3, at most 4
 	BodyRead  time.Duration // for a client to send its body; default 60 s
 	// ClientWrite is how long a client may take nothing of its answer; default 60 s. Up to a quarter more passes.
 	ClientWrite time.Duration
@@ -46,6 +46,7 @@ func (l Limits) withDefaults() Limits {
 	if l.Tries <= 0 {
 		l.Tries = 3
 	}
+	l.Tries = min(l.Tries, maxTries)
 	if l.BodyRead <= 0 {
 		l.BodyRead = time.Minute
 	}

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/gateway/upstream"
 )
 
 // errUnhealthy ends what waits for a replica that its node has found to be silent, so that another can answer.
@@ -28,12 +28,12 @@ type replica struct {
 	listed  uint64       // the last round of live that saw it
 
 	mu      sync.Mutex
-	waiting map[*exchange]context.CancelCauseFunc // those who have sent nothing to their client yet
+	waiting map[*upstream.Call]bool // those whose clients have nothing yet
 }
 
 func newReplica(g target) *replica {
 	name, _ := json.Marshal(g.served) // a string
-	return &replica{target: g, name: name, waiting: map[*exchange]context.CancelCauseFunc{}}
+	return &replica{target: g, name: name, waiting: map[*upstream.Call]bool{}}
 }
 
 // take counts a request in; false: the replica takes none any more. Because the count comes first and the look second, whoever has
@@ -49,24 +49,24 @@ func (r *replica) take() bool {
 
 func (r *replica) release() { r.inflight.Add(-1) }
 
-func (r *replica) watch(x *exchange, cancel context.CancelCauseFunc) {
+func (r *replica) watch(c *upstream.Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.waiting[x] = cancel
+	r.waiting[c] = true
 }
 
-func (r *replica) unwatch(x *exchange) {
+func (r *replica) unwatch(c *upstream.Call) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.waiting, x)
+	delete(r.waiting, c)
 }
 
 // abandon ends every request that waits here and may still be answered by another replica.
 func (r *replica) abandon() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, cancel := range r.waiting {
-		cancel(errUnhealthy)
+	for c := range r.waiting {
+		c.Abort(errUnhealthy)
 	}
 }
 

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -17,7 +16,7 @@ import (
 const maxComplaint = 64 << 10
 
 // refused reads an answer that is no success.
-func (x *exchange) refused(ctx context.Context, m *model, res *upstream.Response) *failure {
+func (x *exchange) refused(m *model, res *upstream.Response) *failure {
 	var body []byte
 	for len(body) < maxComplaint {
 		p, err := res.Next()
@@ -26,8 +25,8 @@ func (x *exchange) refused(ctx context.Context, m *model, res *upstream.Response
 			break // what there is says enough
 		}
 	}
-	if ctx.Err() != nil {
-		return x.broke(ctx, ctx.Err())
+	if err := x.call().Err(); err != nil {
+		return x.broke(err)
 	}
 	after, _ := strconv.Atoi(res.RetryAfter())
 	return judge(complaint{status: res.Status(), retryAfter: max(0, after), body: body}, m.uid, x.kind.path)

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,7 +12,7 @@ import (
 
 // relay sends a stream on as it comes. Until its first whole event the client has nothing and another replica may be asked; after
 // that the stream ends with the engine's [DONE], or with one event that says why it does not, never silently.
-func (x *exchange) relay(ctx context.Context, m *model, r *replica, res *upstream.Response) *failure {
+func (x *exchange) relay(m *model, r *replica, res *upstream.Response) *failure {
 	var in events
 	out := clientWriter{w: x.w, rc: http.NewResponseController(x.w), limit: x.g.limits.ClientWrite}
 	defer out.rest()
@@ -28,7 +27,7 @@ func (x *exchange) relay(ctx context.Context, m *model, r *replica, res *upstrea
 			if done {
 				return nil
 			}
-			return x.breakOff(ctx, err, &in, &out)
+			return x.breakOff(err, &in, &out)
 		}
 		run := in.push(data)
 		if len(run) == 0 {
@@ -54,7 +53,7 @@ const lingerDone = 100 * time.Millisecond
 
 // begin sends the head of a stream. From here on there is no other try.
 func (x *exchange) begin(m *model, r *replica) {
-	r.unwatch(x)
+	r.unwatch(x.call())
 	x.dropBody()
 	x.g.metrics.of(m).ttft.Observe(time.Since(x.start).Seconds())
 	h := x.w.Header()
@@ -72,11 +71,11 @@ var (
 )
 
 // breakOff ends a stream that its engine did not end.
-func (x *exchange) breakOff(ctx context.Context, err error, in *events, out *clientWriter) *failure {
+func (x *exchange) breakOff(err error, in *events, out *clientWriter) *failure {
 	if err == io.EOF {
 		err = &upstream.Error{Kind: upstream.Lost, Err: errors.New("the stream ended without [DONE]")}
 	}
-	f := x.broke(ctx, err)
+	f := x.broke(err)
 	if x.status == 0 || f.outcome == clientGone {
 		return f
 	}
@@ -135,7 +134,7 @@ func (c *clientWriter) rest() {
 
 // whole reads an answer that is no stream to its end and sends it in one. Because nothing is sent before it is complete, it may be
 // had from another replica until then.
-func (x *exchange) whole(ctx context.Context, res *upstream.Response) *failure {
+func (x *exchange) whole(res *upstream.Response) *failure {
 	buf := x.g.bodies.get()
 	defer x.g.bodies.put(buf)
 	b := *buf
@@ -146,7 +145,7 @@ func (x *exchange) whole(ctx context.Context, res *upstream.Response) *failure {
 			break
 		}
 		if err != nil {
-			return x.broke(ctx, err)
+			return x.broke(err)
 		}
 		if int64(len(b)+len(p)) > x.g.limits.MaxAnswer {
 			return x.tooLong()

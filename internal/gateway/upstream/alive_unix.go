@@ -9,12 +9,14 @@ func (c *conn) alive() bool {
 	if c.raw == nil {
 		return true
 	}
-	open := false
-	err := c.raw.Read(func(fd uintptr) bool {
-		var b [1]byte
-		n, err := syscall.Read(int(fd), b[:])
-		open = n <= 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR)
-		return true
-	})
-	return err == nil && open
+	c.open = false
+	err := c.raw.Read(c.peek)
+	return err == nil && c.open
+}
+
+func (c *conn) look(fd uintptr) bool {
+	var b [1]byte
+	n, err := syscall.Read(int(fd), b[:])
+	c.open = n <= 0 && (err == syscall.EAGAIN || err == syscall.EWOULDBLOCK || err == syscall.EINTR)
+	return true
 }

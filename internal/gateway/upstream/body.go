@@ -11,7 +11,7 @@ type Response struct {
 	head
 	conn   *conn // nil once closed
 	client *Client
-	stop   func() bool // ends the watch over the request's context; false: the connection is closed already
+	call   *Call
 	limits Limits
 
 	mode  mode
@@ -230,7 +230,7 @@ func (r *Response) Close() {
 		return
 	}
 	r.conn = nil
-	if r.stop() && r.mode == modeDone && !r.close && c.r == c.w {
+	if r.call.hold(nil) == nil && r.mode == modeDone && !r.close && c.r == c.w {
 		r.client.keep(c)
 		return
 	}

@@ -17,10 +17,11 @@ type buffer [bufSize]byte
 // conn is one connection. It belongs to one request at a time; only abort may be called from elsewhere.
 type conn struct {
 	net.Conn
-	addr  string
-	raw   syscall.RawConn // nil when there is none
-	abort func()          // closes; made once, as it is wanted for every request
-	kept  time.Time       // since when it is unused
+	addr string
+	raw  syscall.RawConn       // nil when there is none
+	peek func(fd uintptr) bool // see alive; made once
+	open bool                  // what peek saw
+	kept time.Time             // since when it is unused
 
 	buf  *buffer // nil while unused
 	r, w int     // buf[r:w] has been read from the connection and not been taken
@@ -32,12 +33,14 @@ func newConn(nc net.Conn, addr string) *conn {
 	c := &conn{Conn: nc, addr: addr}
 	if s, ok := nc.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
-			c.raw = raw
+			c.raw, c.peek = raw, c.look
 		}
 	}
-	c.abort = func() { _ = nc.Close() } // nobody waits for its last bytes
 	return c
 }
+
+// abort closes the connection; nobody waits for its last bytes.
+func (c *conn) abort() { _ = c.Conn.Close() }
 
 // roundTrip sends req and reads the head of the answer. On error c.w == 0 tells that no byte of an answer came.
 func (c *conn) roundTrip(req *Request, l Limits) (*Response, *Error) {

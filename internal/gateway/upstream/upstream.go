@@ -114,12 +114,47 @@ func New(l Limits) *Client {
 	}
 }
 
-// Do sends a request and returns when the head of the answer is there. The caller must close the Response. When ctx ends, at any
-// time until then, the connection is closed at once: that is what tells an engine to stop.
+// Call is a request under way, for whoever may want to end it. The zero Call is ready; it serves one request.
+type Call struct {
+	mu    sync.Mutex
+	conn  *conn
+	cause error
+}
+
+// Abort closes the connection of the call at once, which is what tells an engine to stop. The call fails from now on, also when it
+// has not begun. The first cause counts.
+func (c *Call) Abort(cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause == nil {
+		c.cause = cause
+	}
+	if c.conn != nil {
+		c.conn.abort()
+	}
+}
+
+// Err returns why the call was aborted, or nil.
+func (c *Call) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cause
+}
+
+// hold puts the connection, which may be nil, under the call's control. It returns why not, when the call has been aborted.
+func (c *Call) hold(cn *conn) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.conn = cn
+	return c.cause
+}
+
+// Do sends a request and returns when the head of the answer is there. The caller must close the Response. The end of ctx only ends
+// the dialing; call ends everything, until the Response is closed.
 //
 // A kept connection that turns out to be dead before a byte of the answer came is replaced once by a fresh one. Errors are an
-// [*Error], or the cause of ctx's end.
-func (c *Client) Do(ctx context.Context, req *Request) (*Response, error) {
+// [*Error], or the cause of an abort, or that of ctx's end.
+func (c *Client) Do(ctx context.Context, call *Call, req *Request) (*Response, error) {
 	cn := c.take(req.Addr)
 	for {
 		kept := cn != nil
@@ -130,18 +165,21 @@ func (c *Client) Do(ctx context.Context, req *Request) (*Response, error) {
 			}
 		}
 		cn.buf = c.bufs.Get().(*buffer)
-		stop := context.AfterFunc(ctx, cn.abort)
+		if cause := call.hold(cn); cause != nil {
+			c.discard(cn)
+			return nil, cause
+		}
 		res, err := cn.roundTrip(req, c.limits)
 		if err == nil {
-			res.client, res.stop = c, stop
+			res.client, res.call = c, call
 			return res, nil
 		}
 		stale := kept && err.Kind == Lost && cn.w == 0
-		stop()
+		cause := call.hold(nil)
 		c.discard(cn)
 		switch {
-		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+		case cause != nil:
+			return nil, cause
 		case !stale:
 			return nil, err
 		}

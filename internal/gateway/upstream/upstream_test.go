@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -96,7 +97,9 @@ func post(ctx context.Context, c *Client, addr string, body ...string) (*Respons
 	for _, p := range body {
 		req.Body = append(req.Body, []byte(p))
 	}
-	return c.Do(ctx, req)
+	call := new(Call)
+	context.AfterFunc(ctx, func() { call.Abort(context.Cause(ctx)) })
+	return c.Do(ctx, call, req)
 }
 
 func readAll(r *Response) (string, error) {
@@ -288,6 +291,9 @@ func TestDo_cancelledConnectionIsNotKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
+	for res.call.Err() == nil {
+		runtime.Gosched()
+	}
 	res.Close()
 	if cn := c.pop(e.addr); cn != nil {
 		t.Error("a connection that its context has closed is kept")
