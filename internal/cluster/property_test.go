@@ -99,6 +99,9 @@ func TestDesired_indexIsInvisible(t *testing.T) {
 		stale := *indexed // a copy that was changed and not indexed anew
 		edit := stale.Placements.Edit()
 		edit.Delete("a")
+		edit.Put(cluster.Entry[api.PlacementPlan]{ID: "c", Value: api.PlacementPlan{
+			ModelUID: "c", Assignments: []api.PlacementAssignment{{ReplicaID: 7, NodeID: "n0"}},
+		}})
 		stale.Placements = edit.Done()
 		plain := *c.State
 		plain.Placements = stale.Placements

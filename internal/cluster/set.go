@@ -70,6 +70,20 @@ func (s Set[T]) Len() int {
 // All yields every object in order of id.
 func (s Set[T]) All() iter.Seq[Entry[T]] { return s.From("") }
 
+// Refs returns every object in order of id without copying it, for those who look at all of a large table and at little
+// of each document. What it points to is shared by everyone: it must not be changed.
+func (s Set[T]) Refs() []*Entry[T] {
+	if s.tree == nil {
+		return nil
+	}
+	out := make([]*Entry[T], 0, s.tree.Len())
+	s.tree.Ascend(func(r row[T]) bool {
+		out = append(out, r.entry)
+		return true
+	})
+	return out
+}
+
 // From yields every object whose id is at or after id, in order.
 func (s Set[T]) From(id string) iter.Seq[Entry[T]] {
 	return func(yield func(Entry[T]) bool) {

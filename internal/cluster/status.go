@@ -28,7 +28,8 @@ const pendingPatience = 30 * time.Second
 //  3. At least as many replicas are ready as are desired: running.
 //  4. Some are ready: degraded, with the reason of the worst of the others.
 //  5. A replica really downloads: downloading.
-//  6. A replica is on its way (loads, waits for its node, is between two tries): starting, with the reason of the worst.
+//  6. A replica is on its way (loads, waits for its node, is between two tries, was asked for again after it had given
+//     up): starting, with the reason of the worst.
 //  7. Replicas are assigned, and each has given up (a final failure, a crash loop), has gone silent (it served, and
 //     does not answer its probe any more), or sits on a vanished node with no other place found: failed. Silence is
 //     failed although Nebula will restart the engine: requests fail now, and nothing says that they soon will not.

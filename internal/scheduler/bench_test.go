@@ -35,7 +35,7 @@ func BenchmarkPlan(b *testing.B) {
 			for i := range 500 {
 				declare(s, fmt.Sprintf("new-%d", i), api.EngineVLLM, 1)
 				spec, _ := s.Models.Value(fmt.Sprintf("new-%d", i))
-				spec.Config = &api.ModelConfig{TensorParallelSize: pointer(uint32(16))}
+				spec.Config = &api.ModelConfig{TensorParallelSize: new(uint32(16))}
 				put(&world{}, &s.Models, spec.ModelUID, spec)
 			}
 		}, 500},

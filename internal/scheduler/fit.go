@@ -75,15 +75,23 @@ type node struct {
 	id       string
 	engines  []api.NodeEngine
 	gpus     []gpu
-	memoryMB uint64 // of the host, free
 	replicas int    // planned here
+	free     uint64 // MiB that are free for new replicas: of the GPUs that nobody holds, or of the host where there are no GPUs
 }
 
 type gpu struct {
-	api.GPUStatus
-	holder string // "uid/replica" that has it; empty = none
+	*api.GPUStatus
+	holder holder // who has it; the zero holder = nobody
 	engine bool   // an engine is on it, so that no change of plans frees it
 }
+
+// holder is a replica that has a GPU.
+type holder struct {
+	uid string
+	id  uint32
+}
+
+func (h holder) String() string { return api.EndpointKey(h.uid, h.id) }
 
 // slot tells how a replica would sit on a node; when it does not fit, why not.
 type slot struct {
@@ -115,7 +123,7 @@ const (
 //  4. Enough whole GPUs must be free and have the memory. What others than Nebula use counts as used.
 //  5. llama.cpp takes the CPU when no GPU is free, unless people asked for GPUs: never a GPU that somebody has. vLLM and SGLang
 //     do not: on a node with GPUs their builds expect one.
-func (n *node) fit(w *need, own string) slot {
+func (n *node) fit(w *need, own holder) slot {
 	if e, ok := n.engine(w.engine); !ok || e.Missing != "" { // 1
 		return slot{why: noEngine}
 	}
@@ -130,7 +138,7 @@ func (n *node) fit(w *need, own string) slot {
 		g := &n.gpus[i]
 		switch {
 		case len(w.pinned) > 0 && !slices.Contains(w.pinned, g.Index):
-		case g.holder != "" && g.holder != own:
+		case g.holder != (holder{}) && g.holder != own:
 			s.taken++
 		case !g.large(w, own):
 			s.small++
@@ -166,41 +174,40 @@ func (n *node) hasGPUs(indices []uint32) bool {
 }
 
 // freeMB is the memory that a replica would find on a GPU. What its own engine uses now will be free by then.
-func (g *gpu) freeMB(own string) uint64 {
+func (g *gpu) freeMB(own holder) uint64 {
 	if g.engine && g.holder == own {
 		return g.MemoryTotalMB
 	}
 	return g.MemoryTotalMB - min(g.MemoryUsedMB, g.MemoryTotalMB)
 }
 
-func (g *gpu) large(w *need, own string) bool {
+func (g *gpu) large(w *need, own holder) bool {
 	free := g.freeMB(own)
 	return free >= w.vramMB && float64(free) >= float64(w.share)*float64(g.MemoryTotalMB)
 }
 
-// freeMB is the memory that is free for new replicas: of the GPUs that nobody holds, or of the host where there are no GPUs.
-func (n *node) freeMB() uint64 {
+// recount brings free up to date after GPUs have changed hands.
+func (n *node) recount() {
 	if len(n.gpus) == 0 {
-		return n.memoryMB
+		return
 	}
-	var sum uint64
+	n.free = 0
 	for i := range n.gpus {
-		if n.gpus[i].holder == "" {
-			sum += n.gpus[i].freeMB("")
+		if g := &n.gpus[i]; g.holder == (holder{}) {
+			n.free += g.freeMB(holder{})
 		}
 	}
-	return sum
 }
 
 // take gives a replica that fits its GPUs and returns their indices, ascending; none when it runs on the CPU.
 //
 // A stated need takes the smallest GPUs that do, so that large ones stay free for large models; an unstated one
 // takes those with the most room. Several GPUs are of one size if possible, because they work in lockstep.
-func (n *node) take(w *need, holder string) []uint32 {
+func (n *node) take(w *need, own holder) []uint32 {
 	var fit []*gpu
 	for i := range n.gpus {
 		g := &n.gpus[i]
-		if (len(w.pinned) == 0 || slices.Contains(w.pinned, g.Index)) && (g.holder == "" || g.holder == holder) && g.large(w, holder) {
+		if (len(w.pinned) == 0 || slices.Contains(w.pinned, g.Index)) && (g.holder == (holder{}) || g.holder == own) && g.large(w, own) {
 			fit = append(fit, g)
 		}
 	}
@@ -208,7 +215,7 @@ func (n *node) take(w *need, holder string) []uint32 {
 		return nil
 	}
 	slices.SortFunc(fit, func(a, b *gpu) int {
-		bySize := cmp.Compare(a.freeMB(holder), b.freeMB(holder))
+		bySize := cmp.Compare(a.freeMB(own), b.freeMB(own))
 		if w.vramMB == 0 {
 			bySize = -bySize
 		}
@@ -216,9 +223,10 @@ func (n *node) take(w *need, holder string) []uint32 {
 	})
 	var indices []uint32
 	for _, g := range alike(fit, w.count()) {
-		g.holder = holder
+		g.holder = own
 		indices = append(indices, g.Index)
 	}
+	n.recount()
 	slices.Sort(indices)
 	return indices
 }

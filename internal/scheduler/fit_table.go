@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/nebula-serve/nebula/api"
@@ -17,79 +16,58 @@ type table struct {
 	freed bool                  // a GPU has become free
 }
 
-// newTable lists the nodes; nothing is held yet.
-func newTable(s *cluster.State) *table {
+// newTable lists the nodes and what the engines on them hold, whether or not a plan still names them.
+func newTable(s *cluster.State, endpoints []*cluster.Entry[api.EndpointInfo]) *table {
 	t := &table{s: s, byID: make(map[string]*node, s.Nodes.Len()), full: map[class]*api.Reason{}}
-	for e := range s.Nodes.All() {
-		n := &node{id: e.ID, engines: e.Value.Engines, memoryMB: e.Value.MemoryFreeMB}
+	t.nodes = make([]*node, 0, s.Nodes.Len())
+	for _, e := range s.Nodes.Refs() {
+		n := &node{id: e.ID, engines: e.Value.Engines, free: e.Value.MemoryFreeMB}
 		if len(e.Value.GPUs) > 0 {
 			n.gpus = make([]gpu, len(e.Value.GPUs))
 			for i := range n.gpus {
-				n.gpus[i].GPUStatus = e.Value.GPUs[i]
+				n.gpus[i].GPUStatus = &e.Value.GPUs[i]
 			}
 		}
 		t.nodes, t.byID[e.ID] = append(t.nodes, n), n
 	}
+	for _, e := range endpoints {
+		if i := &e.Value; len(i.GPUIndices) > 0 {
+			t.byID[i.NodeID].mark(i.GPUIndices, holder{i.ModelUID, i.ReplicaID}, true)
+		}
+	}
 	return t
 }
 
-// hold marks what is taken: by every plan (of a job: by what stays of it for now), and by every engine that is
-// there, whether or not a plan still names it. A plan that is dropped in this pass holds nothing any more.
-func (t *table) hold(jobs []*job, dropped []Change) {
-	for e := range t.s.Endpoints.All() {
-		t.mark(e.Value.NodeID, e.Value.GPUIndices, e.ID, true)
-	}
-	for e := range t.s.Placements.All() {
-		for len(jobs) > 0 && jobs[0].wish.uid < e.ID {
-			jobs = jobs[1:]
-		}
-		if len(jobs) > 0 && jobs[0].wish.uid == e.ID {
-			jobs[0].planned(func(a *api.PlacementAssignment) { t.plan(e.ID, a) })
-			continue
-		}
-		if len(dropped) > 0 && dropped[0].UID == e.ID {
-			dropped = dropped[1:]
-			continue
-		}
-		for i := range e.Value.Assignments {
-			t.plan(e.ID, &e.Value.Assignments[i])
-		}
-	}
-}
-
-func (t *table) plan(uid string, a *api.PlacementAssignment) {
-	if n := t.byID[a.NodeID]; n != nil {
+// hold marks what an assignment holds on the node. Nobody knows of a node that does not report.
+func (n *node) hold(uid string, a *api.PlacementAssignment) {
+	if n != nil {
 		n.replicas++
-		if gpus := a.GPUs(); len(gpus) > 0 {
-			t.mark(a.NodeID, gpus, api.EndpointKey(uid, a.ReplicaID), false)
-		}
+		n.mark(a.GPUs(), holder{uid, a.ReplicaID}, false)
 	}
 }
 
-func (t *table) mark(id string, indices []uint32, holder string, engine bool) {
-	n := t.byID[id]
-	if n == nil {
+// mark gives GPUs to a holder; one that has a holder already keeps it.
+func (n *node) mark(indices []uint32, by holder, engine bool) {
+	if n == nil || len(indices) == 0 {
 		return
 	}
 	for i := range n.gpus {
-		g := &n.gpus[i]
-		for _, index := range indices {
-			if g.Index == index && g.holder == "" {
-				g.holder, g.engine = holder, engine
-			}
+		if g := &n.gpus[i]; g.holder == (holder{}) && slices.Contains(indices, g.Index) {
+			g.holder, g.engine = by, engine
 		}
 	}
 }
 
 // release frees what a replica held by plan, but for what it keeps. What its engine is on stays taken until the engine is gone.
-func (t *table) release(n *node, holder string, keeps []uint32) {
+func (t *table) release(n *node, by holder, keeps []uint32) {
 	for i := range n.gpus {
-		if g := &n.gpus[i]; g.holder == holder && !g.engine && !slices.Contains(keeps, g.Index) {
-			g.holder = ""
+		if g := &n.gpus[i]; g.holder == by && !g.engine && !slices.Contains(keeps, g.Index) {
+			g.holder = holder{}
 			t.freed = true
 			clear(t.full) // what had no room may have now
 		}
 	}
+	n.recount()
 }
 
 // name is the model's name as people know it.
@@ -108,7 +86,7 @@ func (t *table) name(uid string) string {
 func (t *table) best(j *job) *node {
 	w := &j.wish.need
 	if w.node != "" {
-		if n := t.byID[w.node]; n != nil && j.mayGo(n) && n.fit(w, "").ok {
+		if n := t.byID[w.node]; n != nil && j.mayGo(n) && n.fit(w, holder{}).ok {
 			return n
 		}
 		return nil
@@ -121,7 +99,7 @@ func (t *table) best(j *job) *node {
 	var bestSlot slot
 	barred := false
 	for _, n := range t.nodes {
-		s := n.fit(w, "")
+		s := n.fit(w, holder{})
 		if !s.ok {
 			continue
 		}
@@ -144,5 +122,13 @@ func (j *job) prefers(a *node, as slot, b *node, bs slot) bool {
 	if as.onGPU != bs.onGPU {
 		return as.onGPU
 	}
-	return cmp.Or(cmp.Compare(j.at[a.id], j.at[b.id]), cmp.Compare(a.replicas, b.replicas), cmp.Compare(b.freeMB(), a.freeMB())) < 0
+	if len(j.at) > 0 {
+		if x, y := j.at[a.id], j.at[b.id]; x != y {
+			return x < y
+		}
+	}
+	if a.replicas != b.replicas {
+		return a.replicas < b.replicas
+	}
+	return a.free > b.free
 }

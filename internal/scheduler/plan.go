@@ -59,12 +59,12 @@ type rejection struct {
 //  8. What has no place is explained in the plan, node by node.
 //  9. A plan that would say what it says already is not written.
 func Plan(s *cluster.State, m Memory, now time.Time) ([]Change, Memory) {
-	t := newTable(s)
-	r := review(s, t, m, now)
+	endpoints := s.Endpoints.Refs()
+	t := newTable(s, endpoints)
+	r := review(s, t, recall(s, endpoints, m, now), m.missed, now)
 	if len(r.jobs) == 0 {
 		return r.dropped, r.memory
 	}
-	t.hold(r.jobs, r.dropped)
 	jobs := slices.Clone(r.jobs)
 	slices.SortFunc(jobs, func(a, b *job) int { // 6
 		return cmp.Or(cmp.Compare(a.wish.rev, b.wish.rev), cmp.Compare(a.wish.uid, b.wish.uid))

@@ -31,10 +31,11 @@ type displaced struct {
 }
 
 // newJob sorts out what stays of the old plan (nil: there is none).
-func newJob(s *cluster.State, t *table, w wish, old *cluster.Entry[api.PlacementPlan], m *Memory, now time.Time) *job {
+func newJob(r *reviewed, w wish, old *cluster.Entry[api.PlacementPlan]) *job {
+	t, m := r.table, &r.memory
 	j := &job{wish: w, memory: m, ids: map[uint32]bool{}, at: map[string]int{}}
 	ready := map[uint32]string{} // replica -> the node on which it serves
-	for e := range s.Endpoints.Prefix(w.uid + "/") {
+	for e := range r.s.Endpoints.Prefix(w.uid + "/") {
 		j.ids[e.Value.ReplicaID] = true
 		j.newest = max(j.newest, e.Value.PlanVersion)
 		if e.Value.Status == api.EndpointReady {
@@ -42,7 +43,7 @@ func newJob(s *cluster.State, t *table, w wish, old *cluster.Entry[api.Placement
 		}
 	}
 	if old == nil {
-		d, _ := s.Deployments.Value(w.uid)
+		d, _ := r.s.Deployments.Value(w.uid)
 		j.newest = max(j.newest, d.Version)
 		return j
 	}
@@ -58,7 +59,7 @@ func newJob(s *cluster.State, t *table, w wish, old *cluster.Entry[api.Placement
 		switch { // 4
 		case w.need.changed(&a):
 			j.replace = append(j.replace, displaced{at: a, inPlace: true})
-		case m.gone(a.NodeID, now), node != nil && !serves && m.refusedBy(&w, a.NodeID):
+		case m.gone(a.NodeID, r.now), node != nil && !serves && m.refusedBy(&w, a.NodeID):
 			j.replace = append(j.replace, displaced{at: a, orStay: true})
 		case node != nil && !serves && !node.hasGPUs(a.GPUs()):
 			j.replace = append(j.replace, displaced{at: a, inPlace: true, orStay: true})
@@ -94,13 +95,13 @@ func (j *job) shrink(badness func(api.PlacementAssignment) int) { // 3
 	j.keep = j.keep[:j.wish.replicas]
 }
 
-// planned yields every assignment that holds what it names until another place is found.
-func (j *job) planned(yield func(*api.PlacementAssignment)) {
+// hold marks what stays, and what holds what it names until another place is found.
+func (j *job) hold(t *table) {
 	for i := range j.keep {
-		yield(&j.keep[i])
+		t.byID[j.keep[i].NodeID].hold(j.wish.uid, &j.keep[i])
 	}
 	for i := range j.replace {
-		yield(&j.replace[i].at)
+		t.byID[j.replace[i].at.NodeID].hold(j.wish.uid, &j.replace[i].at)
 	}
 }
 
@@ -162,7 +163,7 @@ func (j *job) assign(n *node, id uint32) {
 	j.at[n.id]++
 }
 
-func (j *job) holder(id uint32) string { return api.EndpointKey(j.wish.uid, id) }
+func (j *job) holder(id uint32) holder { return holder{j.wish.uid, id} }
 
 func (j *job) freeID() uint32 { // 5
 	id := uint32(0)

@@ -18,117 +18,119 @@ type wish struct {
 
 // reviewed is the outcome of looking at every model once.
 type reviewed struct {
+	s       *cluster.State
+	table   *table
+	before  map[string]time.Time // nodes that were missed before
+	now     time.Time
+	memory  Memory
+	on      []*node  // scratch of look
 	jobs    []*job   // the models whose plan may have to change, in order of uid
 	dropped []Change // plans that nobody wants any more
-	memory  Memory
 }
 
-// review finds the models that need work. Nearly always nearly none does, so it walks the tables side by side once and
-// allocates next to nothing for a model that is as it should be.
-func review(s *cluster.State, t *table, m Memory, now time.Time) *reviewed {
-	r := &reviewed{memory: recall(s, m, now)}
-	wishes := wishes(s)
-	readable := func(uid string) bool {
-		_, bad := s.Unreadable(uid)
-		return !bad
-	}
-	for e := range s.Placements.All() {
-		for len(wishes) > 0 && wishes[0].uid < e.ID { // wanted, and no plan yet
-			if readable(wishes[0].uid) {
-				r.jobs = append(r.jobs, newJob(s, t, wishes[0], nil, &r.memory, now))
-			}
-			wishes = wishes[1:]
+// review finds the models that need work, and marks what all plans hold but those that go. Nearly always nearly no model
+// needs work, so it walks the tables side by side once and allocates next to nothing for one that is as it should be.
+func review(s *cluster.State, t *table, memory Memory, missed map[string]time.Time, now time.Time) *reviewed {
+	r := &reviewed{s: s, table: t, memory: memory, before: missed, now: now}
+	models, deployments, placements := s.Models.Refs(), s.Deployments.Refs(), s.Placements.Refs()
+	for _, d := range deployments {
+		for len(placements) > 0 && placements[0].ID < d.ID {
+			r.planned(false, &wish{}, placements[0])
+			placements = placements[1:]
 		}
-		var w *wish
-		if len(wishes) > 0 && wishes[0].uid == e.ID {
-			w, wishes = &wishes[0], wishes[1:]
+		for len(models) > 0 && models[0].ID < d.ID {
+			models = models[1:]
 		}
-		away := r.missing(t, &e.Value, m, now)
+		var w wish
+		wanted := len(models) > 0 && models[0].ID == d.ID && d.Value.DesiredState == api.DesiredRunning && d.Value.Replicas > 0
+		if wanted {
+			w = wishOf(models[0], d)
+		}
 		switch {
-		case w != nil && !away && settled(w, &e.Value, t) && len(r.memory.rejected[e.ID]) == 0:
-		case !readable(e.ID): // 1
-		case w == nil: // 2
-			r.dropped = append(r.dropped, Change{UID: e.ID, Rev: e.Rev})
-		default:
-			old := e // a copy, so that no other entry of the walk goes to the heap
-			r.jobs = append(r.jobs, newJob(s, t, *w, &old, &r.memory, now))
+		case len(placements) > 0 && placements[0].ID == d.ID:
+			r.planned(wanted, &w, placements[0])
+			placements = placements[1:]
+		case wanted && r.readable(d.ID):
+			r.jobs = append(r.jobs, newJob(r, w, nil))
 		}
 	}
-	for _, w := range wishes {
-		if readable(w.uid) {
-			r.jobs = append(r.jobs, newJob(s, t, w, nil, &r.memory, now))
-		}
+	for _, p := range placements {
+		r.planned(false, &wish{}, p)
+	}
+	for _, j := range r.jobs {
+		j.hold(t)
+	}
+	for _, n := range t.nodes {
+		n.recount()
 	}
 	return r
 }
 
-// missing notes the nodes that a plan names and that do not report, and tells whether one has been away for too long.
-func (r *reviewed) missing(t *table, plan *api.PlacementPlan, before Memory, now time.Time) bool {
-	away := false
-	for i := range plan.Assignments {
-		id := plan.Assignments[i].NodeID
-		if t.byID[id] != nil {
-			continue
-		}
-		since, known := before.missed[id]
-		if !known {
-			since = now
-		}
-		if r.memory.missed == nil {
-			r.memory.missed = map[string]time.Time{}
-		}
-		r.memory.missed[id] = since
-		away = away || r.memory.gone(id, now)
+func wishOf(m *cluster.Entry[api.ModelSpec], d *cluster.Entry[api.ModelDeployment]) wish {
+	w := wish{
+		uid: m.ID, rev: max(m.Rev, d.Rev), replicas: int(min(d.Value.Replicas, api.MaxReplicas)), need: need{engine: m.Value.Engine()},
 	}
-	return away
+	w.need.configure(m.Value.Config)
+	w.need.configure(d.Value.ConfigOverrides)
+	w.need.pin(&d.Value, w.replicas)
+	return w
 }
 
-// settled tells whether a plan is as it should be by the looks of it.
-func settled(w *wish, plan *api.PlacementPlan, t *table) bool {
-	if len(plan.Assignments) != w.replicas || plan.Unplaced != nil {
-		return false
+// planned looks at one plan and at what is wanted, if anything is.
+func (r *reviewed) planned(wanted bool, w *wish, e *cluster.Entry[api.PlacementPlan]) {
+	on, settled := r.look(w, &e.Value)
+	switch {
+	case wanted && settled && len(r.memory.rejected[e.ID]) == 0:
+	case !r.readable(e.ID): // 1
+	case !wanted: // 2
+		r.dropped = append(r.dropped, Change{UID: e.ID, Rev: e.Rev})
+		return
+	default:
+		r.jobs = append(r.jobs, newJob(r, *w, e))
+		return
 	}
+	for i, n := range on {
+		n.hold(e.ID, &e.Value.Assignments[i])
+	}
+}
+
+// look finds the nodes of a plan's assignments (nil: it does not report, which is noted) and tells whether the plan is, by the
+// looks of it, as it should be. The list is valid until the next call.
+func (r *reviewed) look(w *wish, plan *api.PlacementPlan) (on []*node, settled bool) {
+	r.on = r.on[:0]
+	settled = len(plan.Assignments) == w.replicas && plan.Unplaced == nil
 	for i := range plan.Assignments {
 		a := &plan.Assignments[i]
-		if w.need.changed(a) || !t.byID[a.NodeID].hasGPUs(a.GPUs()) || i > 0 && plan.Assignments[i-1].ReplicaID >= a.ReplicaID {
-			return false
+		n := r.table.byID[a.NodeID]
+		r.on = append(r.on, n)
+		settled = settled && !w.need.changed(a) && n.hasGPUs(a.GPUs()) && (i == 0 || plan.Assignments[i-1].ReplicaID < a.ReplicaID)
+		if n == nil && r.missing(a.NodeID) {
+			settled = false
 		}
 	}
-	return true
+	return r.on, settled
 }
 
-// wishes lists what is wanted, in order of uid. Models that cannot be read are not in there; neither are their plans touched.
-func wishes(s *cluster.State) []wish {
-	type partial struct {
-		uid  string
-		rev  int64
-		need need
+func (r *reviewed) readable(uid string) bool {
+	_, bad := r.s.Unreadable(uid)
+	return !bad
+}
+
+// missing notes that a node does not report, and tells whether it has been away for too long.
+func (r *reviewed) missing(id string) bool {
+	since, known := r.before[id]
+	if !known {
+		since = r.now
 	}
-	specs := make([]partial, 0, s.Models.Len())
-	for e := range s.Models.All() {
-		p := partial{uid: e.ID, rev: e.Rev, need: need{engine: e.Value.Engine()}}
-		p.need.configure(e.Value.Config)
-		specs = append(specs, p)
+	if r.memory.missed == nil {
+		r.memory.missed = map[string]time.Time{}
 	}
-	out := make([]wish, 0, s.Deployments.Len())
-	for e := range s.Deployments.All() {
-		for len(specs) > 0 && specs[0].uid < e.ID {
-			specs = specs[1:]
-		}
-		d := &e.Value
-		if len(specs) == 0 || specs[0].uid != e.ID || d.DesiredState != api.DesiredRunning || d.Replicas == 0 {
-			continue
-		}
-		w := wish{uid: e.ID, rev: max(specs[0].rev, e.Rev), need: specs[0].need, replicas: int(min(d.Replicas, api.MaxReplicas))}
-		w.need.configure(d.ConfigOverrides)
-		w.need.pin(d, w.replicas)
-		out = append(out, w)
-	}
-	return out
+	r.memory.missed[id] = since
+	return r.memory.gone(id, r.now)
 }
 
 // recall carries over the rejections that are still young, and adds those that nodes report now.
-func recall(s *cluster.State, before Memory, now time.Time) Memory {
+func recall(s *cluster.State, endpoints []*cluster.Entry[api.EndpointInfo], before Memory, now time.Time) Memory {
 	var m Memory
 	note := func(uid string, r rejection) {
 		if m.rejected == nil {
@@ -136,7 +138,7 @@ func recall(s *cluster.State, before Memory, now time.Time) Memory {
 		}
 		m.rejected[uid] = append(m.rejected[uid], r)
 	}
-	for e := range s.Endpoints.All() {
+	for _, e := range endpoints {
 		if f := e.Value.Failure; f != nil && f.Code == api.FailAdmission {
 			uid := e.Value.ModelUID
 			r := rejection{node: e.Value.NodeID, wish: cluster.Revision(s, uid), report: e.Rev, at: now}

@@ -91,3 +91,38 @@ func apply(s *cluster.State, changes []Change) *cluster.State {
 	next.Placements = edit.Done()
 	return &next
 }
+
+// TestPlan_aRefusalHoldsForItsWish follows a node that refused a model, and a person who then asks for less.
+func TestPlan_aRefusalHoldsForItsWish(t *testing.T) {
+	w := &world{now: time.Unix(1000, 0)}
+	text := `
+		node a gpus=80000
+		model chat engine=vllm
+		deploy chat running version=1
+		plan chat version=3 0@a:0
+		endpoint chat/0@a unhealthy gpus=0 fail=admission_rejected message="19 GiB free, 60 needed" retry=70s`
+	c, err := clustertest.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.s = *c.State
+	if changes := w.plan(); len(changes) > 0 {
+		t.Fatalf("there is no other node, and yet: %s", words(changes))
+	}
+	put(w, &w.s.Nodes, "b", func() api.NodeStatus { n, _ := w.s.Nodes.Value("a"); n.NodeID = "b"; return n }())
+	less, moved := w, *w
+	if changes := moved.plan(); len(changes) != 1 || changes[0].Plan.Assignments[0].NodeID != "b" {
+		t.Errorf("another node came, and got: %s", words(changes))
+	}
+	d, _ := less.s.Deployments.Value("chat")
+	d.Version++
+	put(less, &less.s.Deployments, "chat", d)
+	if changes := less.plan(); len(changes) > 0 {
+		t.Errorf("the node has not answered the new wish yet: %s", words(changes))
+	}
+	e, _ := less.s.Endpoints.Value("chat/0")
+	put(less, &less.s.Endpoints, "chat/0", e)
+	if changes := less.plan(); len(changes) != 1 || changes[0].Plan.Assignments[0].NodeID != "b" {
+		t.Errorf("the node refused the new wish, too, and got: %s", words(changes))
+	}
+}

@@ -150,16 +150,17 @@ func illPlaced(w *world, before *cluster.State, changes []Change) (problems []st
 // moved looks for replicas that serve, that fit the wish, and that lost their place.
 func moved(w *world, before *cluster.State) (problems []string) {
 	for e := range before.Placements.All() {
-		wishes := wishes(&w.s)
-		i := slices.IndexFunc(wishes, func(x wish) bool { return x.uid == e.ID })
-		if i < 0 {
+		spec, known := w.s.Models.Get(e.ID)
+		deployment, deployed := w.s.Deployments.Get(e.ID)
+		if !known || !deployed || deployment.Value.DesiredState == api.DesiredStopped || deployment.Value.Replicas == 0 {
 			continue
 		}
+		wish := wishOf(&spec, &deployment)
 		now, _ := w.s.Placements.Value(e.ID)
 		lost, keepers := 0, 0
 		for _, a := range e.Value.Assignments {
 			there, ok := w.s.Endpoints.Value(api.EndpointKey(e.ID, a.ReplicaID))
-			if !ok || there.NodeID != a.NodeID || there.Status != api.EndpointReady || wishes[i].need.changed(&a) {
+			if !ok || there.NodeID != a.NodeID || there.Status != api.EndpointReady || wish.need.changed(&a) {
 				continue
 			}
 			if slices.ContainsFunc(now.Assignments, func(n api.PlacementAssignment) bool { return cmp.Equal(n, a) }) {
@@ -168,14 +169,12 @@ func moved(w *world, before *cluster.State) (problems []string) {
 				lost++
 			}
 		}
-		if lost > 0 && keepers < wishes[i].replicas {
-			problems = append(problems, fmt.Sprintf("%s: %d replicas that serve lost their place, and %d of %d are left", e.ID, lost, keepers, wishes[i].replicas))
+		if lost > 0 && keepers < wish.replicas {
+			problems = append(problems, fmt.Sprintf("%s: %d replicas that serve lost their place, and %d of %d are left", e.ID, lost, keepers, wish.replicas))
 		}
 	}
 	return problems
 }
-
-func pointer[T any](v T) *T { return &v }
 
 // settledWorld is a world in which some models run and nothing is left to do.
 func settledWorld(t *rapid.T) *world {
@@ -206,7 +205,7 @@ func newModel(w *world, s cluster.State, numbers []int) int {
 	other := &world{t: w.t, s: s, m: w.m, now: w.now}
 	vram := uint64(numbers[1]%3) * 20_000
 	put(other, &other.s.Models, "new", api.ModelSpec{ModelUID: "new", ModelName: "new", EngineType: api.Engines()[numbers[0]%3], Config: &api.ModelConfig{
-		TensorParallelSize: pointer(uint32(1 + numbers[2]%3)), RequiredVRAMMB: &vram,
+		TensorParallelSize: new(uint32(1 + numbers[2]%3)), RequiredVRAMMB: &vram,
 	}})
 	put(other, &other.s.Deployments, "new", api.ModelDeployment{ModelUID: "new", DesiredState: api.DesiredRunning, Replicas: uint32(1 + numbers[3]%5)})
 	other.plan()

@@ -180,7 +180,12 @@ func TestRun_plansAgainAfterAFailureAndLogsItOnce(t *testing.T) {
 		if writes, calls := d.seen(); len(writes) != 1 || calls != 7 {
 			t.Errorf("wrote %d times in %d calls, want once in 7", len(writes), calls)
 		}
+		d.edit(func(s *cluster.State) { s.Models = cluster.Set[api.ModelSpec]{} })
+		time.Sleep(time.Minute)
 		end()
+		if writes, _ := d.seen(); len(writes) != 2 {
+			t.Errorf("wrote %d times, want one more", len(writes))
+		}
 		if n := strings.Count(logged.String(), "plans not written"); n != 2 {
 			t.Errorf("logged %d failures, want one of each kind:\n%s", n, logged)
 		}

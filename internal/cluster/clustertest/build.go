@@ -122,6 +122,7 @@ func (b *builder) endpoint(l *line) {
 	e := api.EndpointInfo{
 		ModelUID: uid, ReplicaID: id, NodeID: node, Status: api.EndpointStatus(l.next()), EndpointKind: "native_http",
 		APIFlavor: "openai", GPUIndices: l.indices(l.get("gpus")), PlanVersion: l.number(l.get("plan")),
+		Generation: l.number(l.get("generation")),
 	}
 	if v := optional[uint64](l, "loaded"); v != nil {
 		pct := float64(*v)

@@ -48,8 +48,10 @@ func Fleet(nodes, models, replicas int) *cluster.State {
 			}
 			plan.Assignments = append(plan.Assignments, a)
 			url := "http://127.0.0.1:40000"
-			info := api.EndpointInfo{ModelUID: uid, ReplicaID: a.ReplicaID, PlanVersion: 1, NodeID: a.NodeID,
-				Status: api.EndpointReady, BaseURL: &url, GPUIndices: a.GPUIndices, EngineType: spec.EngineType}
+			info := api.EndpointInfo{
+				ModelUID: uid, ReplicaID: a.ReplicaID, PlanVersion: 1, NodeID: a.NodeID, Status: api.EndpointReady, BaseURL: &url,
+				GPUIndices: a.GPUIndices, EngineType: spec.EngineType,
+			}
 			e.Put(cluster.Entry[api.EndpointInfo]{ID: info.Key(), Rev: 1, Value: info})
 		}
 		m.Put(cluster.Entry[api.ModelSpec]{ID: uid, Rev: 1, Value: spec})

@@ -6,7 +6,7 @@
 //	model chat engine=vllm tp=2 vram=20000 name=org/chat path=/m labels=team:a updated=10s
 //	deploy chat running replicas=2 node=n1 gpus=0,1 version=3 updated=10s
 //	plan chat version=3 0@n1:0,1 1@n2 unplaced=no_nodes message="No node."
-//	endpoint chat/0@n1 ready gpus=0,1 plan=3 fail=out_of_memory message="It is full." final retry=70s
+//	endpoint chat/0@n1 ready gpus=0,1 plan=3 generation=3 fail=out_of_memory message="It is full." final retry=70s
 //	download chat/0@n1 downloading done=43 total=100
 //	cache n1/abc name=org/chat path=/m size=10 complete
 //	alert n1/disk_warning message="Nearly full."
