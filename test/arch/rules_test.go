@@ -26,6 +26,7 @@ var rules = []rule{
 	{pkg: "api", never: effects, noThirdParty: true, why: "nouns only: standard library, no I/O, no clock"},
 	{pkg: "client", may: []string{"api"}, why: "other people's programs import it"},
 	{pkg: "internal/cluster", may: []string{"api"}, never: effects, why: "the state as one value: pure"},
+	{pkg: "internal/cluster/clustertest", may: []string{"api", "internal/cluster"}, why: "clusters as text, for tests only: reads case files"},
 	{pkg: "internal/engine", may: []string{"api"}, never: effects, noThirdParty: true, why: "plans a launch, runs nothing"},
 	{pkg: "internal/modelfiles", may: []string{"api"}, why: "progress leaves through a callback"},
 	{pkg: "internal/hw", may: []string{"api"}, why: "reads the machine, knows no cluster"},
