@@ -225,6 +225,46 @@ func TestCampaign_ambiguous(t *testing.T) {
 	}
 }
 
+// beaten is a KV on which somebody else is faster by a moment, once.
+type beaten struct {
+	*storetest.MemKV
+	first  func()
+	answer error // of the transaction that came too late
+	lease  int64 // that it carried
+}
+
+func (b *beaten) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) (store.TxnResult, error) {
+	if b.first == nil {
+		return b.MemKV.Txn(ctx, ifs, ops)
+	}
+	b.first()
+	b.first, b.lease = nil, ops[0].Lease
+	res, err := b.MemKV.Txn(ctx, ifs, ops)
+	return res, errors.Join(err, b.answer)
+}
+
+func TestCampaign_whoComesSecondWaits(t *testing.T) {
+	for _, answer := range []error{nil, store.ErrAmbiguous} {
+		synctest.Test(t, func(t *testing.T) {
+			kv := &beaten{MemKV: storetest.NewMem(), answer: answer}
+			var winner *store.Leader
+			kv.first = func() { winner = campaign(t, kv.MemKV, "fast") }
+			elected := make(chan *store.Leader, 1)
+			go func() { elected <- campaign(t, kv, "slow") }()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if len(elected) > 0 {
+				t.Fatalf("answer %v: two leaders", answer)
+			}
+			if err := kv.KeepAlive(t.Context(), kv.lease); !errors.Is(err, store.ErrLeaseGone) {
+				t.Errorf("answer %v: the lease of a lost election is still there: %v", answer, err)
+			}
+			resign(t, winner)
+			resign(t, <-elected)
+		})
+	}
+}
+
 func TestCampaign_throughDisturbances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		kv := storetest.NewMem()

@@ -393,14 +393,28 @@ func TestStore_leavesUnreadableDocumentsAlone(t *testing.T) {
 			}
 		}
 
-		kv.DropWatches()
-		if err := kv.Compact(t.Context(), kv.Revision()); err != nil {
+		synctest.Wait()
+		release := kv.HoldWatches()
+		kv.Put("/x", nil)
+		if err := kv.Compact(t.Context(), kv.Put("/x", nil)); err != nil {
 			t.Fatal(err)
 		}
-		put(t, s, spec("other"))
+		kv.DropWatches()
+		release()
 		time.Sleep(time.Minute)
+		if s.Stats().Relists != 1 {
+			t.Error("no relist")
+		}
 		if n := strings.Count(logged.String(), "cannot be read"); n != 1 || strings.Contains(logged.String(), "hunter2") {
 			t.Errorf("logged %d times, want once and without the value:\n%s", n, logged.String())
+		}
+		kv.Put("/models/m/spec", []byte("something else"))
+		until(t, s, "the reason is another", func(s *cluster.State) bool {
+			bad, _ := s.Bad.Get("/models/m/spec")
+			return bad.Rev > rev
+		})
+		if n := strings.Count(logged.String(), "cannot be read"); n != 2 {
+			t.Errorf("a new unreadable revision made the number of log lines %d, want 2", n)
 		}
 		if got := s.Stats().Unreadable; got != 1 {
 			t.Errorf("Stats count %d unreadable documents", got)
