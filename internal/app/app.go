@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,8 +90,7 @@ const stopTimeout = 90 * time.Second
 func (l *life) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
-	for i := len(l.cleanups) - 1; i >= 0; i-- {
-		c := l.cleanups[i]
+	for _, c := range slices.Backward(l.cleanups) {
 		if err := c.run(ctx); err != nil {
 			l.log.Warn("not taken down cleanly", "part", c.name, "error", err)
 		}

@@ -188,7 +188,7 @@ func serve(l *life, ln net.Listener, h http.Handler) {
 		if err := srv.Shutdown(grace); err != nil { // streams are left: cut them, their clients see an error event or the end
 			_ = srv.Close()
 		}
-		<-failed
+		_ = <-failed // http.ErrServerClosed
 		return nil
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -102,7 +103,7 @@ func (s *session) clear() {
 
 // say sends a message and prints the answer as it comes. A message without an answer is not part of the conversation.
 func (s *session) say(ctx context.Context, message string) error {
-	asked := append(s.messages[:len(s.messages):len(s.messages)], client.Message{Role: "user", Content: message})
+	asked := append(slices.Clip(s.messages), client.Message{Role: "user", Content: message})
 	var answer strings.Builder
 	show := clean
 	if !terminal(s.c.env.Stdout) {

@@ -102,7 +102,7 @@ func (c *command) logger(level, format string) (*slog.Logger, error) {
 	case format == "json", format == "auto" && !tty:
 		return slog.New(slog.NewJSONHandler(c.env.Stderr, &slog.HandlerOptions{Level: l})), nil
 	case format == "text", format == "auto":
-		return slog.New(tint.NewHandler(c.env.Stderr, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !tty})), nil
+		return slog.New(tint.NewTextHandler(c.env.Stderr, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !tty})), nil
 	}
 	return nil, usagef("log format %q is unknown: use text, json or auto", format)
 }
