@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -129,7 +130,7 @@ func (a *answers) serve(conn net.Conn) error {
 
 // stream writes n tokens, each by itself as engines do, with no gap between them.
 func (a *answers) stream(conn net.Conn, n int) error {
-	if _, err := conn.Write(append(a.streamHead[:len(a.streamHead):len(a.streamHead)], a.first...)); err != nil {
+	if _, err := conn.Write(append(slices.Clip(a.streamHead), a.first...)); err != nil {
 		return err
 	}
 	for range n {
