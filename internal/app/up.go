@@ -151,7 +151,7 @@ func startEtcd(ctx context.Context, l *life, o Options) (*etcd.Client, error) {
 		Command: []string{o.Exe, etcdCommand, dir}, Dir: dir, Log: o.Log.With("component", "etcd"),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("start the store: %w", err)
+		return nil, fmt.Errorf("start the store: %w%s", err, diskHint(o.DataDir))
 	}
 	l.onStop("etcd", func(context.Context) error { sup.Stop(); return nil })
 	kv, err := etcd.Dial(ctx, etcd.Config{Endpoints: []string{sup.Endpoint()}, Log: o.Log.With("component", "etcd-client")})
@@ -160,6 +160,22 @@ func startEtcd(ctx context.Context, l *life, o Options) (*etcd.Client, error) {
 	}
 	l.onStop("etcd client", func(context.Context) error { return kv.Close() })
 	return kv, nil
+}
+
+// storeNeeds is what etcd takes of a disk before it can start: it lays out its log ahead, 64 MiB a file.
+const storeNeeds = 150 << 20
+
+// diskHint says that the disk is full, when it is.
+func diskHint(dir string) string {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return ""
+	}
+	free := fs.Bavail * uint64(fs.Bsize)
+	if free >= storeNeeds {
+		return ""
+	}
+	return fmt.Sprintf("; the disk of %s has %d MiB free, and the store needs %d: free some, or choose another --data-dir", dir, free>>20, storeNeeds>>20)
 }
 
 func inferenceRoutes(gw *gateway.Gateway) []httpapi.InferenceRoute {
