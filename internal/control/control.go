@@ -132,11 +132,21 @@ func freeUID(tx *store.Tx, base string, derived bool) (string, error) {
 	}
 	for n := 2; n <= maxSuffix; n++ {
 		uid := api.SuffixUID(base, n)
+		if known(tx.State(), uid) {
+			continue // not read through the transaction, which holds only so many documents
+		}
 		if used, err := taken(uid); err == nil && !used {
 			return uid, nil
 		}
 	}
 	return "", api.Errorf(api.CodeModelExists, "the uid %q and its first %d suffixes are taken: give one as model_uid", base, maxSuffix)
+}
+
+// known tells whether anything, readable or not, is stored under a model's uid.
+func known(s *cluster.State, uid string) bool {
+	model, _ := store.Models.Key(uid)
+	deployment, _ := store.Deployments.Key(uid)
+	return s.Models.Has(uid) || s.Deployments.Has(uid) || s.Bad.Has(model) || s.Bad.Has(deployment)
 }
 
 // UpdateModel changes what a model is. Replicas that run are replaced one at a time when the engine would see the change.
