@@ -212,7 +212,7 @@ func (b *blob) stream(ctx context.Context, open opener) error {
 			return err
 		}
 		err = b.copy(s, buf)
-		_ = s.Close()
+		_ = s.Body.Close()
 		if err != nil {
 			return err
 		}

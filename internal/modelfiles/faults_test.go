@@ -49,6 +49,7 @@ func TestFetch_survives(t *testing.T) {
 		{"a compressed body", hub.Faults{Gzip: 2}, 3},
 		{"signed addresses work once", hub.Faults{Expire: 1, Cut: 4, CutAt: 60_000}, 2},
 		{"signed addresses never work at first", hub.Faults{Fail: 3, FailStatus: 403, FailPath: "/blob/"}, 1},
+		{"a listed file that is there the second time", hub.Faults{Fail: 1, FailStatus: 404, FailCode: "EntryNotFound", FailPath: "/resolve/"}, 1},
 		{"no Retry-After on a 429", hub.Faults{RateLimit: 2}, 1},
 	}
 	for _, c := range cases {
@@ -138,9 +139,9 @@ func TestFetch_givesUp(t *testing.T) {
 		{"redirects in circles", plain, hub.Faults{Redirect: hub.Always, RedirectTo: "/org/model/resolve/main/a.gguf"}, "", llama(), api.FailHub, ReasonRedirect, true, "circles", 8},
 		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", llama(), api.FailHub, ReasonRedirect, true, "not encrypted", 3},
 		{"a listing without an end", plain, hub.Faults{PageSize: 1, EndlessNext: true}, "", llama(), api.FailHub, ReasonBadServer, true, "never ends", 4},
-		{"a listing of everything", plain, hub.Faults{HugeListing: true}, "", llama(), api.FailHub, ReasonTooLarge, true, "200000 files", 5},
+		{"a listing of everything", plain, hub.Faults{HugeListing: true}, "", llama(), api.FailHub, ReasonTooLarge, true, "more than 5000 files", 3},
 		{"a listing that is none", plain, hub.Faults{BadListing: true}, "", llama(), api.FailHub, ReasonBadServer, false, "not what a hub says", 7},
-		{"the listing goes on elsewhere", plain, hub.Faults{HugeListing: true, NextHost: "http://evil.example"}, "", llama(), api.FailHub, ReasonRedirect, true, "evil.example", 2},
+		{"the listing goes on elsewhere", plain, hub.Faults{PageSize: 1, EndlessNext: true, NextHost: "http://evil.example"}, "", llama(), api.FailHub, ReasonRedirect, true, "evil.example", 2},
 		{"not GGUF", junk, hub.Faults{}, "", llama(), api.FailNotGGUF, ReasonNotGGUF, true, "does not begin with GGUF", 4},
 		{"GGUF cut before it was uploaded", short, hub.Faults{}, "", llama(), api.FailModelTruncated, ReasonTruncated, true, "incomplete", 4},
 		{"nothing for this engine", plain, hub.Faults{}, "", vllm(), api.FailInvalidModel, ReasonNoWeights, true, "llamacpp", 2},
@@ -152,6 +153,7 @@ func TestFetch_givesUp(t *testing.T) {
 			h.AddToken("stranger")
 			h.Break(c.faults)
 			s := newStore(t, h, stallsSoon(c.faults), func(cfg *Config) { cfg.Token = c.token })
+			s.web.entries = 5000
 			var last Progress
 			_, err := s.Fetch(t.Context(), c.req, func(p Progress) { last = p })
 			e, ok := AsError(err)

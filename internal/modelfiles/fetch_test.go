@@ -9,11 +9,13 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -318,6 +320,20 @@ func TestFetch_refreshFollowsTheBranch(t *testing.T) {
 	}
 }
 
+// TestFetch_branchGoesBack: a branch that returns to an older commit means that one, although a newer is here.
+func TestFetch_branchGoesBack(t *testing.T) {
+	old, other := ggufFile(1000, 1), ggufFile(1000, 2)
+	h := hub.Start(t)
+	s := newStore(t, h)
+	req := llama()
+	req.Refresh = true
+	for _, content := range [][]byte{old, other, old} {
+		h.Push(one("a.gguf", content))
+		mustFetch(t, s, req, map[string][]byte{"a.gguf": content})
+	}
+	mustFetch(t, s, llama(), map[string][]byte{"a.gguf": old})
+}
+
 func TestFetch_branchWithSlash(t *testing.T) {
 	r := one("a.gguf", ggufFile(10, 1))
 	r.Revision = "refs/pr/1"
@@ -496,6 +512,75 @@ func TestFetch_oneTransferForAll(t *testing.T) {
 	if sent := h.Sent(); sent != int64(len(files["a.gguf"])) {
 		t.Errorf("sent %d bytes for a file of %d", sent, len(files["a.gguf"]))
 	}
+}
+
+// TestFetch_firstMayLeave: a transfer belongs to all who wait for it, not to the one that began it.
+func TestFetch_firstMayLeave(t *testing.T) {
+	files := map[string][]byte{"a.gguf": ggufFile(400_000, 1)}
+	h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
+	h.Break(hub.Faults{BytesPerSecond: 800_000})
+	s := newStore(t, h)
+	ctx, leave := context.WithCancel(t.Context())
+	begun, left := make(chan struct{}), make(chan error)
+	go func() {
+		once := sync.OnceFunc(func() { close(begun) })
+		_, err := s.Fetch(ctx, llama(), func(p Progress) {
+			if p.DoneBytes > 0 {
+				once()
+			}
+		})
+		left <- err
+	}()
+	<-begun
+	gone := false
+	_, err := s.Fetch(t.Context(), llama(), func(p Progress) {
+		if !gone {
+			gone = true
+			leave()
+			if err := <-left; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if sent := h.Sent(); sent != int64(len(files["a.gguf"])) {
+		t.Errorf("sent %d bytes for a file of %d", sent, len(files["a.gguf"]))
+	}
+}
+
+// TestFetch_nobodyJoinsTheDying: one who asks while the last one leaves gets the model, not the other's cancellation.
+func TestFetch_nobodyJoinsTheDying(t *testing.T) {
+	files := map[string][]byte{"a.gguf": ggufFile(100, 1)}
+	h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
+	rt := transport(nil)
+	defer rt.CloseIdleConnections()
+	asked, dying, die := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var second atomic.Bool
+	s := newStore(t, h, func(c *Config) {
+		c.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
+			if !second.Swap(true) { // the first request ends late
+				close(asked)
+				<-r.Context().Done()
+				close(dying)
+				<-die
+			}
+			return rt.RoundTrip(r)
+		})
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = s.Fetch(ctx, llama(), nil) })
+	<-asked
+	cancel()
+	<-dying
+	wg.Go(func() {
+		time.Sleep(100 * time.Millisecond) // as slow as a stop may be; the second does not wait for it
+		close(die)
+	})
+	mustFetch(t, s, llama(), files)
+	wg.Wait()
 }
 
 // TestFetch_lastToLeaveStops: when nobody waits any more the transfer ends at once, and the next one goes on.

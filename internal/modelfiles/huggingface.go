@@ -57,7 +57,7 @@ func (r hubRepo) resolve(ctx context.Context, revision string) (pin, error) {
 		if err != nil {
 			return err
 		}
-		defer a.Close()
+		defer a.Body.Close()
 		return decode(a, io.LimitReader(a.Body, maxInfo), &info)
 	})
 	if err != nil {
@@ -102,7 +102,7 @@ func (r hubRepo) list(ctx context.Context, p pin) ([]Entry, error) {
 		var read int64
 		var following string
 		err := r.retry(ctx, noProgress, func() (err error) {
-			page, following, read, err = r.page(ctx, next, maxEntries-len(all), left)
+			page, following, read, err = r.page(ctx, next, r.entries-len(all), left)
 			return err
 		})
 		if err != nil {
@@ -119,7 +119,7 @@ func (r hubRepo) page(ctx context.Context, address string, room int, left int64)
 	if err != nil {
 		return nil, "", 0, err
 	}
-	defer a.Close()
+	defer a.Body.Close()
 	body := &io.LimitedReader{R: a.Body, N: left}
 	var out []Entry
 	err = decodeListing(body, func(e Entry) error {
@@ -131,7 +131,7 @@ func (r hubRepo) page(ctx context.Context, address string, room int, left int64)
 	})
 	if errors.Is(err, errTooLong) || body.N <= 0 {
 		return nil, "", 0, final(api.FailHub, ReasonTooLarge, "%s lists more than %d files or %s of names; Nebula does not take such repositories",
-			r.name, maxEntries, size(int64(maxListing)))
+			r.name, r.entries, size(int64(maxListing)))
 	}
 	if err != nil {
 		return nil, "", 0, badJSON(a, err)

@@ -37,6 +37,8 @@ func (d repoDir) snapshot(c string) string { return filepath.Join(d.dir(), "snap
 func (d repoDir) manifests() string {
 	return filepath.Join(d.root.state("manifests"), "huggingface", d.name)
 }
+
+// verified is where the seal of a blob is.
 func (d repoDir) verified(h Hash) string {
 	return filepath.Join(d.root.state("verified"), "huggingface", d.name, h.Hex+".json")
 }

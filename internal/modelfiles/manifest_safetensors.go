@@ -133,7 +133,7 @@ func withSides(entries, weights []Entry, format Format) Manifest {
 			return true
 		}
 		dir := path.Dir(e.Path)
-		if dir != "." && !(modules && module.MatchString(dir)) {
+		if dir != "." && (!modules || !module.MatchString(dir)) {
 			return false
 		}
 		small := e.Size <= maxSide && matchesAny(sideFiles, path.Base(e.Path)) && !matchesAny(never, e.Path) && e.Path != pickleIndex

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
 
 	"github.com/nebula-serve/nebula/api"
@@ -313,6 +314,25 @@ func TestLock_deletedByOthers(t *testing.T) {
 		t.Error("two owners")
 	}
 	second()
+}
+
+func TestSameFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "x.lock")
+	l := flock.New(name)
+	if ok, err := l.TryLock(); err != nil || !ok || !sameFile(l, name) {
+		t.Fatal(ok, err)
+	}
+	defer l.Close()
+	deleteFile(t, name)
+	if sameFile(l, name) {
+		t.Error("the lock of a deleted file counts")
+	}
+	if err := os.WriteFile(name, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if sameFile(l, name) {
+		t.Error("the lock of another file counts")
+	}
 }
 
 func FuzzJournal(f *testing.F) {

@@ -57,7 +57,7 @@ func (r hubRepo) open(ctx context.Context, p pin, e Entry, from int64, loc *loca
 	}
 	s, err := r.check(a, p, e, from, to)
 	if err != nil {
-		_ = a.Close()
+		_ = a.Body.Close()
 		return nil, err
 	}
 	return s, nil

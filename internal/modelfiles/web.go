@@ -41,6 +41,7 @@ type web struct {
 	token    string
 	agent    string
 	patience patience
+	entries  int // most that a listing may have
 	log      *slog.Logger
 
 	mu     sync.Mutex
@@ -62,7 +63,7 @@ func newWeb(cfg Config, base string) (*web, error) {
 			Transport:     rt,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.patience, log: cfg.Log,
+		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.patience, entries: maxEntries, log: cfg.Log,
 		parked: map[string]time.Time{},
 	}, nil
 }
@@ -83,22 +84,41 @@ func transport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
 	}
 }
 
-// answer is what a request led to.
+// answer is what a request led to; its body is a [watched].
 type answer struct {
 	*http.Response
 	at     *url.URL // after redirects
 	linked linked
-	stop   func() // ends the watch over the connection; Close calls it
+}
+
+// watched is a body that ends the request when no byte comes for too long.
+type watched struct {
+	body  io.ReadCloser
+	alive func()            // tells the watch that a byte came
+	stop  func()            // ends the watch
+	wrap  func(error) error // explains a broken connection
+}
+
+// Read reads the body; its errors, but for io.EOF, are *Error or the context's.
+func (b *watched) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if n > 0 {
+		b.alive()
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.wrap(err)
+	}
+	return n, err
+}
+
+// Close ends the request.
+func (b *watched) Close() error {
+	defer b.stop()
+	return b.body.Close()
 }
 
 // linked is what the hub itself said about a file on the way to its content.
 type linked struct{ commit, etag, size string }
-
-// Close ends the request.
-func (a *answer) Close() error {
-	defer a.stop()
-	return a.Body.Close()
-}
 
 // get sends one GET and follows redirects. Every error is an *Error or the context's.
 func (w *web) get(ctx context.Context, address string) (*answer, error) {
@@ -116,18 +136,19 @@ func (w *web) follow(ctx context.Context, address, byteRange string, visit func(
 	for range maxRedirects + 1 {
 		trusted = trusted && sameOrigin(at, w.origin)
 		visit(at)
-		a, err := w.once(ctx, at, byteRange, trusted)
+		resp, err := w.once(ctx, at, byteRange, trusted)
 		if err != nil {
 			return nil, err
 		}
 		if trusted {
-			l.note(a.Header)
+			l.note(resp.Header)
 		}
-		a.at, a.linked = at, l
-		switch a.StatusCode {
+		switch resp.StatusCode {
+		case http.StatusOK, http.StatusPartialContent:
+			return &answer{resp, at, l}, nil
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-			next, err := a.Location()
-			_ = a.Close()
+			next, err := resp.Location()
+			_ = resp.Body.Close()
 			if err != nil {
 				return nil, passing(api.FailHub, ReasonBadServer, "%s redirects to nowhere", at.Host).because(err)
 			}
@@ -135,11 +156,10 @@ func (w *web) follow(ctx context.Context, address, byteRange string, visit func(
 				return nil, err
 			}
 			at = next
-		case http.StatusOK, http.StatusPartialContent:
-			return a, nil
 		default:
-			defer a.Close()
-			return nil, w.refusal(a, trusted)
+			err := w.refusal(&answer{resp, at, l}, trusted)
+			_ = resp.Body.Close()
+			return nil, err
 		}
 	}
 	return nil, final(api.FailHub, ReasonRedirect, "%s redirects in circles (more than %d times). Check the hub's address.", w.origin.Host, maxRedirects)
@@ -164,7 +184,7 @@ func (l *linked) note(h http.Header) {
 var errStalled = errors.New("no byte for too long")
 
 // once sends one request to one address and watches over its connection until the answer is closed.
-func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted bool) (*answer, error) {
+func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted bool) (*http.Response, error) {
 	bucket := w.bucket(at, trusted)
 	if err := w.admit(ctx, bucket); err != nil {
 		return nil, err
@@ -186,44 +206,25 @@ func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted b
 	if trusted && w.token != "" {
 		req.Header.Set("Authorization", "Bearer "+w.token)
 	}
+	wrap := func(err error) error { return w.broken(ctx, at, err) }
 	resp, err := w.http.Do(req)
 	if err != nil {
-		err = w.broken(ctx, at, err)
+		err = wrap(err)
 		stop()
 		return nil, err
 	}
 	watch.Reset(w.patience.stall)
-	resp.Body = &watched{resp.Body, watch, w.patience.stall, func(err error) error { return w.broken(ctx, at, err) }}
+	resp.Body = &watched{resp.Body, func() { watch.Reset(w.patience.stall) }, stop, wrap}
 	if resp.StatusCode == http.StatusTooManyRequests {
 		w.park(bucket, parkFor(resp.Header, time.Now(), w.patience))
 	}
-	return &answer{Response: resp, stop: stop}, nil
+	return resp, nil
 }
 
 func setHeader(r *http.Request, key, value string) {
 	if value != "" {
 		r.Header.Set(key, value)
 	}
-}
-
-// watched is a body under a watch that ends the request when no byte comes.
-type watched struct {
-	io.ReadCloser
-	watch *time.Timer
-	stall time.Duration
-	wrap  func(error) error
-}
-
-// Read reads what there is; its errors, but for io.EOF, are what [web.broken] makes of them.
-func (b *watched) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if n > 0 {
-		b.watch.Reset(b.stall)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = b.wrap(err)
-	}
-	return n, err
 }
 
 // broken says why a connection failed. It names the host only: an address may carry a signature.
@@ -234,8 +235,7 @@ func (w *web) broken(ctx context.Context, at *url.URL, err error) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	return passing(api.FailDownload, ReasonNetwork, "the connection to %s failed: %v", at.Host, err).because(err)

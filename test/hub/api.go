@@ -28,34 +28,46 @@ func (h *Hub) routes() http.Handler {
 	})
 }
 
+// refusal is an answer that says no.
+type refusal struct {
+	status        int
+	code, message string
+}
+
 // find returns the version that a request names, or answers why not.
 func (h *Hub) find(w http.ResponseWriter, r *http.Request, rev string) (Repo, string, bool) {
+	repo, commit, no := h.look(r, rev)
+	if no != nil {
+		problem(w, no.status, no.code, no.message)
+		return Repo{}, "", false
+	}
+	return repo, commit, true
+}
+
+func (h *Hub) look(r *http.Request, rev string) (Repo, string, *refusal) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	at, ok := h.repos[strings.ToLower(r.PathValue("org")+"/"+r.PathValue("name"))]
 	switch {
 	case given && !h.tokens[token]:
-		problem(w, 401, "", "Invalid credentials in Authorization header")
+		return Repo{}, "", &refusal{401, "", "Invalid credentials in Authorization header"}
 	case !ok && !given, ok && at.now.Private && !given:
-		problem(w, 401, "", "Invalid username or password.")
+		return Repo{}, "", &refusal{401, "", "Invalid username or password."}
 	case !ok, at.now.Private && !at.now.allows(token):
-		problem(w, 404, "RepoNotFound", "Repository not found")
+		return Repo{}, "", &refusal{404, "RepoNotFound", "Repository not found"}
 	case at.now.Disabled:
-		problem(w, 403, "", "Access to this resource is disabled.")
-	default:
-		commit := rev
-		if c, ok := at.branches[rev]; ok {
-			commit = c
-		}
-		repo, ok := at.commits[commit]
-		if !ok {
-			problem(w, 404, "RevisionNotFound", "Invalid rev id: "+rev)
-			return Repo{}, "", false
-		}
-		return repo, commit, true
+		return Repo{}, "", &refusal{403, "", "Access to this resource is disabled."}
 	}
-	return Repo{}, "", false
+	commit := rev
+	if c, ok := at.branches[rev]; ok {
+		commit = c
+	}
+	repo, ok := at.commits[commit]
+	if !ok {
+		return Repo{}, "", &refusal{404, "RevisionNotFound", "Invalid rev id: " + rev}
+	}
+	return repo, commit, nil
 }
 
 func (h *Hub) info(w http.ResponseWriter, r *http.Request) {
@@ -142,7 +154,7 @@ func (h *Hub) tree(w http.ResponseWriter, r *http.Request) {
 		if f.HugeListing {
 			n, _ := strconv.Atoi(q.Get("page"))
 			q.Set("page", strconv.Itoa(n+1))
-			for i := range 60_000 {
+			for i := range 4_000 {
 				all = append(all, entry{Type: "file", OID: strings.Repeat("0", 40), Path: fmt.Sprintf("f-%d-%d", n, i)})
 			}
 			to = len(all)

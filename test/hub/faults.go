@@ -15,10 +15,11 @@ type Faults struct {
 	BytesPerSecond int           // of each connection to the CDN; 0 = no limit
 	Latency        time.Duration // before every answer
 
-	Fail       int // answers FailStatus
-	FailEvery  int // only every nth request; 0 = every one
-	FailStatus int // 0 = 503
-	FailPath   string
+	Fail       int    // answers FailStatus
+	FailEvery  int    // only every nth request; 0 = every one
+	FailStatus int    // 0 = 503
+	FailCode   string // its X-Error-Code
+	FailPath   string // only requests whose path contains it
 
 	RateLimit       int    // answers 429
 	RetryAfter      string // header of it
@@ -76,23 +77,30 @@ func (h *Hub) fault() Faults {
 	return h.faults
 }
 
-// recorder counts what is sent.
+// recorder notes what is sent while it is sent: a client may act on the last byte before the handler returns.
 type recorder struct {
 	http.ResponseWriter
-	status int
-	sent   int64
+	hub   *Hub
+	entry *Request
 }
 
 // WriteHeader notes the status.
 func (r *recorder) WriteHeader(status int) {
-	r.status = status
+	r.hub.mu.Lock()
+	r.entry.Status = status
+	r.hub.mu.Unlock()
 	r.ResponseWriter.WriteHeader(status)
 }
 
 // Write counts the bytes.
 func (r *recorder) Write(b []byte) (int, error) {
+	r.hub.mu.Lock()
+	r.entry.Sent += int64(len(b))
+	r.hub.mu.Unlock()
 	n, err := r.ResponseWriter.Write(b)
-	r.sent += int64(n)
+	r.hub.mu.Lock()
+	r.entry.Sent += int64(n - len(b))
+	r.hub.mu.Unlock()
 	return n, err
 }
 
@@ -102,18 +110,15 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 // record notes every request and lets the faults that are not about content happen.
 func (h *Hub) record(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rec := &recorder{ResponseWriter: w, status: 200}
-		entry := Request{
+		entry := &Request{
 			Host: r.Host, Method: r.Method, Path: r.URL.Path, Range: r.Header.Get("Range"),
 			Authorization: r.Header.Get("Authorization"), Cookie: r.Header.Get("Cookie"),
-			AcceptEncoding: r.Header.Get("Accept-Encoding"), UserAgent: r.UserAgent(), At: time.Now(),
+			AcceptEncoding: r.Header.Get("Accept-Encoding"), UserAgent: r.UserAgent(), At: time.Now(), Status: 200,
 		}
-		defer func() { // also when the handler aborts the connection
-			entry.Status, entry.Sent = rec.status, rec.sent
-			h.mu.Lock()
-			h.log = append(h.log, entry)
-			h.mu.Unlock()
-		}()
+		h.mu.Lock()
+		h.log = append(h.log, entry)
+		h.mu.Unlock()
+		rec := &recorder{w, h, entry}
 		f := h.fault()
 		select {
 		case <-time.After(f.Latency):
@@ -125,7 +130,7 @@ func (h *Hub) record(next http.Handler) http.Handler {
 			if f.FailStatus == 0 {
 				f.FailStatus = 503
 			}
-			problem(rec, f.FailStatus, "", "the hub is out of order")
+			problem(rec, f.FailStatus, f.FailCode, "the hub is out of order")
 		case h.fire(func(f *Faults) *int { return &f.RateLimit }):
 			setIf(rec, "Retry-After", f.RetryAfter)
 			setIf(rec, "RateLimit", f.RateLimitHeader)

@@ -66,7 +66,7 @@ type Hub struct {
 	repos   map[string]*history // by lower-case id
 	tokens  map[string]bool     // every token that exists
 	faults  Faults
-	log     []Request
+	log     []*Request
 	counter int // requests, for FailEvery
 	signed  map[string]int
 	servers []*http.Server
@@ -180,7 +180,11 @@ func (h *Hub) Break(f Faults) {
 func (h *Hub) Requests() []Request {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.log)
+	out := make([]Request, len(h.log))
+	for i, r := range h.log {
+		out[i] = *r
+	}
+	return out
 }
 
 // Forget empties the record.
