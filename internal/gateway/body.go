@@ -5,6 +5,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -35,8 +36,11 @@ func (p *bodyPool) put(b *[]byte) {
 	}
 }
 
-// read reads the whole body of a request into buf.
+// read reads the whole body of a request into buf. net/http takes the deadline away at the body's end. Before that it stays, also when
+// reading fails: the server reads the rest of a body before it ends a request, and must not wait for it either.
 func (g *Gateway) read(w http.ResponseWriter, r *http.Request, buf *[]byte) *fault {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(g.limits.BodyRead)) // not every writer can; the server's own limits hold then
 	if f := checkHeader(r.Header); f != nil {
 		return f
 	}
@@ -47,10 +51,7 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, buf *[]byte) *fau
 	if r.ContentLength < 0 {
 		src = http.MaxBytesReader(w, src, g.limits.MaxBody)
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(g.limits.BodyRead)) // not every writer can; the server's own limits hold then
 	b, err := readAll(src, *buf, int(max(r.ContentLength, 0)))
-	_ = rc.SetReadDeadline(time.Time{})
 	*buf = b
 	if err == nil {
 		return nil
@@ -58,21 +59,19 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, buf *[]byte) *fau
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return g.tooLarge()
 	}
+	w.Header().Set("Connection", "close") // what is left on it is no request
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return newFault(http.StatusRequestTimeout, string(api.CodeTimeout), "the body took longer than %v", g.limits.BodyRead)
+	}
 	if r.Context().Err() != nil {
 		return gone()
 	}
-	return badRequest("", "the body ended early or took too long").closing(w)
+	return badRequest("", "the body ended before its announced length")
 }
 
 func (g *Gateway) tooLarge() *fault {
 	g.metrics.tooLarge.Inc()
 	return newFault(http.StatusRequestEntityTooLarge, string(api.CodeTooLarge), "the body is larger than %d bytes", g.limits.MaxBody)
-}
-
-// closing ends the connection after the answer: what is left on it is no request.
-func (f *fault) closing(w http.ResponseWriter) *fault {
-	w.Header().Set("Connection", "close")
-	return f
 }
 
 // readAll appends all of src to b, with room for size from the start.
@@ -83,7 +82,7 @@ func readAll(src io.Reader, b []byte, size int) ([]byte, error) {
 	for {
 		n, err := src.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return b, nil
 		}
 		if err != nil {

@@ -139,10 +139,10 @@ func (x *exchange) collect(m *model, r *replica, res *upstream.Response) *failur
 	)
 	for !done {
 		data, err := res.Next()
-		if err == io.EOF && isDone(in.held) {
+		if errors.Is(err, io.EOF) && isDone(in.held) {
 			break
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = &upstream.Error{Kind: upstream.Lost, Err: errors.New("the stream ended without [DONE]")}
 		}
 		if err != nil {

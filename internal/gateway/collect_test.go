@@ -70,10 +70,16 @@ func TestCollector_addsUp(t *testing.T) {
 			`{"choices":[{"text":"a","index":0,"logprobs":null,"finish_reason":"stop"}],"object":"text_completion"}`, `null`,
 			`{"choices":[{"text":"b","index":1,"logprobs":null,"finish_reason":"stop"}],"object":"text_completion"}`,
 		}, `{"object":"text_completion","choices":[{"text":"a","index":0,"logprobs":null,"finish_reason":"stop"},{"text":"b","index":1,"logprobs":null,"finish_reason":"stop"}]}`},
-		"nothing said": {&chatForm, []string{chat(`{"finish_reason":"stop","index":0,"delta":{}}`)},
-			`{` + top + `,"choices":[{"index":0,"message":{"role":"assistant","content":null},"finish_reason":"stop"}]}`},
-		"empty text": {&chatForm, []string{chat(`{"finish_reason":"stop","index":0,"delta":{"content":""}}`)},
-			`{` + top + `,"choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}]}`},
+		"nothing said": {
+			&chatForm,
+			[]string{chat(`{"finish_reason":"stop","index":0,"delta":{}}`)},
+			`{` + top + `,"choices":[{"index":0,"message":{"role":"assistant","content":null},"finish_reason":"stop"}]}`,
+		},
+		"empty text": {
+			&chatForm,
+			[]string{chat(`{"finish_reason":"stop","index":0,"delta":{"content":""}}`)},
+			`{` + top + `,"choices":[{"index":0,"message":{"role":"assistant","content":""},"finish_reason":"stop"}]}`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			sum := collector{form: c.form}

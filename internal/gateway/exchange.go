@@ -102,6 +102,14 @@ func (x *exchange) dropBody() {
 	}
 }
 
+// serve runs the exchange as one of its model's.
+func (x *exchange) serve(ctx context.Context, m *model) *fault {
+	m.live.requests.Add(1)
+	m.live.active.Add(1)
+	defer m.live.active.Add(-1)
+	return x.run(ctx, m)
+}
+
 // run sends the request to one replica after the other until one has answered. It returns nil when the client has its answer, be it
 // a stream that ended with an error event.
 func (x *exchange) run(ctx context.Context, m *model) *fault {
@@ -142,7 +150,7 @@ func (x *exchange) try(ctx context.Context, m *model, r *replica) *failure {
 	switch {
 	case f == nil || f.outcome == refusedRequest:
 		m.succeeded(r)
-	case f.outcome == clientGone || f.outcome == abandoned:
+	case f.outcome == clientGone || f.outcome == abandoned || f.outcome == tooMuch:
 	default:
 		x.blame(ctx, m, r, f)
 	}
@@ -253,6 +261,7 @@ const (
 	engineLost                        // the connection ended before the answer did
 	answeredBadly                     // an error of the engine's own, or no sensible answer
 	tooSlow
+	tooMuch   // the answer is larger than we take
 	abandoned // we gave it up, for another replica to answer
 	clientGone
 )

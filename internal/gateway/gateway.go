@@ -9,7 +9,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -205,30 +204,27 @@ func (g *Gateway) getModel(w http.ResponseWriter, r *http.Request) {
 // serve answers one request for a model, and counts it.
 func (g *Gateway) serve(k *kind, w http.ResponseWriter, r *http.Request) {
 	x := &exchange{g: g, kind: k, w: w, start: time.Now()}
+	defer x.dropBody()
 	x.identify(r)
 	m, f := x.open(r)
 	if f == nil {
-		m.live.requests.Add(1)
-		m.live.active.Add(1)
-		f = x.run(r.Context(), m)
-		m.live.active.Add(-1)
+		f = x.serve(r.Context(), m)
 	}
-	x.dropBody()
 	status := x.status
-	switch {
-	case f != nil && f.status == statusClientGone:
+	if f != nil {
+		status = f.status
+		if x.status == 0 {
+			f.write(w)
+		}
+	}
+	if status == statusClientGone {
 		g.metrics.clientGone.Inc()
-		status = f.status
-	case f != nil:
-		f.write(w)
-		status = f.status
 	}
 	g.metrics.count(m, status)
 	if m != nil {
 		g.metrics.of(m).latency.Observe(time.Since(x.start).Seconds())
 	}
 	if g.log.Enabled(r.Context(), slog.LevelDebug) {
-		g.log.Debug("request answered", "request_id", x.id, "path", k.path, "model", x.req.model, "status", strconv.Itoa(status),
-			"took", time.Since(x.start))
+		g.log.Debug("request answered", "request_id", x.id, "path", k.path, "model", x.req.model, "status", status, "took", time.Since(x.start))
 	}
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -97,6 +100,29 @@ func TestProxy_refusesBadRequests(t *testing.T) {
 	}
 	if n := f.metric("nebula_gateway_request_too_large_total"); n != 2 {
 		t.Errorf("%v requests are counted as too large", n)
+	}
+}
+
+// A client that does not send what it announced is not waited for.
+func TestProxy_bodyThatNeverComes(t *testing.T) {
+	e := startEngine(t, func(c *call) { c.json(200, `{}`) })
+	limits := quick
+	limits.BodyRead = 50 * time.Millisecond
+	f := single(t, limits, api.EngineVLLM, e)
+	c, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := io.WriteString(c, "POST "+chatPath+" HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{\"model\":"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(c) // until the gateway closes the connection
+	if err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 408") || !strings.Contains(string(got), "the body took longer than 50ms") {
+		t.Errorf("%v: %s", err, got)
+	}
+	if e.count() != 0 {
+		t.Error("half a body reached the engine")
 	}
 }
 

@@ -15,12 +15,11 @@ import (
 func (x *exchange) relay(m *model, r *replica, res *upstream.Response) *failure {
 	var in events
 	out := clientWriter{w: x.w, rc: http.NewResponseController(x.w), limit: x.g.limits.ClientWrite}
-	defer out.rest()
 	done := false
 	for {
 		data, err := res.Next()
 		if err != nil {
-			if err == io.EOF && !done && isDone(in.held) {
+			if errors.Is(err, io.EOF) && !done && isDone(in.held) {
 				done = true
 				_ = out.send(append(in.held, "\n\n"...)) // the client may have left
 			}
@@ -72,7 +71,7 @@ var (
 
 // breakOff ends a stream that its engine did not end.
 func (x *exchange) breakOff(err error, in *events, out *clientWriter) *failure {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = &upstream.Error{Kind: upstream.Lost, Err: errors.New("the stream ended without [DONE]")}
 	}
 	f := x.broke(err)
@@ -89,7 +88,8 @@ func (x *exchange) breakOff(err error, in *events, out *clientWriter) *failure {
 	return f
 }
 
-// clientWriter writes to a client that may be slow, and gives up on one that takes nothing at all.
+// clientWriter writes to a client that may be slow, and gives up on one that takes nothing at all. net/http takes the deadline away at
+// the end of the request.
 type clientWriter struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
@@ -125,13 +125,6 @@ func (c *clientWriter) send(b []byte) error {
 	return nil
 }
 
-// rest takes the deadline away: the connection goes on to other requests.
-func (c *clientWriter) rest() {
-	if !c.till.IsZero() {
-		_ = c.rc.SetWriteDeadline(time.Time{})
-	}
-}
-
 // whole reads an answer that is no stream to its end and sends it in one. Because nothing is sent before it is complete, it may be
 // had from another replica until then.
 func (x *exchange) whole(res *upstream.Response) *failure {
@@ -141,7 +134,7 @@ func (x *exchange) whole(res *upstream.Response) *failure {
 	defer func() { *buf = b }()
 	for {
 		p, err := res.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -164,14 +157,13 @@ func (x *exchange) answer(b []byte) {
 		return
 	}
 	out := clientWriter{w: x.w, rc: http.NewResponseController(x.w), limit: x.g.limits.ClientWrite}
-	defer out.rest()
 	jsonHead(x.w.Header(), len(b))
 	x.w.WriteHeader(x.status)
 	_ = out.write(b) // the client may have left
 }
 
 func (x *exchange) tooLong() *failure {
-	return &failure{answeredBadly, newFault(http.StatusBadGateway, codeEngineFailed,
-		"the answer of %s is larger than %d bytes; ask for less, or for a stream", x.req.model, x.g.limits.MaxAnswer),
-		errors.New("the answer is larger than the limit")}
+	f := newFault(http.StatusBadGateway, codeEngineFailed, "the answer of %s is larger than %d bytes; ask for less, or for a stream",
+		x.req.model, x.g.limits.MaxAnswer)
+	return &failure{tooMuch, f, errors.New("the answer is larger than the limit")}
 }

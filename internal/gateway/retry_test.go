@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-
 	"math/rand/v2"
 	"net"
 	"strings"

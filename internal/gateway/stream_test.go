@@ -294,19 +294,22 @@ func TestStream_slowClientIsCut(t *testing.T) {
 	f.until("the request to end", func() bool { return f.InFlight("m", 0) == 1 })
 }
 
-// The deadline for a slow client ends with its answer: the connection serves on.
-func TestStream_deadlineDoesNotOutliveTheAnswer(t *testing.T) {
+// Deadlines end with what they are for: neither an engine that takes its time nor the next request on the connection meets one.
+func TestStream_deadlinesDoNotOutliveTheirUse(t *testing.T) {
+	const deadline = 40 * time.Millisecond
 	e := startEngine(t, func(c *call) {
+		time.Sleep(3 * deadline)
 		c.stream()
 		c.event("[DONE]")
 		c.end()
 	})
 	limits := quick
-	limits.ClientWrite, limits.BodyRead = 40*time.Millisecond, 40*time.Millisecond
+	limits.ClientWrite, limits.BodyRead = deadline, deadline
 	f := single(t, limits, api.EngineVLLM, e)
 	f.http.Transport.(*http.Transport).MaxConnsPerHost = 1
-	for range 3 {
+	for range 2 {
 		f.chat(streamed1).wants(t, 200, "[DONE]")
-		time.Sleep(100 * time.Millisecond) // beyond either deadline
+		time.Sleep(3 * deadline)
+		f.do("GET", "/v1/models", "").wants(t, 200)
 	}
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"time"
@@ -95,7 +96,7 @@ func (r *Response) Next() ([]byte, error) {
 		}
 		r.conn.compact()
 		err := r.conn.fill(limit)
-		if err == io.ErrUnexpectedEOF && r.mode == modeUntilClose {
+		if errors.Is(err, io.ErrUnexpectedEOF) && r.mode == modeUntilClose {
 			r.mode = modeDone
 			return nil, io.EOF
 		}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"strconv"
@@ -40,7 +41,7 @@ func newConn(nc net.Conn, addr string) *conn {
 }
 
 // abort closes the connection; nobody waits for its last bytes.
-func (c *conn) abort() { _ = c.Conn.Close() }
+func (c *conn) abort() { _ = c.Close() }
 
 // roundTrip sends req and reads the head of the answer. On error c.w == 0 tells that no byte of an answer came.
 func (c *conn) roundTrip(req *Request, l Limits) (*Response, *Error) {
@@ -112,7 +113,7 @@ func (c *conn) fill(limit time.Duration) error {
 	if n > 0 {
 		return nil
 	}
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

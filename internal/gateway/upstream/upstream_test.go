@@ -107,7 +107,7 @@ func readAll(r *Response) (string, error) {
 	for {
 		p, err := r.Next()
 		b.Write(p)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return b.String(), nil
 		}
 		if err != nil {
