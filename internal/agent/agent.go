@@ -172,11 +172,15 @@ func (l *loop) adopt(ctx context.Context) error {
 		if err := json.Unmarshal(p.Meta(), &m); err != nil || m.Want.Key() != api.EndpointKey(id.ModelUID, id.ReplicaID) || l.held[m.Want.Key()] != nil {
 			l.cfg.Log.Warn("left-over engine has no usable record and is ended", "pid", p.PID(), "error", err)
 			r := &replica{cfg: &l.cfg, log: l.cfg.Log, proc: p}
-			probes.Go(func() { r.discard(ctx) })
+			probes.Go(func() { // one that does not go keeps its record for the next agent
+				if r.stop(ctx) {
+					_ = p.Remove() // what cannot be removed is seen by the next agent again
+				}
+			})
 			continue
 		}
 		r := l.hold(m.Want)
-		r.proc, r.model = p, m.Model
+		r.proc, r.model, r.state = p, m.Model, l.held[m.Want.Key()].state
 		adopted = append(adopted, r)
 		probes.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, adoptProbe)

@@ -176,6 +176,7 @@ type fakeProc struct {
 	stops   int
 	removed bool
 	stopped time.Time
+	stuck   error // what Stop comes back with while it is set
 }
 
 func (p *fakeProc) Identity() engine.Identity { return p.id }
@@ -204,7 +205,11 @@ func (p *fakeProc) Stop(context.Context) error {
 	p.mu.Lock()
 	p.stops++
 	p.stopped = time.Now()
+	stuck := p.stuck
 	p.mu.Unlock()
+	if stuck != nil {
+		return stuck
+	}
 	p.end()
 	return nil
 }
@@ -212,6 +217,9 @@ func (p *fakeProc) Stop(context.Context) error {
 func (p *fakeProc) Remove() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.ended {
+		return errors.New("it has not ended")
+	}
 	p.removed = true
 	return nil
 }

@@ -372,21 +372,42 @@ func (r *replica) drain(ctx context.Context, stored <-chan struct{}) {
 
 const drainEvery = 50 * time.Millisecond
 
-// discard ends what is left of the process and forgets it, so that no engine is ever left untracked.
+// discard ends what is left of the process and forgets it once it is gone. One that does not go stays in hand, and is tried again
+// until it does or the agent ends: it may still hold its GPUs, so nothing takes its place. Then its record is there for the next agent.
 func (r *replica) discard(ctx context.Context) {
 	if r.proc == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if err := r.proc.Stop(ctx); err != nil {
-		r.log.Error("engine did not stop", "pid", r.proc.PID(), "error", err)
+	for !r.stop(ctx) {
+		fail := api.ReplicaFailure{
+			Code: api.FailProbe, AtMS: time.Now().UnixMilli(),
+			Message: fmt.Sprintf("the engine (process %d) does not end, even when killed; Nebula goes on trying", r.proc.PID()),
+		}
+		select {
+		case <-r.ended:
+			return
+		case <-time.After(stopAgain):
+			r.set(func(s *snapshot) { s.Status, s.Failure = api.EndpointUnhealthy, &fail })
+		}
 	}
 	if err := r.proc.Remove(); err != nil {
 		r.log.Warn("engine record not removed", "error", err)
 	}
 	r.proc = nil
 }
+
+func (r *replica) stop(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err := r.proc.Stop(ctx)
+	if err != nil {
+		r.log.Error("engine did not stop", "pid", r.proc.PID(), "error", err)
+	}
+	return err == nil
+}
+
+// stopAgain is the pause before an engine that does not go is stopped once more.
+const stopAgain = 10 * time.Second
 
 // stopTimeout bounds a stop; the launch's own rules end with KILL long before.
 const stopTimeout = 60 * time.Second
