@@ -30,7 +30,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="nebula"`)
 	}
-	if strings.HasPrefix(r.URL.Path, "/v1/") {
+	if r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") {
 		writeJSON(w, status, out.OpenAI())
 		return
 	}

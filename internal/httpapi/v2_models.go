@@ -84,7 +84,7 @@ func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if queryBool(r, "watch") {
+	if r.Method == http.MethodGet && queryBool(r, "watch") { // a HEAD would never end
 		return s.watchModels(w, r, filter)
 	}
 	if filter.Limit, err = queryInt(r, "limit", 0, 1, 1000); err != nil {
@@ -128,7 +128,7 @@ func (s *server) getModel(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return api.Errorf(api.CodeNotFound, "there is no model with the uid %.80q; list them with: nebula model list", uid)
 	}
-	if queryBool(r, "watch") {
+	if r.Method == http.MethodGet && queryBool(r, "watch") { // a HEAD would never end
 		return s.watchModel(w, r, uid)
 	}
 	w.Header().Set("ETag", etag(detail.Revision))
@@ -150,7 +150,7 @@ func (s *server) modelLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	log, err := s.Logs.OpenLog(r.Context(), uid, uint32(replica), LogOptions{tail, queryBool(r, "follow"), queryBool(r, "previous")})
+	log, err := s.Logs.OpenLog(r.Context(), uid, uint32(replica), LogOptions{tail, r.Method == http.MethodGet && queryBool(r, "follow"), queryBool(r, "previous")})
 	if err != nil {
 		return err
 	}

@@ -121,6 +121,7 @@ var errWatchOver = &api.Error{Code: api.CodeNotFound, Message: "the watched obje
 // watch calls show with the newest state, again whenever it changes, until the caller leaves.
 func (s *server) watch(w http.ResponseWriter, r *http.Request, show func(*events, *cluster.State) error) error {
 	e := startEvents(w)
+	defer func() { _ = e.rc.SetWriteDeadline(time.Time{}) }() // the connection may carry the caller's next, longer answer
 	quiet := time.NewTicker(keepAliveEvery)
 	defer quiet.Stop()
 	settle := time.NewTicker(settleEvery)
