@@ -72,3 +72,11 @@ func writeServerAddress(dir, url string) error {
 	}
 	return nil
 }
+
+// removeServerAddress forgets the address, so that nobody sends a credential to whoever has the port next.
+func removeServerAddress(dir string) error {
+	if err := os.Remove(filepath.Join(dir, serverFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the server's address: %w", err)
+	}
+	return nil
+}

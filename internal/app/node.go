@@ -270,7 +270,9 @@ func (h *host) version(ctx context.Context, e api.NodeEngine) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, e.Path, "--version").CombinedOutput()
+	cmd := exec.CommandContext(ctx, e.Path, "--version")
+	cmd.WaitDelay = time.Second // a child of it may hold the pipe for ever
+	out, err := cmd.CombinedOutput()
 	version := ""
 	if err == nil {
 		version = firstVersion(string(out))

@@ -97,9 +97,13 @@ func up(ctx context.Context, l *life, o Options) error {
 		return err
 	}
 	serve(l, listener, handler)
-	url := "http://" + listener.Addr().String()
+	url := localURL(listener.Addr())
 	if err := writeServerAddress(o.DataDir, url); err != nil {
 		return err
+	}
+	l.onStop("server address", func(context.Context) error { return removeServerAddress(o.DataDir) })
+	if a, ok := listener.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() {
+		o.Log.Warn("other machines can reach this server, and without TLS credentials travel in clear", "listen", a.String())
 	}
 	ready.Store(true)
 	if o.Started != nil {
@@ -128,6 +132,14 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 		return nil, api.Errorf(api.CodeInvalidRequest, "cannot listen on %q: %v; --listen wants HOST:PORT, for example 127.0.0.1:8081", addr, err)
 	}
 	return ln, nil
+}
+
+// localURL is where this machine reaches a listener: one on every address is reached over loopback, where the CLI may use its credential.
+func localURL(addr net.Addr) string {
+	if a, ok := addr.(*net.TCPAddr); ok && a.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
+	}
+	return "http://" + addr.String()
 }
 
 // nodeID is the given name, else the host's.
