@@ -63,7 +63,7 @@ func (w *world) Report(_ context.Context, o api.NodeObserved) error {
 	return nil
 }
 
-func (w *world) Fetch(ctx context.Context, _ api.ModelSpec, progress func(api.DownloadProgress)) (Model, error) {
+func (w *world) Fetch(ctx context.Context, _ api.ModelSpec, _ string, progress func(api.DownloadProgress)) (Model, error) {
 	return w.fetch(ctx, progress)
 }
 

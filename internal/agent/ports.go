@@ -21,9 +21,9 @@ type Link interface {
 
 // Files brings a model's files to this node.
 type Files interface {
-	// Fetch returns when the model is complete and verified. It may be called again at any time and continues. An
+	// Fetch brings the files that the engine needs and returns when the model is complete and verified. It may be called again at any time and continues. An
 	// error that is a *engine.Failure says what people should do; any other is taken as transient.
-	Fetch(ctx context.Context, spec api.ModelSpec, progress func(api.DownloadProgress)) (Model, error)
+	Fetch(ctx context.Context, spec api.ModelSpec, engine string, progress func(api.DownloadProgress)) (Model, error)
 }
 
 // Model is a model on this node's disk.

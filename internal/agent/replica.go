@@ -92,7 +92,7 @@ func (r *replica) attempt(ctx context.Context) error {
 func (r *replica) fetch(ctx context.Context) error {
 	var last time.Time
 	var phase api.DownloadPhase
-	m, err := r.cfg.Files.Fetch(ctx, r.want.Spec, func(p api.DownloadProgress) {
+	m, err := r.cfg.Files.Fetch(ctx, r.want.Spec, engineOf(r.want), func(p api.DownloadProgress) {
 		now := time.Now()
 		if p.Phase == phase && now.Sub(last) < time.Second {
 			return

@@ -44,7 +44,7 @@ func startAgent(l *life, o Options, node *registry.Node, st *store.Store, gw *ga
 	if err != nil {
 		return err
 	}
-	h := &host{o: o, log: log, files: files}
+	h := &host{o: o, log: log, files: files, hw: &hw.Exec{}}
 	l.goRun("agent", func(ctx context.Context) error {
 		return agent.Run(ctx, agent.Config{
 			NodeID: o.NodeID, Link: node, Files: fetcher{files}, Runner: runner{driver, log}, Host: h, Log: log,
@@ -126,8 +126,8 @@ func freePort() (int, error) {
 // fetcher is modelfiles as the agent sees it.
 type fetcher struct{ files *modelfiles.Store }
 
-func (f fetcher) Fetch(ctx context.Context, spec api.ModelSpec, progress func(api.DownloadProgress)) (agent.Model, error) {
-	m, err := f.files.Fetch(ctx, modelfiles.Request{Spec: spec}, func(p modelfiles.Progress) {
+func (f fetcher) Fetch(ctx context.Context, spec api.ModelSpec, engineName string, progress func(api.DownloadProgress)) (agent.Model, error) {
+	m, err := f.files.Fetch(ctx, modelfiles.Request{Spec: spec, Engine: engineName}, func(p modelfiles.Progress) {
 		var d api.DownloadProgress
 		p.Fill(&d)
 		progress(d)
@@ -189,6 +189,7 @@ type host struct {
 	o     Options
 	log   *slog.Logger
 	files *modelfiles.Store
+	hw    *hw.Exec // one for good: it remembers a program that hangs
 
 	complained error   // the last thing that hw could not see
 	known      []known // engine versions asked so far; the agent asks from one goroutine
@@ -202,7 +203,7 @@ type known struct {
 }
 
 func (h *host) Node(ctx context.Context) (api.NodeStatus, error) {
-	n, err := hw.Detect(ctx, &hw.Exec{})
+	n, err := hw.Detect(ctx, h.hw)
 	if err != nil { // what could be read is in n all the same
 		if h.complained == nil || h.complained.Error() != err.Error() {
 			h.log.Warn("cannot see all of this machine's hardware", "error", err)
