@@ -89,7 +89,7 @@ func up(ctx context.Context, l *life, o Options) error {
 			}
 			return nil
 		},
-		Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
+		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 
 	// The agent goes down before the store, and after the last answer has been sent.
@@ -216,7 +216,9 @@ func serve(l *life, ln net.Listener, h http.Handler) {
 		if err := srv.Shutdown(grace); err != nil { // streams are left: cut them, their clients see an error event or the end
 			_ = srv.Close()
 		}
-		_ = <-failed // http.ErrServerClosed
+		if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
 		return nil
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,7 +38,7 @@ func (c *command) nodeCommand() *cobra.Command {
 func (c *command) nodeTable(nodes []api.NodeView, wide bool) error {
 	header := []string{"NODE", "CPUS", "MEMORY", "GPUS", "REPLICAS", "DISK FREE", "ENGINES"}
 	if wide {
-		header = append(header, "VERSION", "SEEN", "CPU", "MODEL DIR")
+		header = append(header, "VERSION", "CPU", "MODEL DIR")
 	}
 	var rows [][]string
 	for _, n := range nodes {
@@ -52,7 +51,7 @@ func (c *command) nodeTable(nodes []api.NodeView, wide bool) error {
 			installed(n.Engines),
 		}
 		if wide {
-			row = append(row, n.Version, age(n.LastHeartbeatMS, time.Now()), clean(n.CPUModel), dir)
+			row = append(row, clean(n.Version), clean(n.CPUModel), dir)
 		}
 		rows = append(rows, row)
 	}

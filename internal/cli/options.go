@@ -41,7 +41,7 @@ func applyOptions(flags *pflag.FlagSet, getenv func(string) string) error {
 			}
 		}
 		if v, ok := file[f.Name]; ok && value == "" {
-			value, from = fmt.Sprint(v), "the option file"
+			value, from = optionText(v), "the option file"
 		}
 		if value == "" {
 			return
@@ -51,6 +51,19 @@ func applyOptions(flags *pflag.FlagSet, getenv func(string) string) error {
 		}
 	})
 	return err
+}
+
+// optionText is a value of the option file as the command line would have it: a list is joined by commas.
+func optionText(v any) string {
+	list, ok := v.([]any)
+	if !ok {
+		return fmt.Sprint(v)
+	}
+	var parts []string
+	for _, item := range list {
+		parts = append(parts, fmt.Sprint(item))
+	}
+	return strings.Join(parts, ",")
 }
 
 func envName(flag string) string {
@@ -105,8 +118,9 @@ func (c *command) client() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	server := c.server
+	server, ours := c.server, false // ours: the data directory itself says that its server is there
 	if server == "" {
+		ours = true
 		if server = app.ServerAddress(dir); server == "" {
 			server = defaultServer
 		}
@@ -119,7 +133,7 @@ func (c *command) client() (*client.Client, error) {
 		return nil, usagef("%q is not a server address: it should look like %s", c.server, defaultServer)
 	}
 	token := c.token
-	if token == "" && loopback(u.Hostname()) {
+	if token == "" && (ours || loopback(u.Hostname())) {
 		token, err = app.LocalToken(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

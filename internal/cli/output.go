@@ -134,7 +134,7 @@ func size(b uint64) string {
 // clean makes text of others safe for a terminal: no control characters.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\n' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r < ' ' && r != '\n' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return -1
 		}
 		return r

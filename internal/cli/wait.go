@@ -70,9 +70,7 @@ func (c *command) waitFor(parent context.Context, cl *client.Client, uid string,
 			return parent.Err()
 		case ctx.Err() != nil:
 			return api.Errorf(api.CodeTimeout, "model %s was not %s after %s; it is %s", uid, o.State, o.Timeout, line.last)
-		case !errors.Is(err, client.ErrStreamEnded) && !api.HasCode(err, api.CodeUnavailable) && !line.seen:
-			return err
-		case api.HasCode(err, api.CodeNotFound), errors.Is(err, errFailed):
+		case !again(err, line.seen):
 			return err
 		}
 		select {
@@ -80,6 +78,17 @@ func (c *command) waitFor(parent context.Context, cl *client.Client, uid string,
 		case <-time.After(rewatchEvery):
 		}
 	}
+}
+
+// again tells whether a watch that ended with err is worth another: the server may be restarting, but what it says is final.
+func again(err error, seen bool) bool {
+	if errors.Is(err, errFailed) {
+		return false
+	}
+	if e, ok := api.AsError(err); ok {
+		return seen && (e.Code == api.CodeUnavailable || e.Code == api.CodeTimeout)
+	}
+	return true // the connection broke
 }
 
 const rewatchEvery = 500 * time.Millisecond

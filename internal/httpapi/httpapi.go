@@ -48,10 +48,12 @@ type Config struct {
 	Inference []InferenceRoute
 	Metrics   http.Handler
 	Ready     func() error // nil when this process can serve
-	Version   api.ServerVersion
-	Hosts     []string // names, beside IP addresses and localhost, that callers may use for this server
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Closing closes when the process is about to end: watches and logs that follow end then, so that nothing waits for them.
+	Closing <-chan struct{}
+	Version api.ServerVersion
+	Hosts   []string // names, beside IP addresses and localhost, that callers may use for this server
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // InferenceRoute is one route of the gateway.
@@ -133,7 +135,8 @@ func (s *server) knownHost(hostport string) bool {
 		host = h
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
-	return host == "localhost" || net.ParseIP(host) != nil || slices.Contains(s.Hosts, host)
+	return strings.EqualFold(host, "localhost") || net.ParseIP(host) != nil ||
+		slices.ContainsFunc(s.Hosts, func(h string) bool { return strings.EqualFold(h, host) })
 }
 
 // wrap puts authentication, role and body limit around one route.

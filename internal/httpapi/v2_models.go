@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -150,7 +151,16 @@ func (s *server) modelLogs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	log, err := s.Logs.OpenLog(r.Context(), uid, uint32(replica), LogOptions{tail, r.Method == http.MethodGet && queryBool(r, "follow"), queryBool(r, "previous")})
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	go func() { // ends with this call
+		select {
+		case <-s.Closing:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	log, err := s.Logs.OpenLog(ctx, uid, uint32(replica), LogOptions{tail, r.Method == http.MethodGet && queryBool(r, "follow"), queryBool(r, "previous")})
 	if err != nil {
 		return err
 	}

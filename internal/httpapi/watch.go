@@ -134,6 +134,8 @@ func (s *server) watch(w http.ResponseWriter, r *http.Request, show func(*events
 		select {
 		case <-r.Context().Done():
 			return nil
+		case <-s.Closing:
+			return nil
 		case <-changed:
 		case <-settle.C:
 		case <-quiet.C:
