@@ -17,34 +17,16 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-// llamaServer returns the path of a llama-server or skips: NEBULA_LLAMA_SERVER, the PATH, then the cache
-// that scripts/llama-server.sh fills.
-func llamaServer(t *testing.T) string {
-	if path := os.Getenv("NEBULA_LLAMA_SERVER"); path != "" {
-		return path
-	}
-	if path, err := exec.LookPath("llama-server"); err == nil {
-		return path
-	}
-	dir := os.Getenv("NEBULA_LLAMA_DIR")
-	if cache, err := os.UserCacheDir(); dir == "" && err == nil {
-		dir = filepath.Join(cache, "nebula", "llama-server")
-	}
-	path := filepath.Join(dir, "llama-server")
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("no llama-server: run scripts/llama-server.sh, or set NEBULA_LLAMA_SERVER")
-	}
-	return path
-}
+	"github.com/nebula-serve/nebula/test/llama"
+)
 
 var listening = regexp.MustCompile(`listening on (http://127\.0\.0\.1:\d+)`)
 
 // startEngine serves a demo model with a real llama-server until the test ends and returns its base URL.
 func startEngine(t *testing.T, reply string, args ...string) string {
 	t.Helper()
-	server, dir := llamaServer(t), t.TempDir()
+	server, dir := llama.Need(t), t.TempDir()
 	model, logPath := filepath.Join(dir, "demo.gguf"), filepath.Join(dir, "log")
 	if err := WriteFile(model, Options{Reply: reply}); err != nil {
 		t.Fatal(err)
@@ -169,7 +151,7 @@ func questions(reply string) []map[string]any {
 }
 
 func TestEngineAnswersExactly(t *testing.T) {
-	llamaServer(t)
+	llama.Need(t)
 	replies := append(slices.Clone(oddReplies), "Hello from Nebula's demo model.", strings.Repeat("again and again, ", 200))
 	for _, reply := range replies {
 		t.Run(fmt.Sprintf("%.20q", reply), func(t *testing.T) {
@@ -193,7 +175,7 @@ func TestEngineAnswersExactly(t *testing.T) {
 }
 
 func TestEnginesAreToldApart(t *testing.T) {
-	llamaServer(t)
+	llama.Need(t)
 	replies := []string{"Answered by version one.", "Answered by version two."}
 	urls := []string{startEngine(t, replies[0]), startEngine(t, replies[1])}
 	for i, url := range urls {
@@ -205,7 +187,7 @@ func TestEnginesAreToldApart(t *testing.T) {
 }
 
 func TestEngineEmbeds(t *testing.T) {
-	llamaServer(t)
+	llama.Need(t)
 	url := startEngine(t, "Hello there.", "--embeddings", "--pooling", "mean")
 	body := post(t, url+"/v1/embeddings", map[string]any{"input": []string{"one text", "another", "one text"}})
 	var answer struct {

@@ -19,27 +19,8 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/demomodel"
+	"github.com/nebula-serve/nebula/test/llama"
 )
-
-// llamaServer returns the path of a llama-server or skips: NEBULA_LLAMA_SERVER, the PATH, then the cache that
-// scripts/llama-server.sh fills.
-func llamaServer(t *testing.T) string {
-	if path := os.Getenv("NEBULA_LLAMA_SERVER"); path != "" {
-		return path
-	}
-	if path, err := exec.LookPath("llama-server"); err == nil {
-		return path
-	}
-	dir := os.Getenv("NEBULA_LLAMA_DIR")
-	if cache, err := os.UserCacheDir(); dir == "" && err == nil {
-		dir = filepath.Join(cache, "nebula", "llama-server")
-	}
-	path := filepath.Join(dir, "llama-server")
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("no llama-server: run scripts/llama-server.sh, or set NEBULA_LLAMA_SERVER")
-	}
-	return path
-}
 
 var listening = regexp.MustCompile(`listening on (http://127\.0\.0\.1:\d+)`)
 
@@ -48,7 +29,7 @@ const reply = "All of this came from a real engine."
 // realEngine serves the demo model with a llama-server until the test ends, behind a gateway that calls it "m".
 func realEngine(t *testing.T) (url string, f *fixture) {
 	t.Helper()
-	server, dir := llamaServer(t), t.TempDir()
+	server, dir := llama.Need(t), t.TempDir()
 	model := filepath.Join(dir, "demo.gguf")
 	if err := demomodel.WriteFile(model, demomodel.Options{Reply: reply}); err != nil {
 		t.Fatal(err)

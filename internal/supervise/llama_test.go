@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,28 +16,8 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/demomodel"
 	"github.com/nebula-serve/nebula/internal/engine"
+	"github.com/nebula-serve/nebula/test/llama"
 )
-
-// llamaServer returns the path of a llama-server or skips: NEBULA_LLAMA_SERVER, the PATH, then the cache
-// that scripts/llama-server.sh fills.
-func llamaServer(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("NEBULA_LLAMA_SERVER"); path != "" {
-		return path
-	}
-	if path, err := exec.LookPath("llama-server"); err == nil {
-		return path
-	}
-	dir := os.Getenv("NEBULA_LLAMA_DIR")
-	if cache, err := os.UserCacheDir(); dir == "" && err == nil {
-		dir = filepath.Join(cache, "nebula", "llama-server")
-	}
-	path := filepath.Join(dir, "llama-server")
-	if _, err := os.Stat(path); err != nil {
-		t.Skip("no llama-server: run scripts/llama-server.sh, or set NEBULA_LLAMA_SERVER")
-	}
-	return path
-}
 
 func demo(t *testing.T, reply string) string {
 	t.Helper()
@@ -52,7 +31,7 @@ func demo(t *testing.T, reply string) string {
 func plan(t *testing.T, change func(*engine.Input)) engine.Launch {
 	t.Helper()
 	in := engine.Input{
-		ServedName: "model", Path: "/nowhere/model.gguf", Binary: llamaServer(t), Cores: 1,
+		ServedName: "model", Path: "/nowhere/model.gguf", Binary: llama.Need(t), Cores: 1,
 		TrainedContext: 512, BaseEnv: os.Environ(), Identity: identity(0),
 	}
 	change(&in)

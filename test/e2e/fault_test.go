@@ -11,11 +11,12 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/test/llama"
 )
 
 // TestKill9_whileServing: the whole of nebula up is killed; the engine serves on under the same pid and is adopted.
 func TestKill9_whileServing(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "Same process.", "--replicas", "2")
 	before := n.pids("m")
 	n.kill9()
@@ -44,7 +45,7 @@ func TestKill9_whileServing(t *testing.T) {
 
 // TestKill9_engineDiesWhileNobodyWatches: its end is noticed at the next start, and it is started anew.
 func TestKill9_engineDiesWhileNobodyWatches(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "Back again.")
 	pid := n.pids("m")[0]
 	n.kill9()
@@ -65,7 +66,7 @@ func TestKill9_engineDiesWhileNobodyWatches(t *testing.T) {
 
 // TestEngineKilled_noRequestFails: kill -9 of one of two engines under load fails no plain request, and it comes back.
 func TestEngineKilled_noRequestFails(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "Alive and well.", "--replicas", "2")
 	var failed, ok atomic.Int64
 	stop := make(chan struct{})
@@ -108,7 +109,7 @@ func TestEngineKilled_noRequestFails(t *testing.T) {
 
 // TestBrokenModels_sayWhy: what cannot run fails with a reason that says what to do, and another model is not touched by it.
 func TestBrokenModels_sayWhy(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("good", "Untouched.")
 	pid := n.pids("good")[0]
 	notGGUF := n.dir + "/text.gguf"

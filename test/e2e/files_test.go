@@ -14,6 +14,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/etcd"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/test/hub"
+	"github.com/nebula-serve/nebula/test/llama"
 )
 
 // repo is a repository with a demo model of about a megabyte, so that a slow hub takes seconds over it.
@@ -44,7 +45,7 @@ func TestDownload_survivesKill9(t *testing.T) {
 	whole := int64(len(r.Files["tiny-Q4_K_M.gguf"]))
 	h := hub.Start(t, r)
 	h.Break(hub.Faults{BytesPerSecond: int(whole / 6)})
-	n := up(t, "--llama-server", llamaServer(t), "--hf-endpoint", h.URL)
+	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
 	n.must("model", "create", "acme/Tiny-GGUF", "--uid", "tiny", "--start")
 	half := func() error {
 		d := n.model("tiny")
@@ -85,7 +86,7 @@ func TestDownload_stopCancelsAndStartGoesOn(t *testing.T) {
 	r := repo(t, longReply())
 	h := hub.Start(t, r)
 	h.Break(hub.Faults{BytesPerSecond: 20_000})
-	n := up(t, "--llama-server", llamaServer(t), "--hf-endpoint", h.URL)
+	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
 	n.must("model", "create", "acme/Tiny-GGUF", "--uid", "tiny", "--start")
 	n.until("tiny", 60*time.Second, api.StateDownloading)
 	n.must("model", "stop", "tiny", "--wait", "--timeout", "30s")
@@ -96,7 +97,7 @@ func TestDownload_stopCancelsAndStartGoesOn(t *testing.T) {
 // TestHubRefusals_sayWhy: what the hub refuses is the model's reason.
 func TestHubRefusals_sayWhy(t *testing.T) {
 	h := hub.Start(t, hub.Repo{ID: "acme/Gated", Gated: true, Files: map[string][]byte{"m.gguf": []byte("GGUF")}})
-	n := up(t, "--llama-server", llamaServer(t), "--hf-endpoint", h.URL)
+	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
 	for uid, c := range map[string]struct{ name, code, says string }{
 		"gated":   {"acme/Gated", "hub_auth", "ask for access"},
 		"missing": {"acme/None", "hub_error", "check the name"},
@@ -111,7 +112,7 @@ func TestHubRefusals_sayWhy(t *testing.T) {
 
 // TestUnreadableValues_stopNothing: garbage in the real store is reported, kept, and never taken for a deletion.
 func TestUnreadableValues_stopNothing(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "Not disturbed.")
 	n.running("other", "Fine.")
 	pid := n.pids("m")[0]

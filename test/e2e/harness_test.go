@@ -48,25 +48,6 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// llamaServer finds a real llama-server as make does; without one the test is skipped by name.
-func llamaServer(t *testing.T) string {
-	t.Helper()
-	if p := os.Getenv("NEBULA_LLAMA_SERVER"); p != "" {
-		return p
-	}
-	if p, err := exec.LookPath("llama-server"); err == nil {
-		return p
-	}
-	if cache, err := os.UserCacheDir(); err == nil {
-		p := filepath.Join(cache, "nebula", "llama-server", "llama-server")
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	t.Skip("needs llama-server: run scripts/llama-server.sh, as make test does")
-	return ""
-}
-
 // nebula is a data directory and the "nebula up" that works on it.
 type nebula struct {
 	t    *testing.T

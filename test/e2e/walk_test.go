@@ -14,11 +14,12 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
+	"github.com/nebula-serve/nebula/test/llama"
 )
 
 // TestWalk_createChatScaleStopDelete is the main job, start to end, with the commands that people type.
 func TestWalk_createChatScaleStopDelete(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	const reply = "Nebula works: this demo model says so, twice, Nebula works!"
 	out := n.must("model", "create", "--uid", "demo", "--path", n.demo("demo", reply), "--label", "team=e2e", "--start", "--wait", "--timeout", "90s")
 	if !strings.Contains(out, "Model demo is running") {
@@ -102,7 +103,7 @@ func TestWalk_createChatScaleStopDelete(t *testing.T) {
 
 // TestTwoModels_eachAnswersForItself: names are routed, not guessed (llama-server itself ignores the model field).
 func TestTwoModels_eachAnswersForItself(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("red", "I am red.")
 	n.running("blue", "I am blue.")
 	for uid, want := range map[string]string{"red": "I am red.", "blue": "I am blue."} {
@@ -118,7 +119,7 @@ func TestTwoModels_eachAnswersForItself(t *testing.T) {
 
 // TestUpdate_changeOfFileRollsOut: a changed spec replaces the engine, a changed label does not.
 func TestUpdate_changeOfFileRollsOut(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "Old answer.")
 	before := n.pids("m")
 	status, body, h := n.call("PUT", "/api/v2/models/m", `{"labels":{"a":"b"}}`)
@@ -146,7 +147,7 @@ func TestUpdate_changeOfFileRollsOut(t *testing.T) {
 
 // TestCtrlC_leavesNothingBehind: one Ctrl-C ends engines, store and all, and the next start runs the model again.
 func TestCtrlC_leavesNothingBehind(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "Still here.")
 	if code := n.interrupt(); code != 0 {
 		t.Errorf("exit code %d after Ctrl-C", code)
@@ -169,7 +170,7 @@ func TestCtrlC_leavesNothingBehind(t *testing.T) {
 
 // TestKeepEngines_surviveAnOrderlyEnd: with --keep-engines the next start adopts.
 func TestKeepEngines_surviveAnOrderlyEnd(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t), "--keep-engines")
+	n := up(t, "--llama-server", llama.Need(t), "--keep-engines")
 	n.running("m", "Kept.")
 	before := n.pids("m")
 	n.interrupt()
@@ -185,7 +186,7 @@ func TestKeepEngines_surviveAnOrderlyEnd(t *testing.T) {
 
 // TestClientLeaves_engineIsFree: a client that closes its connection cancels the engine, also when it did not ask for a stream.
 func TestClientLeaves_engineIsFree(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("slow", "Endless.")
 	for _, stream := range []string{"true", "false"} {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -278,7 +279,7 @@ func TestPortTaken_isSaid(t *testing.T) {
 
 // TestKill9_ofTheStore: etcd's process dies; chats go on meanwhile and changes work again soon.
 func TestKill9_ofTheStore(t *testing.T) {
-	n := up(t, "--llama-server", llamaServer(t))
+	n := up(t, "--llama-server", llama.Need(t))
 	n.running("m", "I serve on.")
 	var etcd int
 	for _, p := range n.processes() {

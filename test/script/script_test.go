@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/nebula-serve/nebula/internal/cli"
+	"github.com/nebula-serve/nebula/test/llama"
 )
 
 // TestMain makes this binary stand for nebula inside the scripts, its child processes included.
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs each file of testdata as a terminal session.
 func TestScripts(t *testing.T) {
-	engine := llamaServer()
+	engine := llama.Find()
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
@@ -66,21 +67,4 @@ func waitFile(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("%s has not appeared", path)
 		}
 	}
-}
-
-// llamaServer finds a real engine as make does; scripts that need one begin with [!engine] skip.
-func llamaServer() string {
-	if p := os.Getenv("NEBULA_LLAMA_SERVER"); p != "" {
-		return p
-	}
-	if p, err := exec.LookPath("llama-server"); err == nil {
-		return p
-	}
-	if cache, err := os.UserCacheDir(); err == nil {
-		p := filepath.Join(cache, "nebula", "llama-server", "llama-server")
-		if _, err := os.Stat(p); err == nil {
-			return p
-		}
-	}
-	return ""
 }
