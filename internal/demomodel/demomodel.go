@@ -38,6 +38,8 @@ const (
 type Options struct {
 	Reply string // what the model answers, byte for byte; 1 to MaxReply bytes of UTF-8
 	Name  string // general.name in the metadata; "Nebula demo model" where empty
+	// Embedding marks the model as one that gives vectors (mean pooling), so that engines serve embeddings instead of the reply.
+	Embedding bool
 }
 
 // check returns the *api.Error for options that no model can be made of, nil otherwise.

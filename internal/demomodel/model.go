@@ -5,6 +5,9 @@ import (
 	"slices"
 )
 
+// poolingMean is LLAMA_POOLING_TYPE_MEAN of llama.h.
+const poolingMean = 1
+
 // Token ids: three special tokens, the 256 bytes, the space, then the pieces of the reply.
 const (
 	tokenUnknown = iota
@@ -65,6 +68,9 @@ func build(o Options) []byte {
 	g.putUint32("general.file_type", 0) // all F32
 	g.putUint32("llama.vocab_size", uint32(len(tokens)))
 	g.putUint32("llama.context_length", ContextLength)
+	if o.Embedding {
+		g.putUint32("llama.pooling_type", poolingMean)
+	}
 	g.putUint32("llama.embedding_length", width)
 	g.putUint32("llama.block_count", 1)
 	g.putUint32("llama.feed_forward_length", width)

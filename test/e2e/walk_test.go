@@ -14,6 +14,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
+	"github.com/nebula-serve/nebula/internal/demomodel"
 	"github.com/nebula-serve/nebula/test/llama"
 )
 
@@ -114,6 +115,33 @@ func TestTwoModels_eachAnswersForItself(t *testing.T) {
 	status, body, _ := n.call("POST", "/v1/chat/completions", `{"model":"green","messages":[{"role":"user","content":"hi"}]}`)
 	if status != 404 || !strings.Contains(body, "red") || !strings.Contains(body, "blue") || !strings.Contains(body, "model_not_found") {
 		t.Errorf("unknown model: %d %s; want 404 naming red and blue", status, body)
+	}
+}
+
+// TestEmbeddings: a model whose file says that it gives vectors is served as such, and refuses a chat, which would kill its engine.
+func TestEmbeddings(t *testing.T) {
+	n := up(t, "--llama-server", llama.Need(t))
+	path := filepath.Join(n.dir, "vectors.gguf")
+	if err := demomodel.WriteFile(path, demomodel.Options{Name: "vectors", Reply: "north south east west", Embedding: true}); err != nil {
+		t.Fatal(err)
+	}
+	n.must("model", "create", "--uid", "vectors", "--path", path, "--start", "--wait", "--timeout", "90s")
+	pid := n.pids("vectors")[0]
+	status, body, _ := n.call("POST", "/v1/embeddings", `{"model":"vectors","input":["north","south"]}`)
+	var answer struct {
+		Data []struct{ Embedding []float64 }
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || status != 200 || len(answer.Data) != 2 || len(answer.Data[0].Embedding) == 0 {
+		t.Fatalf("%d %.300s: %v", status, body, err)
+	}
+	if fmt.Sprint(answer.Data[0].Embedding) == fmt.Sprint(answer.Data[1].Embedding) {
+		t.Error("two words have the same vector")
+	}
+	if _, err := n.ask("vectors"); err == nil || !strings.Contains(err.Error(), "status 400") {
+		t.Errorf("chat with an embedding model: %v; want 400", err)
+	}
+	if n.pids("vectors")[0] != pid {
+		t.Error("the engine did not survive the chat")
 	}
 }
 
