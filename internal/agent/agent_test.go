@@ -218,6 +218,27 @@ func TestRun_stalledStartIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestRun_loadingIsTold(t *testing.T) {
+	w := newWorld()
+	w.behave = func(_ int, p *fakeProc) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.answer, p.tail = engine.AnswerBusy, []string{"Loading safetensors checkpoint shards:  50% Completed | 2/4"}
+	}
+	within(t, w, nil, func() {
+		w.wish(replicaOf("a", 0))
+		after(3 * time.Second)
+		if _, e := w.last(); e.Status != api.EndpointStarting || e.LoadedPercent == nil || *e.LoadedPercent != 50 {
+			t.Fatalf("while it loads: %s, loaded %v; want 50 %%", e.Status, e.LoadedPercent)
+		}
+		w.proc(0).listen(engine.AnswerOK)
+		after(time.Second)
+		if _, e := w.last(); e.Status != api.EndpointReady || e.LoadedPercent != nil {
+			t.Errorf("once ready: %s, loaded %v", e.Status, e.LoadedPercent)
+		}
+	})
+}
+
 func TestRun_adoptsBeforeTheFirstReport(t *testing.T) {
 	w := newWorld()
 	w.want.Replicas = []api.DesiredReplica{replicaOf("a", 0)}

@@ -17,15 +17,17 @@ var errUnwanted = errors.New("replica is not wanted any more")
 
 // snapshot is how a replica stands; its goroutine posts one at every change and the agent's loop reports it.
 type snapshot struct {
-	Status       api.EndpointStatus
-	BaseURL      string
-	PID          int
-	StartedAt    time.Time
-	ReadyAt      time.Time
-	Restarts     uint32
-	Failure      *api.ReplicaFailure
-	Progress     *api.DownloadProgress
-	Capabilities []string
+	Status    api.EndpointStatus
+	BaseURL   string
+	PID       int
+	StartedAt time.Time
+	ReadyAt   time.Time
+	Restarts  uint32
+	// LoadedPercent is how much of the model a starting engine has loaded; nil where it does not tell.
+	LoadedPercent *float64
+	Failure       *api.ReplicaFailure
+	Progress      *api.DownloadProgress
+	Capabilities  []string
 }
 
 // memory is what a process carries in its record, so that an agent that adopts it knows all that its starter knew.
@@ -172,9 +174,9 @@ func (r *replica) awaitReady(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	alive, activity := began, r.proc.Activity()
+	alive, activity, looked := began, r.proc.Activity(), began
 	r.set(func(s *snapshot) {
-		s.Status, s.PID, s.StartedAt = api.EndpointStarting, r.proc.PID(), r.proc.StartedAt()
+		s.Status, s.PID, s.StartedAt, s.LoadedPercent = api.EndpointStarting, r.proc.PID(), r.proc.StartedAt(), nil
 	})
 	tick := time.NewTicker(readyEvery)
 	defer tick.Stop()
@@ -185,6 +187,10 @@ func (r *replica) awaitReady(ctx context.Context) error {
 		now := time.Now()
 		if a := r.proc.Activity(); a != activity {
 			alive, activity = now, a
+		}
+		if now.Sub(looked) >= lookEvery {
+			looked = now
+			r.tellLoaded()
 		}
 		if now.Sub(alive) > l.StallTimeout {
 			return &engine.Failure{Code: api.FailStalled, Message: fmt.Sprintf(
@@ -208,8 +214,17 @@ func (r *replica) answers(ctx context.Context, p engine.Probe) bool {
 	return r.proc.Port() != 0 && r.proc.Probe(ctx, r.cfg.Client, p) == engine.AnswerOK
 }
 
+// tellLoaded posts how much of the model the engine has loaded, where its log tells.
+func (r *replica) tellLoaded() {
+	pct, ok := engine.Progress(r.proc.Tail(20))
+	if ok && (r.state.LoadedPercent == nil || *r.state.LoadedPercent != pct) {
+		r.set(func(s *snapshot) { s.LoadedPercent = &pct })
+	}
+}
+
 const (
 	readyEvery = 100 * time.Millisecond
+	lookEvery  = time.Second // at the log of an engine that starts
 	// hungAfter probes in a row without an answer the engine is restarted; it has long been out of rotation.
 	hungAfter = 15
 )
@@ -221,7 +236,7 @@ func (r *replica) serve(ctx context.Context) error {
 	defer func() { r.tries = r.tries.Served(time.Since(ready)) }()
 	r.setReady(ready)
 	r.log.Info("replica ready", "port", r.proc.Port(), "took", ready.Sub(r.proc.StartedAt()).Round(time.Millisecond))
-	tick := time.NewTicker(probe.Every)
+	tick := time.NewTicker(max(probe.Every, readyEvery)) // a record on disk may hold anything
 	defer tick.Stop()
 	for failed := 0; ; {
 		select {

@@ -100,7 +100,7 @@ func (h *held) endpoint(node string) api.EndpointInfo {
 		EndpointKind: "native_http", APIFlavor: "openai", Status: s.Status,
 		EngineType: engineOf(h.want), ServedName: h.want.Spec.ModelUID, GPUIndices: h.want.Assignment.GPUs(),
 		PID: s.PID, StartedAtMS: millis(s.StartedAt), ReadyAtMS: millis(s.ReadyAt), Restarts: s.Restarts,
-		Failure: s.Failure, Capabilities: s.Capabilities,
+		LoadedPercent: s.LoadedPercent, Failure: s.Failure, Capabilities: s.Capabilities,
 	}
 	if h.stopping && e.Status != api.EndpointDraining {
 		e.Status = api.EndpointDraining
