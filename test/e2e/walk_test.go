@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -210,77 +209,6 @@ func TestKeepEngines_surviveAnOrderlyEnd(t *testing.T) {
 	if after := n.pids("m"); after[0] != before[0] {
 		t.Errorf("pid %d, then %d: not adopted", before[0], after[0])
 	}
-}
-
-// TestClientLeaves_engineIsFree: a client that closes its connection cancels the engine, also when it did not ask for a stream.
-func TestClientLeaves_engineIsFree(t *testing.T) {
-	n := up(t, "--llama-server", llama.Need(t))
-	n.running("slow", "Endless.")
-	for _, stream := range []string{"true", "false"} {
-		ctx, cancel := context.WithCancel(context.Background())
-		// ignore_eos makes the engine go on after the reply, until it is cancelled or has made all these tokens.
-		body := fmt.Sprintf(`{"model":"slow","stream":%s,"ignore_eos":true,"max_tokens":%d,"messages":[{"role":"user","content":"go"}]}`, stream, endless)
-		req, _ := http.NewRequestWithContext(ctx, "POST", n.url+"/v1/chat/completions", strings.NewReader(body))
-		req.Header.Set("Authorization", "Bearer "+n.token())
-		req.Header.Set("Content-Type", "application/json")
-		gone := make(chan struct{})
-		go func() {
-			defer close(gone)
-			res, err := http.DefaultClient.Do(req)
-			if err == nil {
-				_ = res.Body.Close()
-			}
-		}()
-		eventually(t, 30*time.Second, func() error { return n.processing("slow", 1) })
-		decoded := n.engineMetric("slow", "llamacpp:n_decode_total")
-		cancel()
-		<-gone
-		eventually(t, 30*time.Second, func() error { return n.processing("slow", 0) })
-		if total := n.engineMetric("slow", "llamacpp:n_decode_total") - decoded; total > endless/2 {
-			t.Errorf("stream %s: the engine went on for %v steps after its client had left", stream, total)
-		}
-	}
-}
-
-// endless is more tokens than the engine makes before anybody looks.
-const endless = 200_000
-
-// processing checks how many requests the engine works on, by its own metrics.
-func (n *nebula) processing(uid string, want float64) error {
-	if got := n.engineMetric(uid, "llamacpp:requests_processing"); got != want {
-		return fmt.Errorf("engine works on %v requests, not %v", got, want)
-	}
-	return nil
-}
-
-func (n *nebula) engineMetric(uid, name string) float64 {
-	n.t.Helper()
-	es := n.model(uid).Endpoints
-	if len(es) == 0 || es[0].BaseURL == nil {
-		n.t.Fatalf("%s has no endpoint with an address", uid)
-	}
-	res, err := http.Get(*es[0].BaseURL + "/metrics")
-	if err != nil {
-		n.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	var sb strings.Builder
-	buf := make([]byte, 64<<10)
-	for {
-		k, err := res.Body.Read(buf)
-		sb.Write(buf[:k])
-		if err != nil {
-			break
-		}
-	}
-	for line := range strings.Lines(sb.String()) {
-		var v float64
-		if _, err := fmt.Sscanf(line, name+" %g", &v); err == nil {
-			return v
-		}
-	}
-	n.t.Fatalf("no metric %s in:\n%s", name, sb.String())
-	return 0
 }
 
 // TestSecondUp_saysSoAndExits: two on one data directory.
