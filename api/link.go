@@ -13,6 +13,13 @@ type NodeDesired struct {
 	Replicas List[DesiredReplica] `json:"replicas"`
 	// Frozen lists models of which a stored document cannot be read: whatever runs of them is left alone.
 	Frozen []string `json:"frozen,omitempty"`
+	// History is ClusterInfo.History; HistoryAccepted is ClusterInfo.HistoryAccepted.
+	History         string `json:"history,omitempty"`
+	HistoryAccepted bool   `json:"history_accepted,omitempty"`
+	// Servers are the addresses (host:port) at which nodes reach the servers: any of them will do.
+	Servers []string `json:"servers,omitempty"`
+	// HeartbeatMS is how often the servers want a sign of life; 0 = as the node likes.
+	HeartbeatMS int64 `json:"heartbeat_ms,omitempty"`
 }
 
 // UnmarshalJSON refuses an object without a node or a list of replicas: read as "run nothing", a stray answer would stop
@@ -43,6 +50,9 @@ type DesiredReplica struct {
 	PlanVersion uint64              `json:"plan_version"`
 	// Generation is the deployment's version: a replica that failed for good is tried again when it grows.
 	Generation uint64 `json:"generation"`
+	// Displaced: another node has taken this replica's place while this one was away. It is kept if it runs, and never started: the
+	// scheduler decides which of the two stays.
+	Displaced bool `json:"displaced,omitempty"`
 }
 
 // Key returns "uid/replica".

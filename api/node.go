@@ -16,6 +16,11 @@ type NodeStatus struct {
 	OS            string       `json:"os,omitempty"`
 	Arch          string       `json:"arch,omitempty"`
 	Engines       []NodeEngine `json:"engines,omitempty"`
+
+	// Epoch and Seq number the reports of a node: Epoch grows with each start of its agent, Seq with each report. An older report never
+	// overwrites a newer one, whichever server it comes through.
+	Epoch uint64 `json:"epoch,omitempty"`
+	Seq   uint64 `json:"seq,omitempty"`
 }
 
 // Engine returns the entry of the named engine, if the node reports one.

@@ -12,6 +12,9 @@ type PlacementPlan struct {
 	ModelName   string                    `json:"model_name"`
 	Version     uint64                    `json:"version"` // grows with every change of the plan
 	Assignments List[PlacementAssignment] `json:"assignments"`
+	// Displaced are assignments to lost nodes that have been given another place. They stay here until the node returns or is removed,
+	// so that on its return one of the two is chosen and never both or neither.
+	Displaced []PlacementAssignment `json:"displaced,omitempty"`
 	// Unplaced says why fewer replicas than desired are assigned; nil when all are.
 	Unplaced *Reason `json:"unplaced,omitempty"`
 	// PlannedAtMS is the planner's clock, for people; nothing decides by it.

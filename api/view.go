@@ -94,9 +94,15 @@ type ModelDeleted struct {
 // NodeView is a node in a list.
 type NodeView struct {
 	NodeStatus
-	Disk     *NodeDiskStatus `json:"disk,omitempty"`
-	Replicas []NodeReplica   `json:"replicas"`
-	Alerts   []DiskAlert     `json:"alerts,omitempty"`
+	State NodeState `json:"state"`
+	// AbsentSeconds is how long the observing server has missed the node, by its own monotonic clock; 0 when it is ready.
+	AbsentSeconds int64           `json:"absent_seconds,omitempty"`
+	Cordoned      bool            `json:"cordoned,omitempty"`
+	Draining      bool            `json:"draining,omitempty"`
+	Drained       bool            `json:"drained,omitempty"` // draining, and nothing is left on it
+	Disk          *NodeDiskStatus `json:"disk,omitempty"`
+	Replicas      []NodeReplica   `json:"replicas"`
+	Alerts        []DiskAlert     `json:"alerts,omitempty"`
 }
 
 // NodeReplica is a replica on a node, in short.

@@ -18,7 +18,7 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// Role is what a caller may do. Roles are ordered: each may do all that the one before it may.
+// Role is what a caller may do. Those of people are ordered: each may do all that the one before it may.
 type Role int
 
 // The roles. Public needs no credential; Inference may only use models.
@@ -28,21 +28,39 @@ const (
 	Viewer
 	Operator
 	Admin
+
+	// The roles of machines stand apart from this order: a machine may do what its own role names and nothing else. Machine, as the need
+	// of a route, lets every machine through.
+	Node
+	Gateway
+	Server
+	Machine
 )
 
 // String returns the role's name.
 func (r Role) String() string {
-	return [...]string{"public", "inference", "viewer", "operator", "admin"}[r]
+	return [...]string{"public", "inference", "viewer", "operator", "admin", "node", "gateway", "server", "machine"}[r]
 }
 
-// Principal is an authenticated caller. ID is a name, never the credential.
+// Principal is an authenticated caller. ID is a name, never the credential; of a machine it is the machine's id.
 type Principal struct {
 	ID   string
 	Role Role
 }
 
+// IsMachine tells whether the caller is a machine of the cluster.
+func (p Principal) IsMachine() bool { return p.Role >= Node }
+
 // May tells whether the caller may use something that needs role.
-func (p Principal) May(role Role) bool { return p.Role >= role }
+func (p Principal) May(role Role) bool {
+	switch {
+	case role == Public:
+		return true
+	case p.IsMachine():
+		return role == p.Role || role == Machine
+	}
+	return role <= Admin && p.Role >= role
+}
 
 // Keyring knows the credentials that are valid now. It is immutable.
 type Keyring struct {

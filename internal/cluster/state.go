@@ -23,6 +23,9 @@ type State struct {
 	Cache       Set[api.ModelCacheEntry]  // by "node/hash"
 	Disks       Set[api.NodeDiskStatus]   // by node id
 	Alerts      Set[api.DiskAlert]        // by "node/type"
+	Members     Set[api.Member]           // by "role/id"
+	JoinTokens  Set[api.JoinToken]        // by token id; digests only
+	Info        Set[api.ClusterInfo]      // the one with api.ClusterInfoID
 
 	// Bad holds the stored values that cannot be decoded, by key. They are in none of the sets above, and nobody acts
 	// as if they were absent: see Unreadable.

@@ -85,6 +85,27 @@ var (
 		set:    func(s *cluster.State) *cluster.Set[api.DiskAlert] { return &s.Alerts },
 		claims: func(id string, v *api.DiskAlert) bool { return v.NodeID+"/"+v.AlertType == id },
 	}
+	// Members holds the machines that belong to the cluster: /members/{role}/{id}.
+	Members = Table[api.Member]{
+		name: "member", owner: OwnerControl,
+		keys:   layout{"/members/", []check{api.KnownUID, api.ValidNodeID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.Member] { return &s.Members },
+		claims: func(id string, v *api.Member) bool { return v.Key() == id },
+	}
+	// JoinTokens holds permissions to join, each under a lease of its own: /join_tokens/{id}.
+	JoinTokens = Table[api.JoinToken]{
+		name: "join token", owner: OwnerControl,
+		keys:   layout{"/join_tokens/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.JoinToken] { return &s.JoinTokens },
+		claims: func(id string, v *api.JoinToken) bool { return v.ID == id },
+	}
+	// Info holds what makes this cluster this one: /cluster/info.
+	Info = Table[api.ClusterInfo]{
+		name: "cluster info", owner: OwnerControl,
+		keys:   layout{"/cluster/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.ClusterInfo] { return &s.Info },
+		claims: func(_ string, v *api.ClusterInfo) bool { return v.ID != "" },
+	}
 )
 
 // kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (version 1's
@@ -93,6 +114,7 @@ func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
 		&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
+		&Members, &JoinTokens, &Info,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}
