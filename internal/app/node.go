@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -10,27 +9,20 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/agent"
 	"github.com/nebula-serve/nebula/internal/engine"
-	"github.com/nebula-serve/nebula/internal/gateway"
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/hw"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
-	"github.com/nebula-serve/nebula/internal/registry"
-	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/supervise"
 )
 
-// startAgent runs the agent of this machine against the registry in the same process.
-func startAgent(l *life, o Options, node *registry.Node, st *store.Store, gw *gateway.Gateway) error {
+// startAgent runs the agent of this machine. inFlight is how many requests are open at a replica, as far as this process can know.
+func startAgent(l *life, o Options, link agent.Link, inFlight func(uid string, replica uint32) int) error {
 	log := o.Log.With("component", "agent")
 	driver, err := supervise.New(supervise.Config{Dir: o.replicaDir(), Shim: []string{o.Exe, shimCommand}, Log: o.Log.With("component", "supervise")})
 	if err != nil {
@@ -47,8 +39,8 @@ func startAgent(l *life, o Options, node *registry.Node, st *store.Store, gw *ga
 	h := &host{o: o, log: log, files: files, hw: &hw.Exec{}}
 	l.goRun("agent", func(ctx context.Context) error {
 		return agent.Run(ctx, agent.Config{
-			NodeID: o.NodeID, Link: node, Files: fetcher{files}, Runner: runner{driver, log}, Host: h, Log: log,
-			Engine: installed(h, st), InFlight: gw.InFlight, Cores: func() int { return coresFor(st, o.NodeID) }, GPU: gpuOf(st, o.NodeID),
+			NodeID: o.NodeID, Link: link, Files: fetcher{files}, Runner: runner{driver, log}, Host: h, Log: log,
+			Engine: h.installed, InFlight: inFlight, Cores: func() int { return h.coresFor(link) }, GPU: h.gpu,
 			Port: freePort, BaseEnv: os.Environ(), Client: probeClient(),
 			DrainTimeout: o.DrainTimeout, ReportEvery: 100 * time.Millisecond, Heartbeat: nodeTTL / 5, HostEvery: 15 * time.Second,
 			StopOnExit: !o.KeepEngines,
@@ -62,47 +54,6 @@ func probeClient() *http.Client {
 	return &http.Client{
 		Transport:     &http.Transport{DisableKeepAlives: true, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// coresFor shares the machine's cores among the replicas it is to run; idle engines spin when they have more threads than cores.
-func coresFor(st *store.Store, nodeID string) int {
-	s, _ := st.Current()
-	node, _ := s.Nodes.Value(nodeID)
-	replicas := 0
-	for e := range s.Placements.All() {
-		for _, a := range e.Value.Assignments {
-			if a.NodeID == nodeID {
-				replicas++
-			}
-		}
-	}
-	return max(1, int(node.CPUs)/max(1, replicas))
-}
-
-func gpuOf(st *store.Store, nodeID string) func(uint32) engine.GPU {
-	return func(index uint32) engine.GPU {
-		s, _ := st.Current()
-		node, _ := s.Nodes.Value(nodeID)
-		for _, g := range node.GPUs {
-			if g.Index == index {
-				return engine.GPU{Index: index, UUID: g.UUID, Vendor: g.Vendor}
-			}
-		}
-		return engine.GPU{Index: index}
-	}
-}
-
-// installed finds an engine, with the version that the node has reported for it.
-func installed(h *host, st *store.Store) func(kind string) api.NodeEngine {
-	return func(kind string) api.NodeEngine {
-		e := h.engine(kind)
-		s, _ := st.Current()
-		node, _ := s.Nodes.Value(h.o.NodeID)
-		if told, ok := node.Engine(kind); ok && told.Path == e.Path {
-			e.Version = told.Version
-		}
-		return e
 	}
 }
 
@@ -182,114 +133,4 @@ type replicaLogs struct{ dir string }
 
 func (r replicaLogs) OpenLog(ctx context.Context, uid string, replica uint32, o httpapi.LogOptions) (io.ReadCloser, error) {
 	return supervise.OpenLog(ctx, r.dir, uid, replica, supervise.LogOptions{Tail: o.Tail, Follow: o.Follow, Previous: o.Previous})
-}
-
-// host is this machine as the agent sees it.
-type host struct {
-	o     Options
-	log   *slog.Logger
-	files *modelfiles.Store
-	hw    *hw.Exec // one for good: it remembers a program that hangs
-
-	complained error   // the last thing that hw could not see
-	known      []known // engine versions asked so far; the agent asks from one goroutine
-}
-
-// known is the version of an engine's executable, which is asked again only when the file changes.
-type known struct {
-	path    string
-	changed time.Time
-	version string
-}
-
-func (h *host) Node(ctx context.Context) (api.NodeStatus, error) {
-	n, err := hw.Detect(ctx, h.hw)
-	if err != nil { // what could be read is in n all the same
-		if h.complained == nil || h.complained.Error() != err.Error() {
-			h.log.Warn("cannot see all of this machine's hardware", "error", err)
-		}
-	}
-	h.complained = err
-	n.NodeID, n.Version = h.o.NodeID, h.o.Version.Version
-	if n.Hostname, err = os.Hostname(); err != nil {
-		n.Hostname = h.o.NodeID
-	}
-	for _, kind := range api.Engines() {
-		e := h.engine(kind)
-		e.Version = h.version(ctx, e)
-		n.Engines = append(n.Engines, e)
-	}
-	return n, nil
-}
-
-func (h *host) Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
-	return h.files.Storage(ctx)
-}
-
-// engine finds an engine's executable: the one of the options, on the PATH, or where make puts llama-server.
-func (h *host) engine(kind string) api.NodeEngine {
-	e := api.NodeEngine{Name: kind}
-	candidates := engine.Binaries(kind)
-	if kind == api.EngineLlamaCPP {
-		if h.o.LlamaServer != "" {
-			candidates = []string{h.o.LlamaServer}
-		} else if cache, err := os.UserCacheDir(); err == nil {
-			candidates = append(slices.Clone(candidates), filepath.Join(cache, "nebula", "llama-server", "llama-server"))
-		}
-	}
-	var problem error
-	for _, name := range candidates {
-		path, err := exec.LookPath(name)
-		if err == nil {
-			path, err = filepath.Abs(path)
-		}
-		if err == nil {
-			e.Path = path
-			return e
-		}
-		if problem == nil || !errors.Is(err, exec.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
-			problem = err
-		}
-	}
-	e.Missing = fmt.Sprintf("%s cannot be started on this node (%v). %s", kind, problem, engine.Install(kind))
-	return e
-}
-
-// versionTimeout bounds asking an engine for its version; Python engines take their time.
-const versionTimeout = 20 * time.Second
-
-// version asks an executable for its version, once for each state of its file.
-func (h *host) version(ctx context.Context, e api.NodeEngine) string {
-	info, err := os.Stat(e.Path)
-	if e.Path == "" || err != nil {
-		return ""
-	}
-	for _, k := range h.known {
-		if k.path == e.Path && k.changed.Equal(info.ModTime()) {
-			return k.version
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, e.Path, "--version")
-	cmd.WaitDelay = time.Second // a child of it may hold the pipe for ever
-	out, err := cmd.CombinedOutput()
-	version := ""
-	if err == nil {
-		version = firstVersion(string(out))
-	}
-	h.known = append(h.known, known{e.Path, info.ModTime(), version})
-	return version
-}
-
-// firstVersion finds the first word that looks like a version.
-func firstVersion(text string) string {
-	for word := range strings.FieldsSeq(text) {
-		word = strings.Trim(word, "(),:")
-		digits := strings.TrimPrefix(strings.TrimPrefix(word, "v"), "b")
-		if digits != "" && digits[0] >= '0' && digits[0] <= '9' && len(word) <= 40 {
-			return word
-		}
-	}
-	return ""
 }

@@ -93,7 +93,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	})
 
 	// The agent goes down before the store, and after the last answer has been sent.
-	if err := startAgent(l, o, node, st, gw); err != nil {
+	if err := startAgent(l, o, node, gw.InFlight); err != nil {
 		return err
 	}
 	serve(l, listener, handler)
