@@ -63,11 +63,14 @@ type InferenceRoute struct {
 }
 
 // server carries the handlers.
-type server struct{ Config }
+type server struct {
+	Config
+	streams memberStreams
+}
 
 // New returns the handler of all routes.
 func New(cfg Config) http.Handler {
-	s := &server{cfg}
+	s := &server{Config: cfg}
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		mux.Handle(r.Method+" "+r.Path, s.wrap(r))
@@ -107,7 +110,9 @@ func (s *server) outer(next http.Handler) http.Handler {
 				s.fail(w, r, api.Errorf(api.CodeInternal, "something went wrong inside Nebula; its log has the details under this request id"))
 			}
 		}()
-		if !s.knownHost(r.Host) { // a web page elsewhere may have pointed its own name at us (DNS rebinding)
+		// A web page elsewhere may have pointed its own name at us (DNS rebinding). Over TLS it cannot: no browser takes our certificate for
+		// that name, and machines know servers by their certificates, whatever they are called.
+		if r.TLS == nil && !s.knownHost(r.Host) {
 			s.fail(w, r, &api.Error{Code: api.CodeMisdirected, Message: "this server does not answer to that host name; call it by its address, " +
 				"or start it with --allowed-host"})
 			return
@@ -147,6 +152,9 @@ func (s *server) wrap(route Route) http.Handler {
 			if err == nil && !who.May(route.Role) {
 				err = api.Errorf(api.CodeForbidden, "this needs the role %s; you are %s", route.Role, who.Role)
 			}
+			if err == nil {
+				err = ownID(r, who)
+			}
 			if err != nil {
 				s.fail(w, r, err)
 				return
@@ -162,8 +170,13 @@ func (s *server) wrap(route Route) http.Handler {
 	})
 }
 
-// authenticate finds the one credential of a request: Authorization: Bearer, else x-api-key.
+// authenticate finds the one credential of a request: the certificate of a machine, else Authorization: Bearer, else x-api-key. Who shows
+// a certificate is that machine and nobody else.
 func (s *server) authenticate(r *http.Request) (auth.Principal, error) {
+	if cert := machineCert(r); cert != nil {
+		st, _ := s.View.Current()
+		return machineIn(st, cert)
+	}
 	secret := r.Header.Get("X-Api-Key")
 	if h := r.Header.Get("Authorization"); h != "" {
 		scheme, rest, _ := strings.Cut(h, " ")

@@ -21,7 +21,7 @@ type Route struct {
 }
 
 // Routes returns the whole table of a server, for documents and tests.
-func Routes(cfg Config) []Route { return (&server{cfg}).routes() }
+func Routes(cfg Config) []Route { return (&server{Config: cfg}).routes() }
 
 // routes is the one table of all routes. The middleware takes the role from here and nowhere else.
 func (s *server) routes() []Route {
