@@ -11,9 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +19,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/internal/demomodel"
+	"github.com/nebula-serve/nebula/test/procs"
 )
 
 // binary is the program under test: the one that NEBULA_TEST_BINARY names, else one built by TestMain.
@@ -38,11 +37,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "nebula")
-	build := exec.Command("go", "build", "-o", binary, "../../cmd/nebula")
-	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "build nebula:", err)
+	if binary, err = procs.Build(context.Background(), dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
@@ -57,7 +53,7 @@ type nebula struct {
 
 	cmd    *exec.Cmd
 	exited chan struct{}
-	log    *buffer
+	log    *procs.Log
 	url    string
 	client *client.Client
 }
@@ -78,7 +74,7 @@ func up(t *testing.T, args ...string) *nebula {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 		if t.Failed() && n.log != nil {
-			t.Logf("log of nebula up:\n%s", n.log.tail(60))
+			t.Logf("log of nebula up:\n%s", n.log.Tail(60))
 		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Log(err)
@@ -91,7 +87,7 @@ func up(t *testing.T, args ...string) *nebula {
 // start runs nebula up and waits until it is ready.
 func (n *nebula) start() {
 	n.t.Helper()
-	n.log = &buffer{}
+	n.log = &procs.Log{}
 	n.cmd = exec.Command(binary, append([]string{"up", "--data-dir", n.dir, "--listen", "127.0.0.1:0", "--log-level", "debug"}, n.args...)...)
 	n.cmd.Env = append(os.Environ(), n.env...)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
@@ -108,7 +104,7 @@ func (n *nebula) start() {
 	eventually(n.t, 60*time.Second, func() error {
 		select {
 		case <-exited:
-			n.t.Fatalf("nebula up ended:\n%s", n.log.tail(40))
+			n.t.Fatalf("nebula up ended:\n%s", n.log.Tail(40))
 		default:
 		}
 		addr, err := os.ReadFile(filepath.Join(n.dir, "server.addr"))
@@ -136,7 +132,7 @@ func (n *nebula) interrupt() int {
 	select {
 	case <-n.exited:
 	case <-time.After(60 * time.Second):
-		n.t.Errorf("nebula up does not end after Ctrl-C:\n%s", n.log.tail(40))
+		n.t.Errorf("nebula up does not end after Ctrl-C:\n%s", n.log.Tail(40))
 		_ = n.cmd.Process.Kill()
 		<-n.exited
 	}
@@ -159,38 +155,19 @@ func (n *nebula) kill9() {
 func (n *nebula) engines() []int {
 	var out []int
 	for _, p := range n.processes() {
-		if p.engine {
-			out = append(out, p.pid)
+		if p.Kind() == procs.KindEngine {
+			out = append(out, p.PID)
 		}
 	}
 	return out
 }
 
-type process struct {
-	pid    int
-	engine bool
-	cmd    string
-}
-
-// processes returns every process that works for this data directory, found by its environment or command line.
-func (n *nebula) processes() []process {
-	entries, err := os.ReadDir("/proc")
+// processes returns every process that works for this data directory.
+func (n *nebula) processes() []procs.Process {
+	n.t.Helper()
+	out, err := procs.Of(n.dir)
 	if err != nil {
 		n.t.Fatal(err)
-	}
-	var out []process
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		cmd, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		env, _ := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if len(cmd) == 0 || !bytes.Contains(cmd, []byte(n.dir)) && !bytes.Contains(env, []byte(n.dir)) {
-			continue
-		}
-		text := string(bytes.ReplaceAll(cmd, []byte{0}, []byte{' '}))
-		out = append(out, process{pid, bytes.Contains(cmd, []byte("--port")) && !bytes.HasPrefix(cmd, []byte(binary)), text})
 	}
 	return out
 }
@@ -354,33 +331,6 @@ func eventually(t *testing.T, limit time.Duration, check func() error) {
 
 // alive tells whether a process runs (a zombie does not).
 func alive(pid int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return false
-	}
-	_, rest, _ := strings.Cut(string(b), ") ")
-	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
-}
-
-// buffer is a log that can be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func (b *buffer) tail(lines int) string {
-	all := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	_, ok := procs.Find(pid)
+	return ok
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/internal/demomodel"
 	"github.com/nebula-serve/nebula/test/llama"
+	"github.com/nebula-serve/nebula/test/procs"
 )
 
 // TestWalk_createChatScaleStopDelete is the main job, start to end, with the commands that people type.
@@ -239,8 +240,8 @@ func TestKill9_ofTheStore(t *testing.T) {
 	n.running("m", "I serve on.")
 	var etcd int
 	for _, p := range n.processes() {
-		if !p.engine && strings.Contains(p.cmd, "etcd") {
-			etcd = p.pid
+		if p.Kind() == procs.KindEtcd {
+			etcd = p.PID
 		}
 	}
 	if etcd == 0 {
