@@ -68,10 +68,17 @@ type NodeDiskStatus struct {
 	UpdatedAtMS     int64   `json:"updated_at_ms"`
 }
 
-// DiskAlert is raised while a node's model disk is nearly full.
+// The alerts that are worked out from the cluster and never stored. Those of disks are named where they are raised.
+const (
+	AlertMassLoss     = "mass_loss"     // so many nodes do not report that nothing is moved; NodeID is empty
+	AlertNodeLost     = "node_lost"     // a node has not reported for so long that its replicas get another place
+	AlertDrainBlocked = "drain_blocked" // a replica is to leave a draining node and cannot
+)
+
+// DiskAlert is something that people should look at: a node's model disk is nearly full, a node is lost, a drain is stuck.
 type DiskAlert struct {
-	NodeID         string  `json:"node_id"`
-	AlertType      string  `json:"alert_type"` // disk_warning | disk_critical
+	NodeID         string  `json:"node_id"`    // empty when it concerns no single node
+	AlertType      string  `json:"alert_type"` // disk_warning | disk_critical | mass_loss | node_lost | drain_blocked
 	Message        string  `json:"message"`
 	ModelDir       string  `json:"model_dir"`
 	UsagePct       float64 `json:"usage_pct"`

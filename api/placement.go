@@ -46,6 +46,9 @@ type PlacementAssignment struct {
 	ExtraArgs        []string `json:"extra_args"`
 	EngineType       *string  `json:"engine_type"`
 	DockerImage      string   `json:"docker_image,omitempty"`
+	// Replaces is the replica of the same plan whose place this one takes: one that is displaced, or one that is assigned to a draining
+	// node and goes when this one is ready. nil: none.
+	Replaces *uint32 `json:"replaces,omitempty"`
 }
 
 // UnmarshalJSON refuses an assignment that does not say which replica runs on which node.
@@ -91,6 +94,8 @@ const (
 	ReasonUnschedulable    = "unschedulable"        // nodes are there, but none has room
 	ReasonEngineMissing    = "engine_not_installed" // no live node can run the model's engine
 	ReasonNodeGone         = "node_gone"            // the pinned node is not alive
+	ReasonNodeCutOff       = "node_cut_off"         // a replica serves on a node that does not report
+	ReasonNodeDraining     = "node_draining"        // a replica is to leave a draining node and has nowhere to go
 	ReasonPendingPlacement = "pending_placement"    // the scheduler has not answered yet
 	ReasonNodeStarting     = "waiting_for_node"     // placed; the node has not reported yet
 	ReasonDownloading      = "downloading"

@@ -14,6 +14,13 @@ func (c *Client) Nodes(ctx context.Context) ([]api.NodeView, error) {
 	return out, err
 }
 
+// Alerts lists what people should look at.
+func (c *Client) Alerts(ctx context.Context) ([]api.DiskAlert, error) {
+	var out []api.DiskAlert
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/api/v2/alerts"}, &out)
+	return out, err
+}
+
 // Version returns the server's version.
 func (c *Client) Version(ctx context.Context) (api.ServerVersion, error) {
 	var out api.ServerVersion

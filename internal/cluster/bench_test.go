@@ -77,6 +77,6 @@ func BenchmarkUsage(b *testing.B) {
 func BenchmarkNodes(b *testing.B) {
 	s := clustertest.Fleet(1000, 10_000, 2)
 	for b.Loop() {
-		cluster.Nodes(s)
+		cluster.NodeViews(s, nil, 0)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // scheduler.
 //
 // A model with a document that cannot be read is in Frozen instead: nobody knows what is wanted of it, so whatever
-// runs of it is left alone.
+// runs of it is left alone. A replica whose place was taken while the node was away is marked as displaced.
 func Desired(s *State, nodeID string) api.NodeDesired {
 	d := api.NodeDesired{NodeID: nodeID, Revision: s.Revision, Replicas: []api.DesiredReplica{}, Frozen: s.unreadable()}
 	for _, uid := range s.placedOn(nodeID) {
@@ -29,13 +29,17 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 		if c := spec.Config.Merge(deployment.ConfigOverrides); c != nil {
 			config = *c
 		}
-		for _, a := range plan.Assignments {
-			if a.NodeID == nodeID {
-				d.Replicas = append(d.Replicas, api.DesiredReplica{
-					Spec: spec, Config: config, Assignment: a, PlanVersion: plan.Version, Generation: deployment.Version,
-				})
+		add := func(list []api.PlacementAssignment, displaced bool) {
+			for _, a := range list {
+				if a.NodeID == nodeID {
+					d.Replicas = append(d.Replicas, api.DesiredReplica{
+						Spec: spec, Config: config, Assignment: a, PlanVersion: plan.Version, Generation: deployment.Version, Displaced: displaced,
+					})
+				}
 			}
 		}
+		add(plan.Assignments, false)
+		add(plan.Displaced, true)
 	}
 	slices.SortStableFunc(d.Replicas, func(a, b api.DesiredReplica) int {
 		return cmp.Or(cmp.Compare(a.Spec.ModelUID, b.Spec.ModelUID), cmp.Compare(a.Assignment.ReplicaID, b.Assignment.ReplicaID))

@@ -29,12 +29,13 @@ func (s *State) Indexed() *State {
 	return &c
 }
 
-// placedOn returns the uids of the models with an assignment to the node, sorted.
+// placedOn returns the uids of the models with an assignment to the node, displaced or not, sorted.
 func (s *State) placedOn(node string) []string {
 	if s.nodes == nil || s.nodes.of != s.Placements {
 		var uids []string
 		for e := range s.Placements.All() {
-			if slices.ContainsFunc(e.Value.Assignments, func(a api.PlacementAssignment) bool { return a.NodeID == node }) {
+			here := func(a api.PlacementAssignment) bool { return a.NodeID == node }
+			if slices.ContainsFunc(e.Value.Assignments, here) || slices.ContainsFunc(e.Value.Displaced, here) {
 				uids = append(uids, e.ID)
 			}
 		}
@@ -47,11 +48,16 @@ func (s *State) placedOn(node string) []string {
 func (x *nodeIndex) build() {
 	x.uids = map[string][]string{}
 	for e := range x.of.All() {
-		for i := range e.Value.Assignments {
-			node := e.Value.Assignments[i].NodeID
-			if uids := x.uids[node]; len(uids) == 0 || uids[len(uids)-1] != e.ID {
-				x.uids[node] = append(uids, e.ID)
-			}
+		x.add(e.ID, e.Value.Assignments)
+		x.add(e.ID, e.Value.Displaced)
+	}
+}
+
+func (x *nodeIndex) add(uid string, list []api.PlacementAssignment) {
+	for i := range list {
+		node := list[i].NodeID
+		if uids := x.uids[node]; len(uids) == 0 || uids[len(uids)-1] != uid {
+			x.uids[node] = append(uids, uid)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func statusProblems(s *cluster.State, uid string, got api.ModelStatus) (problems
 	}
 	r := got.Replicas
 	plan, _ := s.Placements.Value(uid)
-	existing := uint32(len(plan.Assignments))
+	existing := uint32(len(plan.Assignments) + len(plan.Displaced))
 	if _, bad := s.Unreadable(uid); bad {
 		existing = 0
 		for range s.Endpoints.Prefix(uid + "/") {
@@ -124,7 +124,11 @@ func TestDesired_isWhatIsPlaced(t *testing.T) {
 		for _, node := range []string{"n0", "n1", "n2", "gone"} {
 			d := cluster.Desired(c.State, node)
 			for _, r := range d.Replicas {
-				got[node+" "+r.Key()] = true
+				if r.Displaced {
+					got[node+" displaced "+r.Key()] = true
+				} else {
+					got[node+" "+r.Key()] = true
+				}
 				if slices.Contains(d.Frozen, r.Spec.ModelUID) {
 					t.Errorf("%s is frozen and listed, in\n%s", r.Key(), text)
 				}
@@ -142,6 +146,11 @@ func TestDesired_isWhatIsPlaced(t *testing.T) {
 			for _, a := range e.Value.Assignments {
 				key := a.NodeID + " " + api.EndpointKey(e.ID, a.ReplicaID)
 				if got[key] != wanted {
+					t.Errorf("%s: desired %v, want %v, in\n%s", key, got[key], wanted, text)
+				}
+			}
+			for _, a := range e.Value.Displaced {
+				if key := a.NodeID + " displaced " + api.EndpointKey(e.ID, a.ReplicaID); got[key] != wanted {
 					t.Errorf("%s: desired %v, want %v, in\n%s", key, got[key], wanted, text)
 				}
 			}
@@ -183,7 +192,7 @@ func TestUsage_coversPlansAndEndpoints(t *testing.T) {
 		text, c := random(t)
 		want := map[cluster.GPU][]string{}
 		for e := range c.State.Placements.All() {
-			for _, a := range e.Value.Assignments {
+			for _, a := range slices.Concat(e.Value.Assignments, api.List[api.PlacementAssignment](e.Value.Displaced)) {
 				for _, g := range a.GPUs() {
 					at := cluster.GPU{NodeID: a.NodeID, Index: g}
 					want[at] = append(want[at], api.EndpointKey(e.ID, a.ReplicaID))

@@ -27,6 +27,10 @@ func (f *finding) reason() *api.Reason {
 	case lost:
 		return &api.Reason{Code: api.ReasonNodeStarting, Message: fmt.Sprintf(
 			"Node %s has stopped reporting. Start Nebula on it again; if it stays away, its replicas move to other nodes.", f.at.NodeID)}
+	case cutOff:
+		return &api.Reason{Code: api.ReasonNodeCutOff, Message: fmt.Sprintf(
+			"Node %s does not report. Its replica %d still takes requests, as far as is known. Check the node and its network.",
+			f.at.NodeID, f.at.ReplicaID)}
 	case downloading:
 		return &api.Reason{Code: api.ReasonDownloading, Message: who + " " + progress(f.progress)}
 	case replacing:
@@ -87,6 +91,13 @@ func drainingReason(left int) *api.Reason {
 		return &api.Reason{Code: api.ReasonDraining, Message: "One replica finishes its requests and stops."}
 	}
 	return &api.Reason{Code: api.ReasonDraining, Message: fmt.Sprintf("%d replicas finish their requests and stop.", left)}
+}
+
+// unseenReason explains a replica that nobody wants any more, on a node that cannot be told so.
+func unseenReason(e *api.EndpointInfo) *api.Reason {
+	return &api.Reason{Code: api.ReasonNodeCutOff, Message: fmt.Sprintf(
+		"Node %s does not report; replica %d stops as soon as the node is back. If it is gone for good, remove it with: nebula node delete %s.",
+		e.NodeID, e.ReplicaID, e.NodeID)}
 }
 
 func unreadableReason(why string) *api.Reason {

@@ -25,8 +25,10 @@ const pendingPatience = 30 * time.Second
 //  1. A document that decides about the model cannot be read: degraded while an engine of it answers, else failed.
 //  2. Nobody wants it to run (no spec, no deployment, stopped, zero replicas): stopping while an endpoint is left,
 //     else stopped.
-//  3. At least as many replicas are ready as are desired: running.
-//  4. Some are ready: degraded, with the reason of the worst of the others.
+//  3. At least as many replicas are ready as are desired, on nodes that report: running.
+//  4. Some are ready: degraded, with the reason of the worst of the others. A replica that was ready when its node was
+//     last heard counts as ready, because a node that is cut off goes on serving; one that has been given another place
+//     counts until that place is ready.
 //  5. A replica really downloads: downloading.
 //  6. A replica is on its way (loads, waits for its node, is between two tries, was asked for again after it had given
 //     up): starting, with the reason of the worst.
@@ -56,7 +58,7 @@ func Status(s *State, uid string, now time.Time) api.ModelStatus {
 func (t *stock) verdict(plan *api.PlacementPlan, wish age) (api.ModelState, *api.Reason) {
 	desired, assigned := wish.of.Replicas, len(plan.Assignments)
 	switch {
-	case t.ready >= desired: // 3
+	case t.ready-t.unseen >= desired: // 3
 		return api.StateRunning, nil
 	case t.ready > 0: // 4
 		return api.StateDegraded, t.degradedBy(plan, uint64(assigned) < uint64(desired))
@@ -118,10 +120,17 @@ func unreadableStatus(s *State, uid, why string) api.ModelStatus {
 func leavingStatus(s *State, uid string, replicas uint32) api.ModelStatus {
 	out := api.ModelStatus{State: api.StateStopped, Replicas: api.ReplicaCounts{Desired: replicas}}
 	left := 0
-	for range s.Endpoints.Prefix(uid + "/") {
+	var unseen *api.EndpointInfo
+	for e := range s.Endpoints.Prefix(uid + "/") {
 		left++
+		if unseen == nil && !s.Nodes.Has(e.Value.NodeID) {
+			unseen = &e.Value
+		}
 	}
-	if left > 0 {
+	switch {
+	case unseen != nil:
+		out.State, out.Reason = api.StateStopping, unseenReason(unseen)
+	case left > 0:
 		out.State, out.Reason = api.StateStopping, drainingReason(left)
 	}
 	return out

@@ -13,7 +13,8 @@ const (
 	replacing        // its former engine is leaving; it starts anew on the same node
 	loading          // its engine starts
 	downloading      // its files are on their way
-	lost             // its node does not report any more
+	cutOff           // it served when its node last reported, and as far as anybody knows still does
+	lost             // its node does not report any more, and it did not serve
 	retrying         // it failed, and is tried again
 	silent           // it served, and does not answer its probe any more
 	gaveUp           // it failed for good, or failed again and again
@@ -31,8 +32,10 @@ type finding struct {
 // stock is what a model's assigned replicas amount to. ready + starting + unhealthy = the assigned replicas.
 type stock struct {
 	ready, starting, unhealthy uint32
+	unseen                     uint32  // of the ready ones, those whose node does not report
 	coming                     bool    // some replica gets there by itself
 	worst                      finding // of those that are not ready; the first of its kind
+	cutOff                     finding // the first that is ready on a node that does not report
 	download                   finding // the first that really downloads
 }
 
@@ -43,6 +46,7 @@ func takeStock(s *State, wish *api.ModelDeployment, plan *api.PlacementPlan) sto
 		switch {
 		case ready:
 			t.ready++
+			t.noteUnseen(f)
 			continue
 		case f.kind >= retrying:
 			t.unhealthy++
@@ -63,7 +67,23 @@ func takeStock(s *State, wish *api.ModelDeployment, plan *api.PlacementPlan) sto
 			t.download = f
 		}
 	}
+	for i := range plan.Displaced { // it still serves for a replacement that does not yet, or both do
+		if f, ready := find(s, wish, &plan.Displaced[i]); ready && t.ready < wish.Replicas {
+			t.ready++
+			t.noteUnseen(f)
+		}
+	}
 	return t
+}
+
+func (t *stock) noteUnseen(f finding) {
+	if f.kind != cutOff {
+		return
+	}
+	t.unseen++
+	if t.cutOff.kind == none {
+		t.cutOff = f
+	}
 }
 
 // find tells how one assigned replica stands.
@@ -79,8 +99,15 @@ func find(s *State, wish *api.ModelDeployment, a *api.PlacementAssignment) (f fi
 		}
 		return f, false
 	}
-	if e.Status == api.EndpointReady {
+	switch seen := s.Nodes.Has(a.NodeID); {
+	case e.Status == api.EndpointReady && seen:
 		return f, true
+	case e.Status == api.EndpointReady:
+		f.kind = cutOff
+		return f, true
+	case !seen:
+		f.kind = lost
+		return f, false
 	}
 	f.failure, f.loaded = e.Failure, e.LoadedPercent
 	f.progress = downloadOf(s, key, a.NodeID)
@@ -123,6 +150,11 @@ func (t *stock) degradedBy(plan *api.PlacementPlan, missing bool) *api.Reason {
 		return plan.Unplaced
 	case missing:
 		return pendingReason(false)
+	case t.worst.kind == none: // all are ready, and some of their nodes do not report
+		if plan.Unplaced != nil {
+			return plan.Unplaced
+		}
+		return t.cutOff.reason()
 	}
 	return t.worst.reason()
 }

@@ -13,13 +13,16 @@ type GPU struct {
 // two differ, the endpoint names the holder, because it is what really runs.
 func Usage(s *State) map[GPU]string {
 	taken := map[GPU]string{}
-	for e := range s.Placements.All() {
-		for i := range e.Value.Assignments {
-			a := &e.Value.Assignments[i]
-			for _, g := range a.GPUs() {
-				taken[GPU{a.NodeID, g}] = api.EndpointKey(e.ID, a.ReplicaID)
+	take := func(uid string, list []api.PlacementAssignment) {
+		for i := range list {
+			for _, g := range list[i].GPUs() {
+				taken[GPU{list[i].NodeID, g}] = api.EndpointKey(uid, list[i].ReplicaID)
 			}
 		}
+	}
+	for e := range s.Placements.All() {
+		take(e.ID, e.Value.Displaced)
+		take(e.ID, e.Value.Assignments)
 	}
 	for e := range s.Endpoints.All() {
 		for _, g := range e.Value.GPUIndices {

@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -157,7 +158,7 @@ func TestNodes_showsWhatRunsAndWhatIsPlaced(t *testing.T) {
 		endpoint chat/0@n1 ready gpus=0
 		endpoint chat/1@n2 draining
 		endpoint leaving/4@n1 draining`)
-	got := cluster.Nodes(c.State)
+	got := cluster.NodeViews(c.State, nil, time.Minute)
 	if len(got) != 2 || got[0].NodeID != "n1" || got[1].NodeID != "n2" {
 		t.Fatalf("got %+v", got)
 	}

@@ -48,6 +48,10 @@ type Config struct {
 	Inference []InferenceRoute
 	Metrics   http.Handler
 	Ready     func() error // nil when this process can serve
+	// Absent tells how long this server has missed each node, by its own monotonic clock; nil: it has missed none.
+	Absent func() map[string]time.Duration
+	// LostAfter is how long a node may be missed before it is shown as lost; 0 = cluster.LostAfter.
+	LostAfter time.Duration
 	// Closing closes when the process is about to end: watches and logs that follow end then, so that nothing waits for them.
 	Closing <-chan struct{}
 	Version api.ServerVersion
@@ -70,6 +74,9 @@ type server struct {
 
 // New returns the handler of all routes.
 func New(cfg Config) http.Handler {
+	if cfg.LostAfter == 0 {
+		cfg.LostAfter = cluster.LostAfter
+	}
 	s := &server{Config: cfg}
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {

@@ -44,6 +44,7 @@ func (s *server) routes() []Route {
 		{"GET", model + "/logs", auth.Operator, "Log of a replica's engine", nil, nil, 200, false, s.modelLogs},
 		{"GET", "/api/v2/nodes", auth.Viewer, "List nodes", nil, []api.NodeView{}, 200, false, s.listNodes},
 		{"GET", "/api/v2/nodes/{id}", auth.Viewer, "One node", nil, api.NodeView{}, 200, false, s.getNode},
+		{"GET", "/api/v2/alerts", auth.Viewer, "What people should look at", nil, []api.DiskAlert{}, 200, false, s.listAlerts},
 	}
 	for _, r := range s.Inference {
 		table = append(table, Route{

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
@@ -168,24 +167,6 @@ func (s *server) modelLogs(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	return relay(w, log)
-}
-
-func (s *server) listNodes(w http.ResponseWriter, _ *http.Request) error {
-	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, cluster.Nodes(st))
-	return nil
-}
-
-func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	id := r.PathValue("id")
-	for _, n := range cluster.Nodes(st) {
-		if n.NodeID == id {
-			writeJSON(w, http.StatusOK, n)
-			return nil
-		}
-	}
-	return api.Errorf(api.CodeNotFound, "there is no node %s; list them with: nebula node list", strconv.Quote(clip(id)))
 }
 
 func clip(s string) string { return s[:min(len(s), 80)] }

@@ -42,6 +42,11 @@ func (b *builder) node(l *line) {
 	add(&b.s.Nodes, n.NodeID, b.rev, n)
 }
 
+func (b *builder) member(l *line) {
+	m := api.Member{Role: api.MachineNode, ID: l.next(), Cordoned: l.flag("cordoned"), Draining: l.flag("draining")}
+	add(&b.s.Members, m.Key(), b.rev, m)
+}
+
 func (b *builder) model(l *line) {
 	m := api.ModelSpec{
 		ModelUID: l.next(), ModelName: l.get("name"), EngineType: l.get("engine"), ModelPath: l.get("path"),
@@ -107,12 +112,20 @@ func (b *builder) plan(l *line) {
 	if engine == "" && known {
 		engine = spec.Engine()
 	}
-	for len(l.words) > 0 {
-		a := l.assignment(l.next())
+	read := func(s string) api.PlacementAssignment {
+		a := l.assignment(s)
 		if engine != "" {
 			a.EngineType = &engine
 		}
-		p.Assignments = append(p.Assignments, a)
+		return a
+	}
+	if displaced := l.get("displaced"); displaced != "" {
+		for s := range strings.SplitSeq(displaced, ";") {
+			p.Displaced = append(p.Displaced, read(s))
+		}
+	}
+	for len(l.words) > 0 {
+		p.Assignments = append(p.Assignments, read(l.next()))
 	}
 	add(&b.s.Placements, p.ModelUID, rev, p)
 }

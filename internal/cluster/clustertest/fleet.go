@@ -11,7 +11,7 @@ import (
 // hold one GPU a replica, the others are CPU-only llama.cpp on the rest of the nodes, and every replica is ready.
 func Fleet(nodes, models, replicas int) *cluster.State {
 	s := &cluster.State{Revision: 1}
-	n, m, d, p, e := s.Nodes.Edit(), s.Models.Edit(), s.Deployments.Edit(), s.Placements.Edit(), s.Endpoints.Edit()
+	members, n, m, d, p, e := s.Members.Edit(), s.Nodes.Edit(), s.Models.Edit(), s.Deployments.Edit(), s.Placements.Edit(), s.Endpoints.Edit()
 	var withGPU, cpuOnly []string
 	for i := range nodes {
 		node := api.NodeStatus{NodeID: fmt.Sprintf("node-%05d", i), MemoryFreeMB: 500_000, CPUs: 64}
@@ -26,6 +26,8 @@ func Fleet(nodes, models, replicas int) *cluster.State {
 		for _, name := range api.Engines() {
 			node.Engines = append(node.Engines, api.NodeEngine{Name: name, Path: "/usr/bin/" + name})
 		}
+		member := api.Member{Role: api.MachineNode, ID: node.NodeID}
+		members.Put(cluster.Entry[api.Member]{ID: member.Key(), Rev: 1, Value: member})
 		n.Put(cluster.Entry[api.NodeStatus]{ID: node.NodeID, Rev: 1, Value: node})
 	}
 	gpu, cpu := 0, 0
@@ -60,6 +62,7 @@ func Fleet(nodes, models, replicas int) *cluster.State {
 		}})
 		p.Put(cluster.Entry[api.PlacementPlan]{ID: uid, Rev: 1, Value: plan})
 	}
+	s.Members = members.Done()
 	s.Nodes, s.Models, s.Deployments, s.Placements, s.Endpoints = n.Done(), m.Done(), d.Done(), p.Done(), e.Done()
 	return s
 }

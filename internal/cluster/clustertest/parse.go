@@ -3,9 +3,12 @@
 //
 //	now 60s
 //	node n1 gpus=80000,81000/500 mem=64000 engines=llamacpp,vllm missing.sglang="pip install sglang"
+//	member n1 cordoned draining
+//	absent n1 6m
 //	model chat engine=vllm tp=2 vram=20000 name=org/chat path=/m labels=team:a updated=10s
 //	deploy chat running replicas=2 node=n1 gpus=0,1 version=3 updated=10s
 //	plan chat version=3 0@n1:0,1 1@n2 unplaced=no_nodes message="No node."
+//	plan chat version=3 1@n2>0 displaced=0@n1:0,1     (replica 1 takes the place of the displaced replica 0)
 //	endpoint chat/0@n1 ready gpus=0,1 plan=3 generation=3 fail=out_of_memory message="It is full." final retry=70s
 //	download chat/0@n1 downloading done=43 total=100
 //	cache n1/abc name=org/chat path=/m size=10 complete
@@ -13,6 +16,7 @@
 //	bad /models/chat/spec message="invalid character"
 //
 // Times are distances from the epoch. GPUs are TOTAL or TOTAL/USED in MiB. Each line gets the next revision; rev=N sets it.
+// A member is a node, and several displaced assignments are divided by semicolons.
 package clustertest
 
 import (
@@ -29,7 +33,9 @@ import (
 type Cluster struct {
 	State *cluster.State
 	Now   time.Time
-	Rest  [][]string // the fields of every other line, for the caller's own commands
+	// Absent is how long the observer has missed nodes.
+	Absent map[string]time.Duration
+	Rest   [][]string // the fields of every other line, for the caller's own commands
 }
 
 // Parse reads a cluster. Lines that are empty or start with # are skipped.
@@ -58,6 +64,15 @@ func (c *Cluster) line(b *builder, words []string) error {
 		b.rev--
 	case "node":
 		b.node(l)
+	case "member":
+		b.member(l)
+	case "absent":
+		if c.Absent == nil {
+			c.Absent = map[string]time.Duration{}
+		}
+		id := l.next()
+		c.Absent[id] = l.duration(l.next())
+		b.rev--
 	case "model":
 		b.model(l)
 	case "deploy":
@@ -213,11 +228,16 @@ func (l *line) replica(s string) (uid string, id uint32, node string) {
 	return uid, uint32(l.number(number)), node
 }
 
-// assignment reads replica@node or replica@node:gpu,gpu.
+// assignment reads replica@node or replica@node:gpu,gpu, either with >replica for the one whose place it takes.
 func (l *line) assignment(s string) api.PlacementAssignment {
+	s, replaced, replaces := strings.Cut(s, ">")
 	id, at, _ := strings.Cut(s, "@")
 	node, gpus, _ := strings.Cut(at, ":")
 	a := api.PlacementAssignment{ReplicaID: uint32(l.number(id)), NodeID: node, GPUIndices: l.indices(gpus)}
+	if replaces {
+		other := uint32(l.number(replaced))
+		a.Replaces = &other
+	}
 	if len(a.GPUIndices) > 0 {
 		first := a.GPUIndices[0]
 		a.GPUIndex = &first

@@ -17,6 +17,9 @@ func Random(t *rapid.T) string {
 	for i := range n("nodes", 3) {
 		fmt.Fprintf(&b, "node n%d gpus=%s\n", i, pick("gpus", "", "80000", "80000,24000"))
 	}
+	for i := range n("members", 3) {
+		fmt.Fprintf(&b, "member n%d%s\n", i, pick("flags", "", "", " cordoned", " draining"))
+	}
 	nodes := []string{"n0", "n1", "n2", "gone"}
 	replica := func(what string) string {
 		return fmt.Sprintf("%s/%d@%s", pick(what+" model", "a", "a-b", "c"), n(what+" replica", 3), pick(what+" node", nodes...))
@@ -32,6 +35,9 @@ func Random(t *rapid.T) string {
 			fmt.Fprintf(&b, "plan %s version=%d", uid, n("version", 5))
 			for r := range n("assigned", 4) {
 				fmt.Fprintf(&b, " %d@%s%s", r, pick("at", nodes...), pick("gpus", "", ":0", ":0,1"))
+			}
+			if n("displaced", 3) == 0 {
+				fmt.Fprintf(&b, " displaced=8@%s%s", pick("at", nodes...), pick("gpus", "", ":0"))
 			}
 			fmt.Fprintln(&b, pick("verdict", "", "", ` unplaced=unschedulable message="No room."`))
 		}
