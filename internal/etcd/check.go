@@ -17,6 +17,9 @@ import (
 // ErrDamaged says that the store's files cannot be read as what they should be.
 var ErrDamaged = errors.New("store is damaged")
 
+// restoreHint is the next step after damage.
+const restoreHint = "restore the directory from a backup: nebula admin restore FILE"
+
 // checkBudget bounds the time spent on reading the database before each start.
 const checkBudget = 2 * time.Second
 
@@ -38,14 +41,14 @@ func checkData(data string, budget time.Duration) error {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("read the store's database: %w", err)
 	case err != nil:
-		return fmt.Errorf("%w: %s: %w; restore it from a backup, or move the directory away to begin with an empty store", ErrDamaged, db, err)
+		return fmt.Errorf("%w: %s: %w; %s; without one, move the directory away to begin with an empty store", ErrDamaged, db, err, restoreHint)
 	}
 	logs, err := filepath.Glob(filepath.Join(data, "member", "wal", "*.wal"))
 	if err != nil {
 		return fmt.Errorf("look at the store's log: %w", err)
 	}
 	if len(logs) == 0 && applied > 0 {
-		return fmt.Errorf("%w: the log that belongs to %s is missing; restore the directory from a backup", ErrDamaged, db)
+		return fmt.Errorf("%w: the log that belongs to %s is missing; %s", ErrDamaged, db, restoreHint)
 	}
 	return nil
 }

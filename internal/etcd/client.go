@@ -10,6 +10,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -32,9 +35,14 @@ const (
 
 // Config says which etcd to use. Only Endpoints is required.
 type Config struct {
-	Endpoints []string // "unix:///run/x.sock", "http://host:2379" or "https://host:2379"; all of one kind
-	Namespace string   // goes before every key, so that several clusters can share one etcd; none may begin with another
-	TLS       *tls.Config
+	// Endpoints are where members listen: "unix:///run/x.sock", "http://host:2379" or "https://host:2379". The first is used while it can
+	// serve: the server's own member.
+	Endpoints []string
+	// Members: the members are Nebula's own. The client learns from them where the others are, follows changes, and makes voters of new
+	// members that have caught up.
+	Members   bool
+	Namespace string      // goes before every key, so that several clusters can share one etcd; none may begin with another
+	TLS       *tls.Config // for https, see [ClientTLS]
 	Log       *slog.Logger
 	// DialTimeout bounds the first call, RequestTimeout one request of a later call; both are 5 s when zero. A
 	// context that ends earlier wins.
@@ -44,12 +52,24 @@ type Config struct {
 
 // Client is a [store.KV] on etcd. It is safe for concurrent use, and connects again by itself: while there is
 // no connection, requests wait for one until their time is up.
+//
+// Of several endpoints it uses one at a time, and another within 2.5 s when that one is dead, silent, or without a leader: what has not
+// been answered is then asked again there, except transactions that may have happened, which end with ErrAmbiguous.
 type Client struct {
-	etcd      *clientv3.Client
-	watches   pb.WatchClient
-	leases    pb.LeaseClient
-	namespace string
-	timeout   time.Duration
+	namespace     string
+	timeout       time.Duration
+	tls           *tls.Config
+	log           *slog.Logger
+	followMembers bool
+
+	ctx      context.Context // ends with Close
+	end      context.CancelFunc
+	tending  sync.WaitGroup
+	era      atomic.Pointer[era]
+	renewals renewals
+
+	mu    sync.Mutex
+	lanes []*lane // changed by tend alone; the first is the preferred one
 }
 
 var _ store.KV = (*Client)(nil)
@@ -57,16 +77,53 @@ var _ store.KV = (*Client)(nil)
 // Dial makes a client and a first call with it: an error means that etcd is not there, or is there without a
 // leader. Close the client in the end.
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
-	log := cfg.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+	c := &Client{
+		namespace: cfg.Namespace, timeout: orDefault(cfg.RequestTimeout, defaultTimeout), tls: cfg.TLS,
+		log: orDefault(cfg.Log, slog.New(slog.DiscardHandler)), followMembers: cfg.Members,
 	}
-	e, err := clientv3.New(clientv3.Config{
-		Endpoints: cfg.Endpoints,
-		TLS:       cfg.TLS,
+	c.ctx, c.end = context.WithCancel(context.Background())
+	if len(cfg.Endpoints) == 0 {
+		return nil, errors.New("etcd client: no endpoints")
+	}
+	for _, endpoint := range cfg.Endpoints {
+		if err := c.addLane(endpoint, true); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, orDefault(cfg.DialTimeout, defaultTimeout))
+	defer cancel()
+	c.begin(ctx)
+	if err := c.Health(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("etcd at %q does not answer: %w", cfg.Endpoints, err), c.Close())
+	}
+	if len(cfg.Endpoints) > 1 || cfg.Members {
+		c.tending.Go(c.tend)
+	}
+	return c, nil
+}
+
+// addLane opens the way to an endpoint.
+func (c *Client) addLane(endpoint string, configured bool) error {
+	e, err := c.connect(endpoint)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lanes = append(c.lanes, &lane{
+		endpoint: endpoint, configured: configured, etcd: e,
+		watches: pb.NewWatchClient(e.ActiveConnection()), leases: pb.NewLeaseClient(e.ActiveConnection()),
+	})
+	return nil
+}
+
+// connect makes the library's client of one endpoint. It returns at once.
+func (c *Client) connect(endpoint string) (*clientv3.Client, error) {
+	cfg := clientv3.Config{
+		Endpoints: []string{endpoint},
 		// What the library would say aloud comes back as an error too, and is said by whoever gets that.
-		Logger: zap.New(zapCore{to: log.Handler(), level: onlyDebug}),
-		// A connection that is silent is closed after 13 s; gRPC allows no less. Watch looks more closely.
+		Logger: zap.New(zapCore{to: c.log.Handler(), level: onlyDebug}),
+		// A connection that is silent is closed after 13 s; gRPC allows no less. Watch and tend look more closely.
 		DialKeepAliveTime:    10 * time.Second,
 		DialKeepAliveTimeout: 3 * time.Second,
 		// The library would send a transaction again after some time-outs, and then report the conflict with itself.
@@ -79,23 +136,15 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 				MinConnectTimeout: 2 * time.Second,
 			}),
 		},
-	})
+	}
+	if strings.HasPrefix(endpoint, "https:") {
+		cfg.TLS = orDefault(c.tls, &tls.Config{MinVersion: tls.VersionTLS12})
+	}
+	e, err := clientv3.New(cfg)
 	if err != nil {
-		return nil, fmt.Errorf("etcd client for %q: %w", cfg.Endpoints, err)
+		return nil, fmt.Errorf("etcd client for %q: %w", endpoint, err)
 	}
-	c := &Client{
-		etcd:      e,
-		watches:   pb.NewWatchClient(e.ActiveConnection()),
-		leases:    pb.NewLeaseClient(e.ActiveConnection()),
-		namespace: cfg.Namespace,
-		timeout:   orDefault(cfg.RequestTimeout, defaultTimeout),
-	}
-	ctx, cancel := context.WithTimeout(ctx, orDefault(cfg.DialTimeout, defaultTimeout))
-	defer cancel()
-	if err := c.Health(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("etcd at %q does not answer: %w", cfg.Endpoints, err), c.Close())
-	}
-	return c, nil
+	return e, nil
 }
 
 func orDefault[T comparable](v, def T) T {
@@ -108,17 +157,21 @@ func orDefault[T comparable](v, def T) T {
 
 // Close ends all calls and watches and disconnects.
 func (c *Client) Close() error {
-	if err := c.etcd.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("close etcd client: %w", err)
+	c.end()
+	c.tending.Wait()
+	c.renewals.wait()
+	var errs []error
+	for _, l := range c.allLanes() {
+		if err := l.etcd.Close(); err != nil && !errors.Is(err, context.Canceled) {
+			errs = append(errs, fmt.Errorf("close etcd client: %w", err))
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // Health returns nil when etcd has a leader and answers: one small read that goes through consensus.
 func (c *Client) Health(ctx context.Context) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	if _, err := c.etcd.Get(ctx, c.namespace+"health", clientv3.WithCountOnly()); err != nil {
+	if _, err := c.get(ctx, c.namespace+"health", clientv3.WithCountOnly()); err != nil {
 		return fmt.Errorf("health: %w", readError(err))
 	}
 	return nil
@@ -175,10 +228,12 @@ func (c *Client) listOnce(ctx context.Context, prefix string, limit int64) ([]st
 	}
 }
 
-func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	return c.etcd.Get(ctx, key, opts...)
+func (c *Client) get(ctx context.Context, key string, opts ...clientv3.OpOption) (resp *clientv3.GetResponse, err error) {
+	err = c.call(ctx, func(ctx context.Context, l *lane) (err error) {
+		resp, err = l.etcd.Get(ctx, key, opts...)
+		return err
+	})
+	return resp, err
 }
 
 // keyRange returns the half-open range of all keys that start with prefix, as etcd wants it.
@@ -211,12 +266,21 @@ func (c *Client) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) (sto
 			writes[i] = clientv3.OpPut(key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
 		}
 	}
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	ctx, sent := watchSending(ctx)
-	resp, err := c.etcd.Txn(ctx).If(conds...).Then(writes...).Commit()
+	var resp *clientv3.TxnResponse
+	sent := new(bool)
+	err := c.call(ctx, func(ctx context.Context, l *lane) (err error) {
+		if *sent {
+			return errLeft
+		}
+		ctx, sent = watchSending(ctx)
+		resp, err = l.etcd.Txn(ctx).If(conds...).Then(writes...).Commit()
+		return err
+	})
 	if err != nil {
 		return store.TxnResult{}, fmt.Errorf("transaction: %w", txnError(err, *sent))
 	}
 	return store.TxnResult{OK: resp.Succeeded, Revision: resp.Header.Revision}, nil
 }
+
+// errLeft ends a transaction that was under way when the client went on to another endpoint.
+var errLeft = errors.New("the member that it was sent to does not answer")

@@ -33,6 +33,10 @@ var harmless = []string{
 	"failed to apply request",          // a refusal, which the client gets too
 	"request stats",                    // comes with "apply request took too long", which says why
 	"failed to update storage version", // in the first second of a new store; it tries again
+	"Failed to detect schema version",  // as above
+	// The socket beside the TLS listeners is meant to be without TLS.
+	"scheme is http or unix while key and cert files are present; ignoring key and cert files",
+	"scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL",
 	"simple token is not cryptographically signed",
 	"Running http and grpc server on single port. This is not recommended for production.",
 }

@@ -12,6 +12,7 @@ import (
 
 // Status is the condition of one etcd member.
 type Status struct {
+	member     uint64
 	Version    string
 	Revision   int64 // of its last raft entry's effect, as far as this member has come
 	Bytes      int64 // of its database file
@@ -21,15 +22,25 @@ type Status struct {
 	Leader     bool
 }
 
-// Status asks the first endpoint for its condition.
-func (c *Client) Status(ctx context.Context) (Status, error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	r, err := c.etcd.Status(ctx, c.etcd.Endpoints()[0])
+// Status asks the member in use for its condition.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.call(ctx, func(ctx context.Context, l *lane) (err error) {
+		s, err = statusOf(ctx, l)
+		return err
+	})
 	if err != nil {
 		return Status{}, fmt.Errorf("status: %w", readError(err))
 	}
+	return s, nil
+}
+
+func statusOf(ctx context.Context, l *lane) (Status, error) {
+	r, err := l.etcd.Status(ctx, l.endpoint)
+	if err != nil {
+		return Status{}, err
+	}
 	return Status{
+		member:     r.Header.GetMemberId(),
 		Version:    r.Version,
 		Revision:   r.Header.GetRevision(),
 		Bytes:      r.DbSize,
@@ -42,9 +53,11 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 
 // Compact forgets the history before a revision: watches that have not come that far end with ErrCompacted.
 func (c *Client) Compact(ctx context.Context, revision int64) error {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	if _, err := c.etcd.Compact(ctx, revision); err != nil {
+	err := c.call(ctx, func(ctx context.Context, l *lane) error {
+		_, err := l.etcd.Compact(ctx, revision)
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("compact: %w", readError(err))
 	}
 	return nil
@@ -54,9 +67,9 @@ func (c *Client) Compact(ctx context.Context, revision int64) error {
 // answers nothing while it is at it.
 func (c *Client) Defragment(ctx context.Context) error {
 	var errs []error
-	for _, endpoint := range c.etcd.Endpoints() {
-		if _, err := c.etcd.Defragment(ctx, endpoint); err != nil {
-			errs = append(errs, fmt.Errorf("defragment %s: %w", endpoint, readError(err)))
+	for _, l := range c.allLanes() {
+		if _, err := l.etcd.Defragment(ctx, l.endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("defragment %s: %w", l.endpoint, readError(err)))
 		}
 	}
 	return errors.Join(errs...)

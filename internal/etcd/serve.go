@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,11 +12,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -38,8 +44,10 @@ const (
 type ServeConfig struct {
 	// Dir is the store directory. Everything lies below it; it is made with mode 0700.
 	Dir string
-	// QuotaBytes is the size of the database at which it takes no more writes: 4 GiB when zero.
+	// QuotaBytes is the size of the database at which it takes no more writes: 4 GiB when zero. Cluster makes the server a member of a
+	// cluster. When neither is given, both come from the file that [Supervise] has left in Dir.
 	QuotaBytes int64
+	Cluster    *ClusterConfig
 	// Parent is read until its end, which means that the parent process is gone, by whatever death. A child process
 	// passes os.Stdin. Nil: there is no parent.
 	Parent io.Reader
@@ -59,13 +67,17 @@ type report struct {
 }
 
 // kinds are the errors that keep their identity on the way to the parent.
-var kinds = map[string]error{"in_use": ErrInUse, "damaged": ErrDamaged}
+var kinds = map[string]error{"in_use": ErrInUse, "damaged": ErrDamaged, "removed": ErrRemoved}
+
+// ErrRemoved says that the other members have removed this one for good.
+var ErrRemoved = errors.New("this member was removed from the store's cluster")
 
 // Serve runs etcd on a unix socket until ctx ends or the parent is gone, and then returns nil. It is the whole life of
 // a child process that [Supervise] starts: on a full disk, or when a disk fails, etcd ends the process that it runs in.
-// The only listener is a socket that this user alone can reach.
+// The only listener is a socket that this user alone can reach, and, in a cluster, the two of [ClusterConfig]. A single member is
+// ready when it serves, a member of a cluster when it listens: it serves when most of the others are there.
 //
-// The error is one sentence for people. [ErrInUse] and [ErrDamaged] are among the causes.
+// The error is one sentence for people. [ErrInUse], [ErrDamaged] and [ErrRemoved] are among the causes.
 func Serve(ctx context.Context, cfg ServeConfig) error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -123,6 +135,13 @@ func serve(ctx context.Context, cfg ServeConfig) error {
 		return err
 	}
 	defer func() { _ = lock.Close() }()
+	if cfg.Cluster == nil && cfg.QuotaBytes == 0 {
+		s, err := readSetup(cfg.Dir)
+		if err != nil {
+			return err
+		}
+		cfg.Cluster, cfg.QuotaBytes = s.Cluster, s.QuotaBytes
+	}
 	data := filepath.Join(cfg.Dir, "data")
 	if err := checkData(data, checkBudget); err != nil {
 		return err
@@ -143,7 +162,10 @@ func prepare(dir string) error {
 // run is the life of the server proper.
 func run(ctx context.Context, cfg ServeConfig, data, socket string) error {
 	var ending atomic.Bool
-	conf := embedConfig(data, socket, orDefault(cfg.QuotaBytes, defaultQuota))
+	conf, err := embedConfig(cfg, data, socket)
+	if err != nil {
+		return err
+	}
 	conf.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(zapCore{to: cfg.Log.Handler(), level: func(e zapcore.Entry) slog.Level {
 		if ending.Load() && e.Level < zapcore.DPanicLevel {
 			return slog.LevelDebug // it reports its own closed listeners as errors
@@ -152,28 +174,38 @@ func run(ctx context.Context, cfg ServeConfig, data, socket string) error {
 	}}))
 	start := time.Now()
 	e, err := embed.StartEtcd(conf)
-	switch {
-	case errors.Is(err, wal.ErrCRCMismatch), errors.Is(err, wal.ErrSliceOutOfRange), errors.Is(err, wal.ErrFileNotFound):
-		return fmt.Errorf("%w: the log in %s: %w; restore the directory from a backup", ErrDamaged, data, err)
-	case err != nil:
-		return fmt.Errorf("start etcd: %w", err)
+	if err != nil {
+		return startError(err, data)
 	}
 	defer func() {
 		ending.Store(true)
 		closeEtcd(e, cfg.Log)
 	}()
+	if cfg.Cluster != nil { // alone it cannot serve, and whoever waits for it here would never use the other members
+		if err := tell(cfg.Report, report{Endpoint: "unix://" + socket}); err != nil {
+			return err
+		}
+	}
 	select {
 	case <-e.Server.ReadyNotify():
 	case err := <-e.Err():
 		return fmt.Errorf("etcd: %w", err)
 	case <-e.Server.StopNotify():
-		return errors.New("etcd ended while it started")
+		return stopped(e, "etcd ended while it started")
 	case <-ctx.Done():
 		return nil
 	}
 	cfg.Log.Debug("store is ready", "dir", cfg.Dir, "took", time.Since(start).Round(time.Millisecond).String())
-	if err := tell(cfg.Report, report{Endpoint: "unix://" + socket}); err != nil {
-		return err
+	if cfg.Cluster == nil {
+		if err := tell(cfg.Report, report{Endpoint: "unix://" + socket}); err != nil {
+			return err
+		}
+	} else {
+		ctx, cancel := context.WithCancel(ctx)
+		var moving sync.WaitGroup
+		defer moving.Wait()
+		defer cancel()
+		moving.Go(func() { tellPeerURL(ctx, e.Server, cfg.Cluster.PeerURL, cfg.Log) })
 	}
 	select {
 	case <-ctx.Done():
@@ -181,11 +213,54 @@ func run(ctx context.Context, cfg ServeConfig, data, socket string) error {
 	case err := <-e.Err():
 		return fmt.Errorf("etcd: %w", err)
 	case <-e.Server.StopNotify():
-		return errors.New("etcd ended by itself")
+		return stopped(e, "etcd ended by itself")
 	}
 }
 
-func embedConfig(data, socket string, quota int64) *embed.Config {
+func startError(err error, data string) error {
+	if errors.Is(err, wal.ErrCRCMismatch) || errors.Is(err, wal.ErrSliceOutOfRange) || errors.Is(err, wal.ErrFileNotFound) {
+		return fmt.Errorf("%w: the log in %s: %w; %s", ErrDamaged, data, err, restoreHint)
+	}
+	return fmt.Errorf("start etcd: %w", err)
+}
+
+// stopped says why etcd has ended without being told to.
+func stopped(e *embed.Etcd, otherwise string) error {
+	if c, ok := e.Server.Cluster().(*membership.RaftCluster); ok && c.IsIDRemoved(e.Server.MemberID()) {
+		return fmt.Errorf("%w: to take it in again, move the data directory away and join as a new server", ErrRemoved)
+	}
+	return errors.New(otherwise)
+}
+
+// peerURLPause is the time between two tries to tell the other members where this one is.
+const peerURLPause = time.Second
+
+// tellPeerURL makes the member list say where this member is, until that is done. It says something else after a change of
+// configuration, and when the member began alone on a socket.
+func tellPeerURL(ctx context.Context, s *etcdserver.EtcdServer, peerURL string, log *slog.Logger) {
+	for {
+		me := s.Cluster().Member(s.MemberID())
+		if me == nil || slices.Equal(me.PeerURLs, []string{peerURL}) {
+			return
+		}
+		attributes := membership.RaftAttributes{PeerURLs: []string{peerURL}, IsLearner: me.IsLearner}
+		try, cancel := context.WithTimeout(ctx, defaultTimeout)
+		_, err := s.UpdateMember(try, membership.Member{ID: me.ID, RaftAttributes: attributes})
+		cancel()
+		if err == nil {
+			log.Info("told the other members this member's address", "was", me.PeerURLs, "is", peerURL)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(peerURLPause):
+		}
+	}
+}
+
+// embedConfig is etcd's configuration for the directory.
+func embedConfig(cfg ServeConfig, data, socket string) (*embed.Config, error) {
 	client := url.URL{Scheme: "unix", Path: socket}
 	conf := embed.NewConfig()
 	conf.Name = memberName
@@ -198,9 +273,49 @@ func embedConfig(data, socket string, quota int64) *embed.Config {
 	conf.InitialCluster = memberName + "=" + peerURL
 	conf.AutoCompactionMode = embed.CompactorModePeriodic
 	conf.AutoCompactionRetention = "1h"
-	conf.QuotaBackendBytes = quota
+	conf.QuotaBackendBytes = orDefault(cfg.QuotaBytes, defaultQuota)
 	conf.EnableGRPCGateway = false
-	return conf
+	if cfg.Cluster == nil {
+		return conf, nil
+	}
+	if err := cfg.Cluster.check(); err != nil {
+		return nil, err
+	}
+	return conf, joinCluster(conf, cfg.Cluster, data)
+}
+
+// joinCluster adds what a member of a cluster has more than a single one.
+func joinCluster(conf *embed.Config, c *ClusterConfig, data string) error {
+	peer, err1 := url.Parse(c.PeerURL)
+	client, err2 := url.Parse(c.ClientURL)
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	conf.Name = c.Name
+	conf.ListenPeerUrls = []url.URL{{Scheme: "https", Host: c.PeerListen}}
+	conf.AdvertisePeerUrls = []url.URL{*peer}
+	conf.ListenClientUrls = append(conf.ListenClientUrls, url.URL{Scheme: "https", Host: c.ClientListen})
+	conf.AdvertiseClientUrls = []url.URL{*client}
+	conf.TlsMinVersion = "TLS1.3"
+	conf.PeerTLSInfo = transport.TLSInfo{
+		TrustedCAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile, ClientCertAuth: true,
+		// Whoever holds a certificate of this authority is a server; from which address it calls proves nothing, behind a NAT less than that.
+		SkipClientSANVerify: true,
+	}
+	conf.ClientTLSInfo = conf.PeerTLSInfo
+	// Two clusters that began on the same addresses must not take each other for one.
+	conf.InitialClusterToken = "nebula-" + rand.Text()
+	switch {
+	case wal.Exist(filepath.Join(data, "member", "wal")):
+		conf.InitialCluster = c.Name + "=" + c.PeerURL // not used
+	case c.Initial != "":
+		conf.InitialCluster, conf.ClusterState = c.Initial, embed.ClusterStateFlagExisting
+	case c.Init:
+		conf.InitialCluster = c.Name + "=" + c.PeerURL
+	default:
+		return fmt.Errorf("there is no data in %s: remove this server from the cluster and join it again as a new one", data)
+	}
+	return nil
 }
 
 // closeEtcd ends the server in an orderly way if that takes no longer than closeTime. After it the process ends,

@@ -27,9 +27,11 @@ type SuperviseConfig struct {
 	// Command starts a process that calls [Serve] with its standard input as Parent, its standard output as Report
 	// and a JSON log on its standard error.
 	Command []string
-	// Dir is the store directory that the command serves; here it is only for the log and for errors.
-	Dir string
-	Log *slog.Logger
+	// Dir is the store directory that the command serves. QuotaBytes and Cluster, as in [ServeConfig], reach it through a file there.
+	Dir        string
+	QuotaBytes int64
+	Cluster    *ClusterConfig
+	Log        *slog.Logger
 	// ReadyTimeout bounds the first start: 30 s when zero.
 	ReadyTimeout time.Duration
 }
@@ -48,13 +50,16 @@ type Supervisor struct {
 // the child runs until Stop, since it must outlive everything that uses it. When this process dies, by whatever
 // death, the child ends too: it sees the end of its standard input.
 //
-// The error is a sentence for people; [ErrInUse] and [ErrDamaged] are among the causes. No child is left behind then.
+// The error is a sentence for people; [ErrInUse], [ErrDamaged] and [ErrRemoved] are among the causes. No child is left behind then.
 func Supervise(ctx context.Context, cfg SuperviseConfig) (*Supervisor, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if len(cfg.Command) == 0 {
 		return nil, errors.New("supervise the store: no command")
+	}
+	if err := writeSetup(cfg.Dir, setup{cfg.QuotaBytes, cfg.Cluster}); err != nil {
+		return nil, err
 	}
 	s := &Supervisor{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}
 	first := make(chan started, 1)

@@ -127,6 +127,12 @@ func follow(t *testing.T, c *Client, from int64) *follower {
 	return f
 }
 
+func (f *follower) at() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revision
+}
+
 func (f *follower) caughtUp(t *testing.T, want []store.KeyValue, rev int64) {
 	t.Helper()
 	eventually(t, "watch that has caught up", func() bool {

@@ -33,7 +33,7 @@ func silent(d time.Duration) error {
 //
 // It speaks etcd's watch protocol itself, one stream per call, because the library's watcher mends connections behind
 // our back for as long as it takes, with goroutines that outlive the caller's context. Here a watch ends when its connection does,
-// and after 3 s without an answer, and the caller decides.
+// after 3 s without an answer, and when the client leaves its endpoint for a better one, and the caller decides.
 func (c *Client) Watch(ctx context.Context, prefix string, revision int64, fn func(store.Batch) error) error {
 	w := watch{namespace: c.namespace, after: revision, fn: fn}
 	err := c.watch(ctx, prefix, &w)
@@ -45,13 +45,14 @@ func (c *Client) Watch(ctx context.Context, prefix string, revision int64, fn fu
 
 // watch runs one stream until it breaks.
 func (c *Client) watch(parent context.Context, prefix string, w *watch) error {
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(parent))
+	e := c.era.Load()
+	ctx, cancel := e.bind(clientv3.WithRequireLeader(parent))
 	var receiving sync.WaitGroup
 	defer receiving.Wait()
 	defer cancel()
 
 	late := time.AfterFunc(silence, cancel)
-	stream, err := c.watches.Watch(ctx, callOptions()...)
+	stream, err := e.watches.Watch(ctx, callOptions()...)
 	if !late.Stop() {
 		return silent(silence)
 	}
@@ -84,6 +85,9 @@ func (c *Client) watch(parent context.Context, prefix string, w *watch) error {
 		case <-dead.C:
 			return silent(w.patience())
 		case <-ctx.Done():
+			if parent.Err() == nil {
+				return fmt.Errorf("watch: the member at %s is left for another: %w", e.endpoint, store.ErrUnavailable)
+			}
 			return ctx.Err()
 		}
 	}
