@@ -21,6 +21,8 @@ type NodeStatus struct {
 	// overwrites a newer one, whichever server it comes through.
 	Epoch uint64 `json:"epoch,omitempty"`
 	Seq   uint64 `json:"seq,omitempty"`
+	// LeaseSeconds is how long this document outlives the node's last sign of life. The server writes it.
+	LeaseSeconds int64 `json:"lease_seconds,omitempty"`
 }
 
 // Engine returns the entry of the named engine, if the node reports one.

@@ -46,7 +46,8 @@ type Action struct {
 //  5. Held with another fingerprint, or failed under an older generation: replace it, now. At most one replica of a model is
 //     replaced at a time while it serves, so that a change rolls through.
 //  6. Held with an older plan or generation: retarget it.
-//  7. Wanted and not held: start it, unless its model is frozen.
+//  7. Wanted and not held: start it, unless its model is frozen or the replica is displaced. A displaced replica is neither started nor
+//     replaced: the scheduler says soon which of the two stays.
 func Plan(want api.NodeDesired, held map[string]Held) []Action {
 	if want.Revision == 0 { // 1
 		return nil
@@ -67,17 +68,17 @@ func Plan(want api.NodeDesired, held map[string]Held) []Action {
 				out = append(out, Action{Verb: VerbStop, Key: key})
 			}
 		case h.Stopping: // 4
-		case Fingerprint(d) != Fingerprint(h.Desired) || h.Failed && d.Generation != h.Desired.Generation: // 5
+		case !d.Displaced && (Fingerprint(d) != Fingerprint(h.Desired) || h.Failed && d.Generation != h.Desired.Generation): // 5
 			if h.Ready && rolling[uid] != key {
 				continue
 			}
 			out = append(out, Action{VerbReplace, key, d})
-		case d.PlanVersion != h.Desired.PlanVersion || d.Generation != h.Desired.Generation: // 6
+		case !d.Displaced && (d.PlanVersion != h.Desired.PlanVersion || d.Generation != h.Desired.Generation): // 6
 			out = append(out, Action{VerbRetarget, key, d})
 		}
 	}
 	for key, d := range wanted { // 7
-		if _, ok := held[key]; !ok && !slices.Contains(want.Frozen, d.Spec.ModelUID) {
+		if _, ok := held[key]; !ok && !d.Displaced && !slices.Contains(want.Frozen, d.Spec.ModelUID) {
 			out = append(out, Action{VerbStart, key, d})
 		}
 	}
@@ -91,6 +92,9 @@ func rollingModels(held map[string]Held, wanted map[string]api.DesiredReplica) m
 	turn := map[string]string{}
 	blocked := map[string]bool{}
 	for key, d := range wanted {
+		if d.Displaced {
+			continue // not one of those that the model serves by
+		}
 		uid := d.Spec.ModelUID
 		h, ok := held[key]
 		if !ok || !h.Ready || h.Stopping {

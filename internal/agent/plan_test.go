@@ -20,7 +20,7 @@ var rewrite = flag.Bool("update", false, "write the answers of the text cases an
 
 // TestPlan_cases runs testdata/plan/*.txt: blocks of lines
 //
-//	want UID/REPLICA [v=PLAN] [gen=GENERATION] [path=PATH]
+//	want UID/REPLICA [v=PLAN] [gen=GENERATION] [path=PATH] [displaced]
 //	held UID/REPLICA [v=] [gen=] [path=] [ready] [stopping] [failed]
 //	frozen UID
 //	unknown            nothing is known of the wish
@@ -96,6 +96,7 @@ func parseReplica(t *testing.T, fields []string) api.DesiredReplica {
 		t.Fatal(err)
 	}
 	d := replicaOf(uid, uint32(id))
+	d.Displaced = slices.Contains(fields, "displaced")
 	for _, f := range fields[1:] {
 		k, v, ok := strings.Cut(f, "=")
 		if !ok {

@@ -14,7 +14,12 @@ import (
 // A model with a document that cannot be read is in Frozen instead: nobody knows what is wanted of it, so whatever
 // runs of it is left alone. A replica whose place was taken while the node was away is marked as displaced.
 func Desired(s *State, nodeID string) api.NodeDesired {
-	d := api.NodeDesired{NodeID: nodeID, Revision: s.Revision, Replicas: []api.DesiredReplica{}, Frozen: s.unreadable()}
+	d := api.NodeDesired{
+		NodeID: nodeID, Revision: s.Revision, Replicas: []api.DesiredReplica{}, Frozen: s.unreadable(), Servers: ServerAddrs(s),
+	}
+	if info, ok := s.Info.Value(api.ClusterInfoID); ok {
+		d.History, d.HistoryAccepted = info.History, info.HistoryAccepted
+	}
 	for _, uid := range s.placedOn(nodeID) {
 		if _, frozen := slices.BinarySearch(d.Frozen, uid); frozen {
 			continue
@@ -45,6 +50,17 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 		return cmp.Or(cmp.Compare(a.Spec.ModelUID, b.Spec.ModelUID), cmp.Compare(a.Assignment.ReplicaID, b.Assignment.ReplicaID))
 	})
 	return d
+}
+
+// ServerAddrs returns the addresses at which machines reach the servers, in order of the servers' ids.
+func ServerAddrs(s *State) []string {
+	var addrs []string
+	for m := range s.Members.Prefix(string(api.MachineServer) + "/") {
+		if m.Value.Addr != "" {
+			addrs = append(addrs, m.Value.Addr)
+		}
+	}
+	return addrs
 }
 
 // wantsRunning tells whether people want the model to run. A stored wish for zero replicas is a wish to stop.
