@@ -71,8 +71,8 @@ func up(ctx context.Context, l *life, o Options) error {
 	l.goRun("store", st.Run)
 
 	// What decides and what serves.
-	node := registry.New(registry.Config{NodeID: o.NodeID, Store: st, Leases: kv, TTL: nodeTTL, Log: o.Log.With("component", "registry")})
-	l.goRun("registry", node.Run)
+	nodes := registry.New(registry.Config{Store: st, Leases: kv, TTL: nodeTTL, Log: o.Log.With("component", "registry")})
+	l.goRun("registry", nodes.Run)
 	l.goRun("scheduler", schedulerLoop(st, kv, o))
 	metrics := obs.NewRegistry()
 	gw := gateway.New(gateway.Config{View: st, Log: o.Log.With("component", "gateway"), Registry: metrics})
@@ -93,7 +93,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	})
 
 	// The agent goes down before the store, and after the last answer has been sent.
-	if err := startAgent(l, o, node, gw.InFlight); err != nil {
+	if err := startAgent(l, o, nodes.Node(o.NodeID), gw.InFlight); err != nil {
 		return err
 	}
 	serve(l, listener, handler)

@@ -1,14 +1,17 @@
-// Package registry is the server's side of a node: it works out what the node should run and stores what the node reports, under
-// the node's own lease. It decides nothing, and it writes only documents of its own node.
+// Package registry is the server's side of the nodes: it works out what each should run, stores what each reports, and knows which of them
+// it has not seen for how long. It decides nothing, and a report writes documents of its own node only.
+//
+// A server keeps no session of a node. What it needs to answer is in the store: the node's lease is that of its status document, and
+// (Epoch, Seq) in there tells an older report from a newer one. So a node may speak to any server, and to another one at any time.
+//
+// Only a node's status and its downloads are under its lease. When it ends, the cluster does not see the node; what runs there is not gone.
 package registry
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"reflect"
-	"sync/atomic"
+	"math"
+	"sync"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -16,146 +19,77 @@ import (
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
-// Config is what a Node is made of.
+// Signs of life. A node sends one every beat, and its status outlives the last one by beats of leaseBeats.
+const (
+	// minBeat is the beat of a small fleet. In a large one all nodes together send nodesPerSecond.
+	minBeat        = 3 * time.Second
+	nodesPerSecond = 100
+	leaseBeats     = 5
+)
+
+// Config is what a Registry is made of.
 type Config struct {
-	NodeID string
 	Store  *store.Store
 	Leases store.Leases
-	TTL    time.Duration // how long the node's documents outlive its last sign of life
+	TTL    time.Duration // the least that a node's status outlives its last sign of life; 0 = 15 s
 	Log    *slog.Logger
 }
 
-// Node is one node's session. Run and Report may be called from different goroutines, each from one at a time.
-type Node struct {
-	cfg     Config
-	lease   atomic.Int64 // 0 = none
-	desired atomic.Pointer[desired]
+// Registry serves all nodes of one server. All methods are for any goroutine; [Registry.Run] must run for the desired sets and the absences
+// to move.
+type Registry struct {
+	cfg   Config
+	seed  hashSeed
+	mu    sync.Mutex
+	cells map[string]*cell // by node: the desired sets that somebody has asked for
+
+	passed *cluster.State // the newest State that all cells have been compared with; nil before the first
+	absent map[string]time.Time
+	stored map[string]stored // by node: what its last report through this server has left in the store
 }
 
-type desired struct {
+// cell is one node's desired set.
+type cell struct {
 	value   api.NodeDesired
+	digest  uint64 // of what value was made of; 0 = made since the last pass
 	changed chan struct{}
 }
 
-// New returns a session that knows nothing yet.
-func New(cfg Config) *Node {
-	n := &Node{cfg: cfg}
-	n.desired.Store(&desired{changed: make(chan struct{})})
-	return n
-}
-
-// Desired returns what the node should run and a channel that closes when that changes. Changes of other nodes wake nobody.
-func (n *Node) Desired() (api.NodeDesired, <-chan struct{}) {
-	d := n.desired.Load()
-	return d.value, d.changed
-}
-
-// Run keeps the desired set new and the lease alive until ctx ends.
-func (n *Node) Run(ctx context.Context) error {
-	beat := time.NewTicker(n.cfg.TTL / 3)
-	defer beat.Stop()
-	for {
-		s, changed := n.cfg.Store.Current()
-		n.publish(cluster.Desired(s, n.cfg.NodeID))
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-beat.C:
-			n.keepAlive(ctx)
-		}
+// New returns a registry that has looked at nothing yet.
+func New(cfg Config) *Registry {
+	if cfg.TTL == 0 {
+		cfg.TTL = leaseBeats * minBeat
 	}
+	return &Registry{cfg: cfg, seed: newSeed(), cells: map[string]*cell{}, absent: map[string]time.Time{}, stored: map[string]stored{}}
 }
 
-// publish replaces the desired set when more than its revision has changed.
-func (n *Node) publish(d api.NodeDesired) {
-	old := n.desired.Load()
-	same := d
-	same.Revision = old.value.Revision
-	if old.value.Revision != 0 && reflect.DeepEqual(same, old.value) {
-		return
-	}
-	n.desired.Store(&desired{d, make(chan struct{})})
-	close(old.changed)
+// beat is how often a node should give a sign of life, in a fleet of so many. It is a whole number of seconds, so that it
+// seldom changes while nodes come and go.
+func beat(nodes int) time.Duration {
+	return max(minBeat, time.Duration(math.Ceil(float64(nodes)/nodesPerSecond))*time.Second)
 }
 
-func (n *Node) keepAlive(ctx context.Context) {
-	lease := n.lease.Load()
-	if lease == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.TTL/3)
-	defer cancel()
-	switch err := n.cfg.Leases.KeepAlive(ctx, lease); {
-	case errors.Is(err, store.ErrLeaseGone):
-		n.cfg.Log.Warn("the node's lease ended; its documents are written anew with the next report")
-		n.lease.CompareAndSwap(lease, 0)
-	case err != nil && ctx.Err() == nil:
-		n.cfg.Log.Warn("the node's lease was not renewed", "error", err)
-	}
+// ttl is how long a node's status outlives its last sign of life.
+func (r *Registry) ttl(s *cluster.State) time.Duration { return max(r.cfg.TTL, leaseBeats*beat(fleet(s))) }
+
+// fleet is how many machines give signs of life, or could.
+func fleet(s *cluster.State) int { return max(s.Members.Len(), s.Nodes.Len()) }
+
+const nodePrefix = string(api.MachineNode) + "/"
+
+// Node returns the registry as the one node in this process sees it: an agent's link without a network.
+func (r *Registry) Node(id string) *Node { return &Node{r, id} }
+
+// Node is one node's link in the server's own process.
+type Node struct {
+	registry *Registry
+	id       string
 }
 
-// maxWrites bounds one transaction; a report with more changes takes several.
-const maxWrites = 64
+// Desired returns what the node should run and a channel that closes when that changes.
+func (n *Node) Desired() (api.NodeDesired, <-chan struct{}) { return n.registry.Desired(n.id) }
 
-// Report stores what is true on the node: changed documents are written, vanished ones removed, the rest left alone. It returns when the
-// cluster's state shows all of it.
+// Report stores what is true on the node, and is its sign of life. It returns when the cluster's state shows all of it.
 func (n *Node) Report(ctx context.Context, o api.NodeObserved) error {
-	if err := n.owns(o); err != nil {
-		return err
-	}
-	lease, err := n.ensureLease(ctx)
-	if err != nil {
-		return err
-	}
-	for {
-		left := 0
-		_, err := n.cfg.Store.Update(ctx, store.OwnerNode, func(tx *store.Tx) error {
-			w := &writer{tx: tx, lease: lease, left: maxWrites}
-			if err := w.report(n.cfg.NodeID, o); err != nil {
-				return err
-			}
-			left = w.left
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("store the report of node %s: %w", n.cfg.NodeID, err)
-		}
-		if left > 0 {
-			return nil
-		}
-	}
-}
-
-// owns refuses a report that speaks for another node.
-func (n *Node) owns(o api.NodeObserved) error {
-	foreign := o.Node.NodeID != n.cfg.NodeID || o.Disk != nil && o.Disk.NodeID != n.cfg.NodeID
-	for _, e := range o.Endpoints {
-		foreign = foreign || e.NodeID != n.cfg.NodeID
-	}
-	for _, d := range o.Downloads {
-		foreign = foreign || d.NodeID != n.cfg.NodeID
-	}
-	for _, c := range o.Cache {
-		foreign = foreign || c.NodeID != n.cfg.NodeID
-	}
-	for _, a := range o.Alerts {
-		foreign = foreign || a.NodeID != n.cfg.NodeID
-	}
-	if foreign {
-		return api.Errorf(api.CodeForbidden, "node %s reported for another node", n.cfg.NodeID)
-	}
-	return nil
-}
-
-func (n *Node) ensureLease(ctx context.Context) (int64, error) {
-	if lease := n.lease.Load(); lease != 0 {
-		return lease, nil
-	}
-	lease, err := n.cfg.Leases.Grant(ctx, int64(n.cfg.TTL/time.Second))
-	if err != nil {
-		return 0, fmt.Errorf("lease for node %s: %w", n.cfg.NodeID, err)
-	}
-	n.lease.Store(lease)
-	return lease, nil
+	return n.registry.report(ctx, n.id, o, false)
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
-	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/registry"
@@ -23,10 +22,11 @@ func open(t *testing.T) (*store.Store, *storetest.MemKV, *registry.Node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := registry.New(registry.Config{NodeID: "n1", Store: st, Leases: kv, TTL: 3 * time.Second, Log: log})
+	r := registry.New(registry.Config{Store: st, Leases: kv, Log: log})
+	n := r.Node("n1")
 	done := make(chan struct{}, 2)
 	go func() { _ = st.Run(ctx); done <- struct{}{} }()
-	go func() { _ = n.Run(ctx); done <- struct{}{} }()
+	go func() { _ = r.Run(ctx); done <- struct{}{} }()
 	t.Cleanup(func() { cancel(); <-done; <-done })
 	return st, kv, n
 }
@@ -61,8 +61,8 @@ func TestReport_makesTheStoreEqualToTheNode(t *testing.T) {
 		t.Fatalf("node %+v, %d endpoints, %d disks, %d cache entries", node, s.Endpoints.Len(), s.Disks.Len(), s.Cache.Len())
 	}
 	for e := range s.Endpoints.All() {
-		if e.Lease != node.Lease {
-			t.Errorf("endpoint %s is not under the node's lease", e.ID)
+		if e.Lease != 0 {
+			t.Errorf("endpoint %s is under a lease: it would vanish with the sight of its node", e.ID)
 		}
 	}
 	// The contract's key of a cache entry: 16 hex digits of SHA-256(model_name).
@@ -126,8 +126,7 @@ func TestReport_speaksForItsOwnNodeOnly(t *testing.T) {
 // overwrites nor deletes it.
 func TestReport_leavesTheReplacementAlone(t *testing.T) {
 	st, kv, n := open(t)
-	log := slog.New(slog.DiscardHandler)
-	other := registry.New(registry.Config{NodeID: "n2", Store: st, Leases: kv, TTL: 3 * time.Second, Log: log})
+	other := registry.New(registry.Config{Store: st, Leases: kv, Log: slog.New(slog.DiscardHandler)}).Node("n2")
 	mustReport(t, n, report(endpoint("a", 0, "n1", 1)))
 	if err := other.Report(t.Context(), api.NodeObserved{Node: api.NodeStatus{NodeID: "n2"}, Endpoints: []api.EndpointInfo{endpoint("a", 0, "n2", 2)}}); err != nil {
 		t.Fatal(err)
@@ -150,17 +149,12 @@ func TestReport_afterALostLeaseWritesAllAnew(t *testing.T) {
 	for s, changed := st.Current(); s.Nodes.Has("n1"); s, changed = st.Current() {
 		<-changed
 	}
-	deadline := time.Now().Add(30 * time.Second) // the session notices with its next beat
-	for {
-		if err := n.Report(t.Context(), report(endpoint("a", 0, "n1", 1))); err == nil {
-			if s, _ = st.Current(); s.Nodes.Has("n1") && s.Endpoints.Has("a/0") {
-				return
-			}
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the node's documents did not come back")
-		}
-		time.Sleep(10 * time.Millisecond)
+	if s, _ = st.Current(); !s.Endpoints.Has("a/0") {
+		t.Fatal("the endpoint went with the node's lease")
+	}
+	mustReport(t, n, report(endpoint("a", 0, "n1", 1)))
+	if s, _ = st.Current(); !s.Nodes.Has("n1") || !s.Endpoints.Has("a/0") {
+		t.Fatal("the node's documents did not come back")
 	}
 }
 

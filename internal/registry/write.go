@@ -12,55 +12,59 @@ import (
 
 // writer writes the differences between a report and the state into one transaction, until it is full.
 type writer struct {
-	tx    *store.Tx
-	lease int64
-	left  int // writes that still fit
+	tx     *store.Tx
+	node   string
+	lease  int64 // 0: nothing can be written under a lease
+	left   int   // writes that still fit
+	before stored
 }
 
-func (w *writer) report(node string, o api.NodeObserved) error {
+// report writes the node's status last: when the node appears, all that it has said is there already, and a heartbeat for
+// this report counts only then.
+func (w *writer) report(o api.NodeObserved) error {
 	s := w.tx.State()
-	if err := put(w, &store.Nodes, s.Nodes, node, o.Node, w.lease); err != nil {
-		return err
-	}
 	endpoints := map[string]api.EndpointInfo{}
 	for _, e := range o.Endpoints {
-		if other, ok := s.Endpoints.Value(e.Key()); ok && other.NodeID != node && other.PlanVersion > e.PlanVersion {
+		if other, ok := s.Endpoints.Value(e.Key()); ok && other.NodeID != w.node && other.PlanVersion > e.PlanVersion {
 			continue // replaced elsewhere under a newer plan; ours is on its way out
 		}
 		endpoints[e.Key()] = e
 	}
-	if err := reconcile(w, &store.Endpoints, s.Endpoints, endpoints, w.lease, func(e api.EndpointInfo) bool { return e.NodeID == node }); err != nil {
+	if err := reconcile(w, &store.Endpoints, s.Endpoints, endpoints, 0, w.before.endpoints, func(e *api.EndpointInfo) string { return e.NodeID }); err != nil {
+		return err
+	}
+	if err := w.storage(s, o); err != nil || w.lease == 0 {
 		return err
 	}
 	downloads := map[string]api.DownloadProgress{}
 	for _, d := range o.Downloads {
 		downloads[d.Key()] = d
 	}
-	if err := reconcile(w, &store.Downloads, s.Downloads, downloads, w.lease, func(d api.DownloadProgress) bool { return d.NodeID == node }); err != nil {
+	if err := reconcile(w, &store.Downloads, s.Downloads, downloads, w.lease, w.before.downloads, func(d *api.DownloadProgress) string { return d.NodeID }); err != nil {
 		return err
 	}
-	return w.storage(node, s, o)
+	return put(w, &store.Nodes, s.Nodes, w.node, o.Node, w.lease)
 }
 
-func (w *writer) storage(node string, s *cluster.State, o api.NodeObserved) error {
+func (w *writer) storage(s *cluster.State, o api.NodeObserved) error {
 	if o.Disk == nil {
 		return nil // not looked at: what was known stays
 	}
-	if err := put(w, &store.Disks, s.Disks, node, *o.Disk, 0); err != nil {
+	if err := put(w, &store.Disks, s.Disks, w.node, *o.Disk, 0); err != nil {
 		return err
 	}
 	cache := map[string]api.ModelCacheEntry{}
 	for _, c := range o.Cache {
-		cache[node+"/"+cacheSuffix(c.ModelName)] = c
+		cache[w.node+"/"+cacheSuffix(c.ModelName)] = c
 	}
-	if err := reconcile(w, &store.Cache, s.Cache, cache, 0, func(c api.ModelCacheEntry) bool { return c.NodeID == node }); err != nil {
+	if err := reconcile(w, &store.Cache, s.Cache, cache, 0, under(s.Cache, w.node), func(c *api.ModelCacheEntry) string { return c.NodeID }); err != nil {
 		return err
 	}
 	alerts := map[string]api.DiskAlert{}
 	for _, a := range o.Alerts {
-		alerts[node+"/"+a.AlertType] = a
+		alerts[w.node+"/"+a.AlertType] = a
 	}
-	return reconcile(w, &store.Alerts, s.Alerts, alerts, 0, func(a api.DiskAlert) bool { return a.NodeID == node })
+	return reconcile(w, &store.Alerts, s.Alerts, alerts, 0, under(s.Alerts, w.node), func(a *api.DiskAlert) string { return a.NodeID })
 }
 
 // cacheSuffix is the first 16 hex digits of SHA-256(model_name), the contract's key of a cache entry.
@@ -69,19 +73,31 @@ func cacheSuffix(name string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// reconcile makes the objects that belong to the node equal to want.
-func reconcile[T any](w *writer, table *store.Table[T], have cluster.Set[T], want map[string]T, lease int64, ours func(T) bool) error {
+// under lists the objects that are keyed by node.
+func under[T any](s cluster.Set[T], node string) []string {
+	var ids []string
+	for e := range s.Prefix(node + "/") {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+// reconcile makes the objects of the node equal to want. Before names those that may be there.
+func reconcile[T any](
+	w *writer, table *store.Table[T], have cluster.Set[T], want map[string]T, lease int64, before []string, node func(*T) string,
+) error {
 	for id, v := range want {
 		if err := put(w, table, have, id, v, lease); err != nil {
 			return err
 		}
 	}
-	for e := range have.All() {
-		if _, ok := want[e.ID]; ok || !ours(e.Value) || w.left == 0 {
+	for _, id := range before {
+		e, ok := have.Value(id)
+		if _, wanted := want[id]; wanted || !ok || node(&e) != w.node || w.left == 0 {
 			continue
 		}
 		w.left--
-		if err := table.Delete(w.tx, e.ID); err != nil {
+		if err := table.Delete(w.tx, id); err != nil {
 			return err
 		}
 	}
