@@ -82,7 +82,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	var ready atomic.Bool
 	handler := httpapi.New(httpapi.Config{
 		View: st, Control: control.New(st, time.Now), Keys: auth.Keyring{}.With(token, auth.Principal{ID: "admin", Role: auth.Admin}),
-		Logs: logs, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log),
+		Logs: logs, Nodes: nodes, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log),
 		Ready: func() error {
 			if !ready.Load() {
 				return errors.New("it is still starting")

@@ -44,6 +44,7 @@ type Config struct {
 	Control *control.Control
 	Keys    auth.Keyring
 	Logs    Logs
+	Nodes   Nodes // nil: this server takes no nodes
 	// Inference are the routes of the gateway, which the table takes in with the role inference.
 	Inference []InferenceRoute
 	Metrics   http.Handler

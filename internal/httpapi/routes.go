@@ -45,6 +45,9 @@ func (s *server) routes() []Route {
 		{"GET", "/api/v2/nodes", auth.Viewer, "List nodes", nil, []api.NodeView{}, 200, false, s.listNodes},
 		{"GET", "/api/v2/nodes/{id}", auth.Viewer, "One node", nil, api.NodeView{}, 200, false, s.getNode},
 		{"GET", "/api/v2/alerts", auth.Viewer, "What people should look at", nil, []api.DiskAlert{}, 200, false, s.listAlerts},
+		{"GET", "/api/v2/nodes/{id}/desired", auth.Node, "What the calling node should run, or watch it", nil, api.NodeDesired{}, 200, false, s.nodeDesired},
+		{"PUT", "/api/v2/nodes/{id}/observed", auth.Node, "What is true on the calling node", api.NodeObserved{}, nil, 204, true, s.nodeObserved},
+		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
 	}
 	for _, r := range s.Inference {
 		table = append(table, Route{

@@ -70,7 +70,9 @@ func beat(nodes int) time.Duration {
 }
 
 // ttl is how long a node's status outlives its last sign of life.
-func (r *Registry) ttl(s *cluster.State) time.Duration { return max(r.cfg.TTL, leaseBeats*beat(fleet(s))) }
+func (r *Registry) ttl(s *cluster.State) time.Duration {
+	return max(r.cfg.TTL, leaseBeats*beat(fleet(s)))
+}
 
 // fleet is how many machines give signs of life, or could.
 func fleet(s *cluster.State) int { return max(s.Members.Len(), s.Nodes.Len()) }

@@ -1,0 +1,157 @@
+package httpapi
+
+import (
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Nodes is the server's side of the nodes' links.
+type Nodes interface {
+	Desired(id string) (api.NodeDesired, <-chan struct{})
+	Report(ctx context.Context, id string, o api.NodeObserved) error
+	Heartbeat(ctx context.Context, id string, hb api.NodeHeartbeat) error
+}
+
+// Limits of a link. A node takes a stream that is silent for a few of its beats for dead, and goes to another server.
+const (
+	linkBeat     = time.Second
+	linkRead     = 15 * time.Second // for a whole report to arrive
+	maxReport    = 8 << 20          // bytes of a report on the wire
+	maxUnpacked  = 32 << 20         // bytes of a report that came compressed
+	maxHeartbeat = 1 << 10          // bytes
+)
+
+// errNoNodes: this process answers people only.
+var errNoNodes = &api.Error{Code: api.CodeUnavailable, Message: "this server takes no nodes: use another one of the cluster"}
+
+// nodeDesired answers with what the calling node should run; with ?watch=1 as a stream of lines: one at once, one at each change, and an
+// empty one every second as a sign of life.
+func (s *server) nodeDesired(w http.ResponseWriter, r *http.Request) error {
+	if s.Nodes == nil {
+		return errNoNodes
+	}
+	id := r.PathValue("id")
+	if !queryBool(r, "watch") {
+		d, _ := s.Nodes.Desired(id)
+		writeJSON(w, http.StatusOK, d)
+		return nil
+	}
+	ctx, over := s.whileMember(r)
+	defer over()
+	out := startLines(w)
+	defer out.end()
+	alive := time.NewTicker(linkBeat)
+	defer alive.Stop()
+	for {
+		d, changed := s.Nodes.Desired(id)
+		if ctx.Err() != nil { // removed meanwhile: what it reads is not meant for it any more
+			return nil
+		}
+		if err := out.send(d); err != nil {
+			return nil // the answer has begun; the node sees its end
+		}
+		for waiting := true; waiting; {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-s.Closing:
+				return nil
+			case <-changed:
+				waiting = false
+			case <-alive.C:
+				if err := out.write([]byte{'\n'}); err != nil {
+					return nil
+				}
+			}
+		}
+	}
+}
+
+// lines writes newline-delimited JSON to a caller that stays.
+type lines struct {
+	w  http.ResponseWriter
+	rc *http.ResponseController
+}
+
+func startLines(w http.ResponseWriter) *lines {
+	h := w.Header()
+	h.Set("Content-Type", "application/x-ndjson")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return &lines{w, http.NewResponseController(w)}
+}
+
+// send writes one line; an error means that the caller has left, or takes nothing any more.
+func (l *lines) send(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode a line: %w", err)
+	}
+	return l.write(append(b, '\n'))
+}
+
+func (l *lines) write(b []byte) error {
+	_ = l.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // where deadlines are not supported the connection has its own
+	if _, err := l.w.Write(b); err != nil {
+		return err
+	}
+	return l.rc.Flush()
+}
+
+// end leaves the connection as it was for the caller's next answer.
+func (l *lines) end() { _ = l.rc.SetWriteDeadline(time.Time{}) }
+
+// nodeObserved stores what the calling node reports.
+func (s *server) nodeObserved(w http.ResponseWriter, r *http.Request) error {
+	if s.Nodes == nil {
+		return errNoNodes
+	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(linkRead)) // where deadlines are not supported the connection has its own
+	r.Body = http.MaxBytesReader(w, r.Body, maxReport)
+	switch packing := r.Header.Get("Content-Encoding"); strings.ToLower(packing) {
+	case "", "identity":
+	case "gzip":
+		unpacked, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return api.Errorf(api.CodeInvalidRequest, "the body is not gzip, as its Content-Encoding says")
+		}
+		r.Body = http.MaxBytesReader(w, unpacked, maxUnpacked)
+	default:
+		return api.Errorf(api.CodeUnsupportedMedia, "the body may be compressed with gzip, not with %.40q", packing)
+	}
+	var o api.NodeObserved
+	if err := decode(r, &o, false); err != nil {
+		return err
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	if err := s.Nodes.Report(r.Context(), r.PathValue("id"), o); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// nodeHeartbeat takes the calling node's sign of life.
+func (s *server) nodeHeartbeat(w http.ResponseWriter, r *http.Request) error {
+	if s.Nodes == nil {
+		return errNoNodes
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxHeartbeat)
+	var hb api.NodeHeartbeat
+	if err := decode(r, &hb, false); err != nil {
+		return err
+	}
+	if err := s.Nodes.Heartbeat(r.Context(), r.PathValue("id"), hb); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
