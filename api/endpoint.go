@@ -27,6 +27,9 @@ type EndpointInfo struct {
 	LastHeartbeatMS int64          `json:"last_heartbeat_ms"` // when the node last changed this document
 	GRPCTarget      *string        `json:"grpc_target"`
 	BaseURL         *string        `json:"base_url"` // set once the engine listens
+	// NodeAddr is host:port of its node, through which other machines reach the engine. It is here too, so that they still do
+	// when the node's own document has ended with its lease.
+	NodeAddr string `json:"node_addr,omitempty"`
 
 	EngineType    string          `json:"engine_type,omitempty"`
 	ServedName    string          `json:"served_name,omitempty"` // the model name that the engine knows

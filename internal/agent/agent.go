@@ -30,6 +30,8 @@ type Config struct {
 	Engine func(kind string) api.NodeEngine
 	// InFlight is how many requests the gateways have open at a replica.
 	InFlight func(uid string, replica uint32) int
+	// Endpoints, when set, is told what endpoints there are on every change, before a report says so, and from one goroutine at a time.
+	Endpoints func([]api.EndpointInfo)
 	// Cores is the number of CPU cores that one more replica may use.
 	Cores func() int
 	// GPU names a GPU; without a UUID when it is unknown.
@@ -107,6 +109,7 @@ func (l *loop) turn(ctx context.Context) {
 	for _, a := range Plan(want, l.view()) {
 		l.act(ctx, a)
 	}
+	l.publish()
 	out, doc, due := l.next(time.Now())
 	timer := time.NewTimer(due)
 	defer timer.Stop()
@@ -250,10 +253,12 @@ func (l *loop) take(u update) {
 	l.dirty = true
 	if u.gone {
 		delete(l.held, u.key)
+		l.publish()
 		return
 	}
 	h.state = u.state
 	l.pending = append(l.pending, u.stored)
+	l.publish() // also while the agent ends and only waits for its replicas
 }
 
 // view is what the plan needs to know of the held replicas.

@@ -77,6 +77,7 @@ func (l *loop) document(now time.Time) api.NodeObserved {
 	o.Endpoints, o.Downloads = []api.EndpointInfo{}, []api.DownloadProgress{}
 	for _, h := range l.held {
 		e := h.endpoint(l.cfg.NodeID)
+		e.NodeAddr = o.Node.APIAddr
 		e.LastHeartbeatMS = h.last.LastHeartbeatMS
 		if !reflect.DeepEqual(e, h.last) {
 			e.LastHeartbeatMS = now.UnixMilli()
@@ -90,6 +91,18 @@ func (l *loop) document(now time.Time) api.NodeObserved {
 	slices.SortFunc(o.Endpoints, func(a, b api.EndpointInfo) int { return strings.Compare(a.Key(), b.Key()) })
 	slices.SortFunc(o.Downloads, func(a, b api.DownloadProgress) int { return strings.Compare(a.Key(), b.Key()) })
 	return o
+}
+
+// publish tells this machine itself what the next report will tell the cluster.
+func (l *loop) publish() {
+	if l.cfg.Endpoints == nil || !l.dirty {
+		return
+	}
+	now := make([]api.EndpointInfo, 0, len(l.held))
+	for _, h := range l.held {
+		now = append(now, h.endpoint(l.cfg.NodeID))
+	}
+	l.cfg.Endpoints(now)
 }
 
 // endpoint is a held replica as a document, but for the time of its last change.

@@ -75,7 +75,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	l.goRun("registry", nodes.Run)
 	l.goRun("scheduler", schedulerLoop(st, kv, o))
 	metrics := obs.NewRegistry()
-	gw := gateway.New(gateway.Config{View: st, Log: o.Log.With("component", "gateway"), Registry: metrics})
+	gw := gateway.New(gateway.Config{View: st, LocalNode: o.NodeID, Log: o.Log.With("component", "gateway"), Registry: metrics})
 	l.goRun("gateway", gw.Run)
 
 	logs := replicaLogs{dir: o.replicaDir()}

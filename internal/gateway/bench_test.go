@@ -88,7 +88,7 @@ func benchGateway(b *testing.B, engine net.Addr) string {
 		e.EngineType, e.ServedName = api.EngineVLLM, "served"
 		addEndpoint(s, e)
 	})
-	g := New(Config{View: v, Log: slog.New(slog.DiscardHandler)})
+	g := New(Config{View: v, LocalNode: "n1", Log: slog.New(slog.DiscardHandler)})
 	mux := http.NewServeMux()
 	for _, r := range g.Routes() {
 		mux.Handle(r.Method+" "+r.Path, r.Handler)

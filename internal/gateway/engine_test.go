@@ -58,7 +58,7 @@ func realEngine(t *testing.T) (url string, f *fixture) {
 	}
 	f = newFixture(t, Limits{}, func(s *cluster.State) {
 		addModel(s, "m", "demo")
-		addEndpoint(s, api.EndpointInfo{ModelUID: "m", Status: api.EndpointReady, BaseURL: &url, EngineType: api.EngineLlamaCPP, ServedName: "m"})
+		addEndpoint(s, api.EndpointInfo{ModelUID: "m", NodeID: "n1", Status: api.EndpointReady, BaseURL: &url, EngineType: api.EngineLlamaCPP, ServedName: "m"})
 	})
 	f.until("the model to load", func() bool { return f.chat(plainChat).status == 200 })
 	return url, f

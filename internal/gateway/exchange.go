@@ -209,9 +209,9 @@ func (x *exchange) attempt(ctx context.Context, m *model, r *replica) *failure {
 	// llama-server goes on generating when the client of a plain request leaves; a stream it ends within a token.
 	collect := x.kind.form != nil && r.engine == api.EngineLlamaCPP && !x.req.stream
 	var edits [4]edit
-	x.up.Addr, x.up.Path = r.addr, r.prefix+x.kind.path
+	x.up.Addr, x.up.Peer, x.up.Path = r.addr, r.node, r.prefix+x.kind.path
 	x.up.Body = splice(x.pieces[:0], *x.body, x.edits(edits[:0], r, collect))
-	res, err := x.g.client.Do(ctx, x.call(), &x.up)
+	res, err := x.send(ctx, m, r)
 	if err != nil {
 		return x.broke(err)
 	}
@@ -225,6 +225,34 @@ func (x *exchange) attempt(ctx context.Context, m *model, r *replica) *failure {
 		return x.collect(m, r, res)
 	}
 	return x.relay(m, r, res)
+}
+
+// restartGrace is how long a request may wait for a node that takes none for the moment, when no other has the model: its agent is
+// being restarted, and the engine goes on.
+const (
+	restartGrace = 5 * time.Second
+	restartAgain = 100 * time.Millisecond
+)
+
+// send sends the request to r, if need be again and again while r's node is coming back.
+func (x *exchange) send(ctx context.Context, m *model, r *replica) (*upstream.Response, error) {
+	for {
+		res, err := x.g.client.Do(ctx, x.call(), &x.up)
+		if err == nil || r.peer == nil || time.Since(x.start) > restartGrace {
+			return res, err
+		}
+		e, ok := errors.AsType[*upstream.Error](err)
+		if !ok || e.Kind != upstream.Refused && e.Kind != upstream.Declined || !r.offered.Load() || m.another(r, x) || !sleep(ctx, restartAgain) {
+			return nil, err
+		}
+	}
+}
+
+// another tells whether a replica that is well could take the request instead of r.
+func (m *model) another(r *replica, x *exchange) bool {
+	return slices.ContainsFunc(m.ready, func(o *replica) bool {
+		return o != r && o.offered.Load() && !o.silent() && o.caps&x.kind.need != 0 && !slices.Contains(x.tried[:x.tries], o)
+	})
 }
 
 // edits are what a body needs before it goes to r: the name that the engine knows, and, to collect the answer, a stream with usage.
@@ -303,6 +331,9 @@ func (x *exchange) broke(err error) *failure {
 		switch e.Kind {
 		case upstream.Refused:
 			o, say = notReached, "the engine of %s does not take connections; it may be restarting, so try again"
+		case upstream.Declined:
+			return &failure{abandoned, newFault(http.StatusServiceUnavailable, codeModelNotReady,
+				"%s takes no requests at this moment; try again", x.req.model).after(2), err}
 		case upstream.Lost:
 			o, say = engineLost, "the engine of %s ended before its answer was complete; try again"
 		case upstream.Timeout:

@@ -7,8 +7,10 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,11 +63,16 @@ type Config struct {
 	Log      *slog.Logger
 	Registry prometheus.Registerer // takes the gateway's series; nil = nobody reads them
 	Limits   Limits
+	// LocalNode is the node of this very machine, whose engines are reached on loopback; empty: there is none.
+	LocalNode string
+	// NodeTLS makes the TLS configuration for reaching a node, which lets no other machine pass; nil when there are no other nodes.
+	NodeTLS func(nodeID string) *tls.Config
 }
 
 // Gateway routes requests. Its handlers may be called before Run and after it: they serve by the last table there was.
 type Gateway struct {
 	view    View
+	local   string
 	log     *slog.Logger
 	limits  Limits
 	metrics *metrics
@@ -84,9 +91,9 @@ func New(cfg Config) *Gateway {
 		reg = prometheus.NewRegistry()
 	}
 	g := &Gateway{
-		view: cfg.View, log: cfg.Log, limits: cfg.Limits.withDefaults(),
-		live:   &live{replicas: map[target]*replica{}, models: map[string]*modelLive{}},
-		client: upstream.New(cfg.Limits.Upstream), storm: obs.NewSampler(10), born: time.Now(),
+		view: cfg.View, local: cfg.LocalNode, log: cfg.Log, limits: cfg.Limits.withDefaults(),
+		live:   newLive(),
+		client: upstream.New(cfg.Limits.Upstream, cfg.NodeTLS), storm: obs.NewSampler(10), born: time.Now(),
 	}
 	g.metrics = newMetrics(reg, g.live)
 	g.live.metrics = g.metrics
@@ -107,6 +114,9 @@ const (
 // Run follows the state until ctx ends. Requests in flight are not its business: whoever runs the HTTP server waits for them.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.client.Close()
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	helpers.Go(func() { g.watchPeers(ctx) })
 	tick := time.NewTicker(prune)
 	defer tick.Stop()
 	for {
@@ -141,7 +151,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // route builds a table aside and swaps it in.
 func (g *Gateway) route(s *cluster.State) {
-	t := buildTable(s)
+	t := buildTable(s, g.local)
 	silent := g.live.bind(t)
 	g.table.Store(t)
 	for _, r := range silent {

@@ -248,7 +248,7 @@ func newFixture(t testing.TB, limits Limits, setup func(*cluster.State)) *fixtur
 	if setup != nil {
 		f.view.update(setup)
 	}
-	f.Gateway = New(Config{View: f.view, Log: slog.New(slog.DiscardHandler), Registry: f.reg, Limits: limits})
+	f.Gateway = New(Config{View: f.view, LocalNode: "n1", Log: slog.New(slog.DiscardHandler), Registry: f.reg, Limits: limits})
 	mux := http.NewServeMux()
 	for _, r := range f.Routes() {
 		mux.Handle(r.Method+" "+r.Path, r.Handler)

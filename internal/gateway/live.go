@@ -19,6 +19,7 @@ var errUnhealthy = errors.New("the replica does not answer its health check any 
 type replica struct {
 	target
 	name     []byte // served, as JSON
+	peer     *peer  // the node that it is reached through; nil: none
 	inflight atomic.Int64
 	// offered: the published table has it among those that take requests. Cleared before the table without it is published.
 	offered atomic.Bool
@@ -31,23 +32,34 @@ type replica struct {
 	waiting map[*upstream.Call]bool // those whose clients have nothing yet
 }
 
-func newReplica(g target) *replica {
+func newReplica(g target, p *peer) *replica {
 	name, _ := json.Marshal(g.served) // a string
-	return &replica{target: g, name: name, waiting: map[*upstream.Call]bool{}}
+	return &replica{target: g, name: name, peer: p, waiting: map[*upstream.Call]bool{}}
 }
 
 // take counts a request in; false: the replica takes none any more. Because the count comes first and the look second, whoever has
 // withdrawn the offer and then finds the count at zero knows that nothing follows.
 func (r *replica) take() bool {
 	r.inflight.Add(1)
-	if r.offered.Load() {
-		return true
+	if !r.offered.Load() {
+		r.inflight.Add(-1)
+		return false
 	}
-	r.inflight.Add(-1)
-	return false
+	if r.peer != nil {
+		r.peer.inflight.Add(1)
+	}
+	return true
 }
 
-func (r *replica) release() { r.inflight.Add(-1) }
+func (r *replica) release() {
+	r.inflight.Add(-1)
+	if r.peer != nil {
+		r.peer.inflight.Add(-1)
+	}
+}
+
+// silent tells whether the node of the replica does not answer this gateway.
+func (r *replica) silent() bool { return r.peer != nil && r.peer.silent.Load() }
 
 func (r *replica) watch(c *upstream.Call) {
 	r.mu.Lock()
@@ -88,7 +100,7 @@ func (m *model) choose(need capability, tried []*replica, now time.Duration) *re
 	for _, r := range m.ready {
 		loads = append(loads, load{
 			inflight: r.inflight.Load(),
-			ejected:  int64(now) < r.resting.Load(),
+			ejected:  int64(now) < r.resting.Load() || r.silent(),
 			tried:    r.caps&need == 0 || slices.Contains(tried, r),
 		})
 	}
@@ -150,6 +162,11 @@ type live struct {
 	round    uint64 // tables bound so far
 	replicas map[target]*replica
 	models   map[string]*modelLive
+	peers    map[place]*peer
+}
+
+func newLive() *live {
+	return &live{replicas: map[target]*replica{}, models: map[string]*modelLive{}, peers: map[place]*peer{}}
 }
 
 // bind connects a fresh table with what is known of its replicas and models, and forgets what is in no table and has no request.
@@ -189,6 +206,7 @@ func (l *live) bind(t *table) (silent []*replica) {
 			delete(l.replicas, g)
 		}
 	}
+	l.forgetPeers()
 	for uid, m := range l.models {
 		if t.models[uid] == nil && m.active.Load() == 0 {
 			delete(l.models, uid)
@@ -203,8 +221,11 @@ func (l *live) bind(t *table) (silent []*replica) {
 func (l *live) replica(g target) *replica {
 	r := l.replicas[g]
 	if r == nil {
-		r = newReplica(g)
+		r = newReplica(g, l.peer(g))
 		l.replicas[g] = r
+	}
+	if r.peer != nil {
+		r.peer.listed = l.round
 	}
 	return r
 }

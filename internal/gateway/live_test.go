@@ -9,25 +9,25 @@ import (
 	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
-func newLive() *live {
-	l := &live{replicas: map[target]*replica{}, models: map[string]*modelLive{}}
+func liveForTest() *live {
+	l := newLive()
 	l.metrics = newMetrics(prometheus.NewRegistry(), l)
 	return l
 }
 
 // Who still holds the old table when a replica is withdrawn gets nothing from it any more, and who was there is counted on.
 func TestLive_withdrawsOffersBeforeTheTable(t *testing.T) {
-	l, s := newLive(), &cluster.State{}
+	l, s := liveForTest(), &cluster.State{}
 	addModel(s, "m", "m")
 	addEndpoint(s, endpointAt("m", 0, "http://127.0.0.1:1"))
-	old := buildTable(s)
+	old := buildTable(s, "n1")
 	l.bind(old)
 	r := old.models["m"].choose(canChat, nil, 0)
 	if r == nil || l.inFlight("m", 0) != 2 {
 		t.Fatalf("chose %v, in flight %d", r, l.inFlight("m", 0))
 	}
 	remove(&s.Endpoints, "m/0")
-	l.bind(buildTable(s))
+	l.bind(buildTable(s, "n1"))
 	if again := old.models["m"].choose(canChat, nil, 0); again != nil {
 		t.Error("a replica that was withdrawn is chosen from the old table")
 	}
@@ -38,7 +38,7 @@ func TestLive_withdrawsOffersBeforeTheTable(t *testing.T) {
 	if n := l.inFlight("m", 0); n != 0 {
 		t.Errorf("%d in flight when all is done", n)
 	}
-	l.bind(buildTable(s))
+	l.bind(buildTable(s, "n1"))
 	if len(l.replicas) != 0 {
 		t.Error("a replica that is gone is remembered")
 	}
@@ -46,12 +46,12 @@ func TestLive_withdrawsOffersBeforeTheTable(t *testing.T) {
 
 // A replica keeps its counters for as long as it is the same process, and starts anew as another one.
 func TestLive_knowsIncarnations(t *testing.T) {
-	l, s := newLive(), &cluster.State{}
+	l, s := liveForTest(), &cluster.State{}
 	addModel(s, "m", "m")
 	e := endpointAt("m", 0, "http://127.0.0.1:1")
 	bind := func() *model {
 		addEndpoint(s, e)
-		table := buildTable(s)
+		table := buildTable(s, "n1")
 		l.bind(table)
 		return table.models["m"]
 	}
@@ -73,11 +73,11 @@ func TestLive_knowsIncarnations(t *testing.T) {
 
 // Among two bad replicas one goes on, and a success makes up for everything.
 func TestLive_neverAllRest(t *testing.T) {
-	l, s := newLive(), &cluster.State{}
+	l, s := liveForTest(), &cluster.State{}
 	addModel(s, "m", "m")
 	addEndpoint(s, endpointAt("m", 0, "http://127.0.0.1:1"))
 	addEndpoint(s, endpointAt("m", 1, "http://127.0.0.1:2"))
-	table := buildTable(s)
+	table := buildTable(s, "n1")
 	l.bind(table)
 	m := table.models["m"]
 	rests := 0

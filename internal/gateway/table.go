@@ -38,7 +38,8 @@ type standing struct {
 type target struct {
 	uid       string
 	replica   uint32
-	addr      string // host:port
+	node      string // that it is reached through; empty: it is on this machine
+	addr      string // host:port, of the engine or of the node
 	prefix    string // path before /v1
 	engine    string
 	served    string // the model name that the engine knows
@@ -49,8 +50,11 @@ type target struct {
 
 // buildTable works out the routes of a State. A replica whose address cannot be used takes no requests.
 //
+// A replica of another node than local is reached through that node's port, also when the node itself is not in the State: that only
+// means that no server sees it.
+//
 // A model is known when it has a spec, also one that cannot be read: serving does not end because a document is damaged.
-func buildTable(s *cluster.State) *table {
+func buildTable(s *cluster.State, local string) *table {
 	t := &table{state: s, models: make(map[string]*model, s.Models.Len()), names: make(map[string][]string, s.Models.Len())}
 	for e := range s.Models.All() {
 		t.models[e.ID] = &model{uid: e.ID, name: e.Value.ModelName, created: e.Value.CreatedAtMS / 1000}
@@ -66,34 +70,41 @@ func buildTable(s *cluster.State) *table {
 		if m == nil {
 			continue
 		}
-		if g, ok := newTarget(&e.Value); ok {
+		if g, ok := newTarget(s, &e.Value, local); ok {
 			m.targets = append(m.targets, standing{g, e.Value.Status})
 		}
 	}
 	return t
 }
 
-func newTarget(e *api.EndpointInfo) (target, bool) {
+func newTarget(s *cluster.State, e *api.EndpointInfo, local string) (target, bool) {
 	if e.BaseURL == nil {
 		return target{}, false
+	}
+	to := target{
+		uid: e.ModelUID, replica: e.ReplicaID, engine: engine(e.EngineType), served: e.ServedName, caps: capabilities(e.Capabilities),
+		pid: e.PID, startedMS: e.StartedAtMS,
+	}
+	if to.served == "" {
+		to.served = e.ModelUID
+	}
+	if e.NodeID != local {
+		to.node, to.addr, to.prefix = e.NodeID, e.NodeAddr, "/engines/"+e.Key()
+		if to.addr == "" {
+			n, _ := s.Nodes.Value(e.NodeID)
+			to.addr = n.APIAddr
+		}
+		return to, to.addr != "" && api.KnownUID(e.ModelUID) && api.ValidNodeID(e.NodeID)
 	}
 	u, err := url.Parse(*e.BaseURL)
 	if err != nil || u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
 		return target{}, false
 	}
-	addr := u.Host
+	to.addr, to.prefix = u.Host, strings.TrimRight(u.EscapedPath(), "/")
 	if u.Port() == "" {
-		addr = strings.TrimSuffix(addr, ":") + ":80"
+		to.addr = strings.TrimSuffix(to.addr, ":") + ":80"
 	}
-	served := e.ServedName
-	if served == "" {
-		served = e.ModelUID
-	}
-	return target{
-		uid: e.ModelUID, replica: e.ReplicaID, addr: addr, prefix: strings.TrimRight(u.EscapedPath(), "/"),
-		engine: engine(e.EngineType), served: served, caps: capabilities(e.Capabilities),
-		pid: e.PID, startedMS: e.StartedAtMS,
-	}, true
+	return to, true
 }
 
 // engine returns the canonical name. Agents write that already, and there are many endpoints.

@@ -12,7 +12,7 @@ import (
 )
 
 func endpointAt(uid string, replica uint32, base string) api.EndpointInfo {
-	return api.EndpointInfo{ModelUID: uid, ReplicaID: replica, Status: api.EndpointReady, BaseURL: &base, EngineType: "llama.cpp", PID: 7, StartedAtMS: 8}
+	return api.EndpointInfo{ModelUID: uid, ReplicaID: replica, NodeID: "n1", Status: api.EndpointReady, BaseURL: &base, EngineType: "llama.cpp", PID: 7, StartedAtMS: 8}
 }
 
 func TestBuildTable(t *testing.T) {
@@ -29,7 +29,7 @@ func TestBuildTable(t *testing.T) {
 	for i, base := range []string{"https://127.0.0.1:1", "http://", "http://:80", "127.0.0.1:80", "http://user:pass@h:1", "unix:///x", "http://[::1", "http://a b"} {
 		addEndpoint(s, endpointAt("b", uint32(i), base))
 	}
-	got := buildTable(s)
+	got := buildTable(s, "n1")
 	want := []standing{
 		{target{uid: "a", addr: "127.0.0.1:8000", engine: "llamacpp", served: "a", caps: canAll, pid: 7, startedMS: 8}, api.EndpointReady},
 		{target{uid: "a", replica: 1, addr: "10.0.0.2:80", prefix: "/engine", engine: "llamacpp", served: "x", caps: canEmbed, pid: 7, startedMS: 8}, api.EndpointDraining},
@@ -51,7 +51,7 @@ func TestBuildTable_keepsModelsWithUnreadableSpecs(t *testing.T) {
 	put(&s.Bad, "/models/m/spec", cluster.BadValue{Key: "/models/m/spec", Err: "x"})
 	put(&s.Bad, "/deployments/other", cluster.BadValue{Key: "/deployments/other", Err: "x"})
 	addEndpoint(s, endpointAt("m", 0, "http://127.0.0.1:8000"))
-	got := buildTable(s)
+	got := buildTable(s, "n1")
 	if m, f := got.find("m"); f != nil || len(m.targets) != 1 {
 		t.Errorf("got %+v, %+v", m, f)
 	}
@@ -65,7 +65,7 @@ func TestFind_namesModelsThatExist(t *testing.T) {
 	for i := range 30 {
 		addModel(s, fmt.Sprintf("model-%02d", i), "n")
 	}
-	_, f := buildTable(s).find(strings.Repeat("x", 10_000))
+	_, f := buildTable(s, "n1").find(strings.Repeat("x", 10_000))
 	if f == nil || f.status != 404 || !strings.Contains(f.err.Message, "model-00, model-01") || !strings.HasSuffix(f.err.Message, "model-19, …") {
 		t.Fatalf("got %+v", f)
 	}
@@ -87,9 +87,9 @@ func BenchmarkBuildTable(b *testing.B) {
 		}
 	}
 	s.Models, s.Endpoints = models.Done(), endpoints.Done()
-	l := &live{replicas: map[target]*replica{}, models: map[string]*modelLive{}}
+	l := newLive()
 	b.ReportAllocs()
 	for b.Loop() {
-		l.bind(buildTable(s))
+		l.bind(buildTable(s, "n1"))
 	}
 }

@@ -39,8 +39,8 @@ var rules = []rule{
 	{pkg: "internal/registry", may: []string{"api", "internal/cluster", "internal/store"}, why: "the server's side of a node: the only writer of a node's facts"},
 	{pkg: "internal/pki", may: []string{"api"}, why: "the cluster's certificates, tokens and signatures: no protocol, no store"},
 	{pkg: "internal/link", may: []string{"api", "client", "internal/pki"}, why: "a machine's side of its connection to the servers"},
-	{pkg: "internal/nodeapi", may: []string{"api", "internal/gateway/upstream", "internal/obs"}, why: "the one port of a node: engines, logs, later files"},
-	{pkg: "internal/gateway/upstream", may: []string{}, why: "a lean HTTP/1.1 client for engines; knows nothing of Nebula's"},
+	{pkg: "internal/nodeapi", may: []string{"api", "internal/gateway/upstream", "internal/obs", "internal/pki"}, why: "the one port of a node: engines, logs, later files"},
+	{pkg: "internal/gateway/upstream", may: []string{}, why: "a lean HTTP/1.1 client for engines, here or behind a node; knows no component"},
 	{pkg: "internal/obs", may: []string{"api"}, why: "metrics and request log; knows no component"},
 	{pkg: "internal/auth", may: []string{"api", "internal/store", "internal/pki"}, why: "who is asking, and with which role"},
 	{pkg: "internal/gateway", may: []string{"api", "internal/cluster", "internal/obs"}, why: "declares a read-only view: it cannot write"},
@@ -75,6 +75,7 @@ var pure = []struct{ pkg, files string }{
 	{"internal/agent", "plan"},
 	{"internal/gateway", "table"},
 	{"internal/gateway", "pick"},
+	{"internal/gateway", "reach"},
 	{"internal/modelfiles", "manifest"},
 }
 

@@ -17,12 +17,13 @@ type buffer [bufSize]byte
 
 // conn is one connection. It belongs to one request at a time; only abort may be called from elsewhere.
 type conn struct {
-	net.Conn
-	addr string
-	raw  syscall.RawConn       // nil when there is none
-	peek func(fd uintptr) bool // see alive; made once
-	open bool                  // what peek saw
-	kept time.Time             // since when it is unused
+	net.Conn          // TLS, when to has a peer
+	base     net.Conn // what is below that
+	to       place
+	raw      syscall.RawConn       // nil when there is none
+	peek     func(fd uintptr) bool // see alive; made once
+	open     bool                  // what peek saw
+	kept     time.Time             // since when it is unused
 
 	buf  *buffer // nil while unused
 	r, w int     // buf[r:w] has been read from the connection and not been taken
@@ -30,9 +31,12 @@ type conn struct {
 	till time.Time // the read deadline that is set
 }
 
-func newConn(nc net.Conn, addr string) *conn {
-	c := &conn{Conn: nc, addr: addr}
-	if s, ok := nc.(syscall.Conn); ok {
+func newConn(nc, base net.Conn, to place) *conn {
+	if nc == nil {
+		return nil
+	}
+	c := &conn{Conn: nc, base: base, to: to}
+	if s, ok := base.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
 			c.raw, c.peek = raw, c.look
 		}
@@ -40,8 +44,8 @@ func newConn(nc net.Conn, addr string) *conn {
 	return c
 }
 
-// abort closes the connection; nobody waits for its last bytes.
-func (c *conn) abort() { _ = c.Close() }
+// abort closes the connection; nobody waits for its last bytes. A farewell of TLS's could hang on a full connection.
+func (c *conn) abort() { _ = c.base.Close() }
 
 // roundTrip sends req and reads the head of the answer. On error c.w == 0 tells that no byte of an answer came.
 func (c *conn) roundTrip(req *Request, l Limits) (*Response, *Error) {
@@ -65,34 +69,51 @@ func (c *conn) roundTrip(req *Request, l Limits) (*Response, *Error) {
 	}
 }
 
-// send writes the whole request: in one piece when it fits the buffer, else with one vectored write.
+// send writes the whole request: in one piece when it fits the buffer, else with one vectored write, or over TLS a buffer at a time.
 func (c *conn) send(req *Request, deadline time.Time) error {
 	size := 0
 	for _, p := range req.Body {
 		size += len(p)
 	}
-	out := append(c.buf[:0], "POST "...)
+	method := "POST "
+	if req.Get {
+		method = "GET "
+	}
+	out := append(c.buf[:0], method...)
 	out = append(out, req.Path...)
 	out = append(out, " HTTP/1.1\r\nHost: "...)
 	out = append(out, req.Addr...)
-	out = append(out, "\r\nContent-Length: "...)
-	out = strconv.AppendInt(out, int64(size), 10)
 	out = append(out, "\r\n"...)
+	if !req.Get {
+		out = append(out, "Content-Length: "...)
+		out = strconv.AppendInt(out, int64(size), 10)
+		out = append(out, "\r\n"...)
+	}
 	out = append(out, req.Header...)
 	out = append(out, "\r\n"...)
 	if err := c.SetWriteDeadline(deadline); err != nil {
 		return err
 	}
-	if len(out)+size <= bufSize {
-		for _, p := range req.Body {
-			out = append(out, p...)
-		}
-		_, err := c.Write(out)
+	if len(out)+size > bufSize && c.to.peer == "" {
+		pieces := net.Buffers(append(append(c.pipe[:0], out), req.Body...))
+		_, err := pieces.WriteTo(c.Conn)
+		c.pipe = [6][]byte{} // the body must not be held while the answer streams
 		return err
 	}
-	pieces := net.Buffers(append(append(c.pipe[:0], out), req.Body...))
-	_, err := pieces.WriteTo(c.Conn)
-	c.pipe = [6][]byte{} // the body must not be held while the answer streams
+	for _, p := range req.Body {
+		for {
+			n := min(len(p), max(0, bufSize-len(out)))
+			out = append(out, p[:n]...)
+			if p = p[n:]; len(p) == 0 {
+				break
+			}
+			if _, err := c.Write(out); err != nil {
+				return err
+			}
+			out = c.buf[:0]
+		}
+	}
+	_, err := c.Write(out)
 	return err
 }
 

@@ -12,10 +12,12 @@ type head struct {
 	status      int
 	contentType string
 	retryAfter  string
-	length      int64 // -1: not given
+	fault       string // value of FaultHeader
+	length      int64  // -1: not given
 	chunked     bool
 	old         bool // HTTP/1.0
 	close       bool // the connection ends with this answer
+	peer        bool // it is a machine's, so that faults count
 }
 
 // head reads one head, which must fit the buffer. It is strict: two readings of one message are how requests are smuggled.
@@ -30,6 +32,7 @@ func (c *conn) head(limit time.Duration) (head, *Error) {
 		}
 	}
 	h, bad := c.statusLine()
+	h.peer = c.to.peer != ""
 	for bad == nil {
 		var line []byte
 		if line, _, bad = c.line(); bad != nil || len(line) == 0 {
@@ -87,6 +90,8 @@ func (h *head) field(line []byte) *Error {
 		h.contentType = known(value)
 	case fold(name, "retry-after"):
 		h.retryAfter = string(value)
+	case h.peer && fold(name, "nebula-fault"):
+		h.fault = string(value)
 	}
 	return nil
 }

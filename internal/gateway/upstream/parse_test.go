@@ -29,7 +29,7 @@ func parse(answer []byte, cut int) (status int, body string, err error) {
 		}
 	}()
 	defer func() { _ = here.Close(); <-done }()
-	c := newConn(here, "pipe")
+	c := newConn(here, here, place{addr: "pipe"})
 	c.buf = new(buffer)
 	l := Limits{FirstByte: 5 * time.Second, Idle: 5 * time.Second}
 	h, bad := c.head(l.FirstByte)

@@ -1,31 +1,36 @@
-// Package upstream is a lean HTTP/1.1 client for the engines behind the gateway: pooled plain connections, a body that is sent
-// from the pieces it lies in, an answer that is read in place.
+// Package upstream is a lean HTTP/1.1 client for engines, on loopback or behind the port of another machine of the cluster: pooled
+// connections, a body that is sent from the pieces it lies in, an answer that is read in place.
 //
 // It exists because it costs a third of net/http's client per request (see ../DESIGN.md), and it is only fit for its one use:
-// POSTs of JSON to servers that Nebula itself started. It follows no redirect, decodes no content coding, knows no TLS, no proxy and
-// no cookie, and refuses whatever is not plainly HTTP/1.1. It never logs, and starts no goroutine.
+// requests with JSON to servers that Nebula itself started. It follows no redirect, decodes no content coding, knows no proxy and
+// no cookie, and refuses whatever is not plainly HTTP/1.1. It never logs, and keeps no goroutine.
 package upstream
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // Limits of a [Client]; a zero field takes its default.
 type Limits struct {
-	Dial      time.Duration // to connect; default 3 s
+	Dial      time.Duration // to connect, TLS included; default 3 s
 	Write     time.Duration // to send a request; default 30 s
 	FirstByte time.Duration // from the request to the first byte of the answer's body; default 10 min, for a long prompt takes that
 	Idle      time.Duration // between two reads of a body; default 60 s. Up to a quarter more passes: deadlines are set seldom
 	// Keep is how long an unused connection is kept; default 4 s. llama-server and uvicorn close theirs after 5, and a request
 	// written at that moment would be lost.
-	Keep    time.Duration
-	MaxIdle int // unused connections kept for one address; default 256
+	Keep time.Duration
+	// KeepPeer is Keep for the ports of machines, which keep theirs longer; default 60 s. A new connection costs a TLS handshake.
+	KeepPeer time.Duration
+	MaxIdle  int // unused connections kept for one address; default 256
 }
 
 func (l Limits) withDefaults() Limits {
@@ -38,6 +43,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.FirstByte, 10 * time.Minute},
 		{&l.Idle, time.Minute},
 		{&l.Keep, 4 * time.Second},
+		{&l.KeepPeer, time.Minute},
 	} {
 		if *d.at <= 0 {
 			*d.at = d.value
@@ -58,7 +64,27 @@ const (
 	Lost                      // the connection ended before the answer was complete
 	Timeout                   // silence for longer than the limits allow
 	Malformed                 // the answer is not HTTP as this client reads it
+	Declined                  // the engine's machine did not give it the request, because it takes none now
 )
+
+var kinds = [...]string{Refused: "refused", Lost: "lost", Timeout: "timeout", Malformed: "malformed", Declined: "declined"}
+
+// String returns the kind as it stands in a [FaultHeader].
+func (k Kind) String() string { return kinds[k] }
+
+// FaultHeader is how the machine in front of an engine says that it has no answer of the engine's: "KIND: what happened", on an answer
+// without a body. [Client.Do] returns that as the [Error] it is, as if it had called the engine itself. Engines cannot send it: the
+// machine passes none of their headers on, and on loopback it means nothing.
+const FaultHeader = "Nebula-Fault"
+
+// faultOf reads the value of a FaultHeader.
+func faultOf(value string) *Error {
+	word, text, _ := strings.Cut(value, ": ")
+	if k := slices.Index(kinds[:], word); k > 0 {
+		return &Error{Kind(k), errors.New(text)}
+	}
+	return malformed("fault %.40q of the engine's machine", word)
+}
 
 // Error is a failed request.
 type Error struct {
@@ -87,30 +113,38 @@ func broken(during string, err error) *Error {
 // Request is a POST. Nothing in it is kept once [Client.Do] has returned, and nothing is changed.
 type Request struct {
 	Addr   string   // host:port
+	Peer   string   // the machine that must be there, by TLS; empty: an engine, without TLS
 	Path   string   // as it goes on the wire
 	Header []byte   // further header lines, each ended by CRLF; Host and Content-Length are added
 	Body   [][]byte // sent one after the other
+	Get    bool     // it is a GET, without a body
 }
 
 // Client sends requests over connections that it keeps. Its methods may be called at the same time.
 type Client struct {
 	limits Limits
+	tls    func(peer string) *tls.Config
 	dialer net.Dialer
 	bufs   sync.Pool // of *buffer
 
 	mu     sync.Mutex
-	idle   map[string][]*conn // by address; the one used last is at the end
+	idle   map[place][]*conn // the one used last is at the end
 	closed bool
 }
 
-// New returns a client without connections.
-func New(l Limits) *Client {
+// place is where a connection leads.
+type place struct{ addr, peer string }
+
+// New returns a client without connections. peers makes a TLS configuration that lets nobody but that machine pass; nil when there are
+// no other machines.
+func New(l Limits, peers func(peer string) *tls.Config) *Client {
 	l = l.withDefaults()
 	return &Client{
 		limits: l,
+		tls:    peers,
 		dialer: net.Dialer{Timeout: l.Dial},
 		bufs:   sync.Pool{New: func() any { return new(buffer) }},
-		idle:   map[string][]*conn{},
+		idle:   map[place][]*conn{},
 	}
 }
 
@@ -118,6 +152,7 @@ func New(l Limits) *Client {
 type Call struct {
 	mu    sync.Mutex
 	conn  *conn
+	dial  context.CancelFunc // while it dials
 	cause error
 }
 
@@ -131,6 +166,9 @@ func (c *Call) Abort(cause error) {
 	}
 	if c.conn != nil {
 		c.conn.abort()
+	}
+	if c.dial != nil {
+		c.dial()
 	}
 }
 
@@ -149,18 +187,27 @@ func (c *Call) hold(cn *conn) error {
 	return c.cause
 }
 
+// dialing puts a dialing under the call's control, or with nil takes it out.
+func (c *Call) dialing(stop context.CancelFunc) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dial = stop
+	return c.cause
+}
+
 // Do sends a request and returns when the head of the answer is there. The caller must close the Response. The end of ctx only ends
 // the dialing; call ends everything, until the Response is closed.
 //
 // A kept connection that turns out to be dead before a byte of the answer came is replaced once by a fresh one. Errors are an
 // [*Error], or the cause of an abort, or that of ctx's end.
 func (c *Client) Do(ctx context.Context, call *Call, req *Request) (*Response, error) {
-	cn := c.take(req.Addr)
+	to := place{req.Addr, req.Peer}
+	cn := c.take(to)
 	for {
 		kept := cn != nil
 		if !kept {
 			var err error
-			if cn, err = c.dial(ctx, req.Addr); err != nil {
+			if cn, err = c.dial(ctx, call, to); err != nil {
 				return nil, err
 			}
 		}
@@ -172,7 +219,11 @@ func (c *Client) Do(ctx context.Context, call *Call, req *Request) (*Response, e
 		res, err := cn.roundTrip(req, c.limits)
 		if err == nil {
 			res.client, res.call = c, call
-			return res, nil
+			if res.fault == "" {
+				return res, nil
+			}
+			res.Close()
+			return nil, faultOf(res.fault)
 		}
 		stale := kept && err.Kind == Lost && cn.w == 0
 		cause := call.hold(nil)
@@ -183,46 +234,82 @@ func (c *Client) Do(ctx context.Context, call *Call, req *Request) (*Response, e
 		case !stale:
 			return nil, err
 		}
-		c.drop(req.Addr) // the others are as dead
+		c.drop(to) // the others are as dead
 		cn = nil
 	}
 }
 
-func (c *Client) dial(ctx context.Context, addr string) (*conn, error) {
-	nc, err := c.dialer.DialContext(ctx, "tcp", addr)
+func (c *Client) dial(ctx context.Context, call *Call, to place) (*conn, error) {
+	within, stop := context.WithTimeout(ctx, c.limits.Dial)
+	defer stop()
+	err := call.dialing(stop)
 	if err == nil {
-		return newConn(nc, addr), nil
+		var cn *conn
+		if cn, err = c.connect(within, to); err == nil {
+			_ = call.dialing(nil) // whoever holds the connection next sees an abort
+			return cn, nil
+		}
 	}
-	if ctx.Err() != nil {
+	switch cause := call.dialing(nil); {
+	case cause != nil:
+		return nil, cause
+	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	}
 	return nil, &Error{Refused, err}
 }
 
+// connect opens a connection. Who has no certificate for this machine, or the wrong one, gets no byte of a request.
+func (c *Client) connect(ctx context.Context, to place) (*conn, error) {
+	nc, err := c.dialer.DialContext(ctx, "tcp", to.addr)
+	if err != nil || to.peer == "" {
+		return newConn(nc, nc, to), err
+	}
+	if c.tls == nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("no credential to reach the machine %s with", to.peer)
+	}
+	cfg := c.tls(to.peer)
+	cfg.DynamicRecordSizingDisabled = true // what is written is a whole request
+	secure := tls.Client(nc, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = nc.Close()
+		return nil, fmt.Errorf("machine %s at %s: %w", to.peer, to.addr, err)
+	}
+	return newConn(secure, nc, to), nil
+}
+
 // take returns a kept connection that is still open, or nil.
-func (c *Client) take(addr string) *conn {
+func (c *Client) take(from place) *conn {
 	for {
-		cn := c.pop(addr)
+		cn := c.pop(from)
 		if cn == nil {
 			return nil
 		}
-		if time.Since(cn.kept) < c.limits.Keep && cn.alive() {
+		if time.Since(cn.kept) < c.keepFor(from) && cn.alive() {
 			return cn
 		}
 		cn.abort()
 	}
 }
 
-func (c *Client) pop(addr string) *conn {
+func (c *Client) keepFor(p place) time.Duration {
+	if p.peer == "" {
+		return c.limits.Keep
+	}
+	return c.limits.KeepPeer
+}
+
+func (c *Client) pop(from place) *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	list := c.idle[addr]
+	list := c.idle[from]
 	if len(list) == 0 {
 		return nil
 	}
 	cn := list[len(list)-1]
 	list[len(list)-1] = nil
-	c.idle[addr] = list[:len(list)-1]
+	c.idle[from] = list[:len(list)-1]
 	return cn
 }
 
@@ -231,9 +318,9 @@ func (c *Client) keep(cn *conn) {
 	c.bufs.Put(cn.buf)
 	cn.buf, cn.kept = nil, time.Now()
 	c.mu.Lock()
-	full := c.closed || len(c.idle[cn.addr]) >= c.limits.MaxIdle
+	full := c.closed || len(c.idle[cn.to]) >= c.limits.MaxIdle
 	if !full {
-		c.idle[cn.addr] = append(c.idle[cn.addr], cn)
+		c.idle[cn.to] = append(c.idle[cn.to], cn)
 	}
 	c.mu.Unlock()
 	if full {
@@ -248,10 +335,13 @@ func (c *Client) discard(cn *conn) {
 	cn.buf = nil
 }
 
-func (c *Client) drop(addr string) {
+// Drop closes the unused connections to a machine, because it does not answer.
+func (c *Client) Drop(addr, peer string) { c.drop(place{addr, peer}) }
+
+func (c *Client) drop(to place) {
 	c.mu.Lock()
-	list := c.idle[addr]
-	delete(c.idle, addr)
+	list := c.idle[to]
+	delete(c.idle, to)
 	c.mu.Unlock()
 	for _, cn := range list {
 		cn.abort()
@@ -262,16 +352,16 @@ func (c *Client) drop(addr string) {
 func (c *Client) Prune(now time.Time) {
 	var old []*conn
 	c.mu.Lock()
-	for addr, list := range c.idle {
+	for to, list := range c.idle {
 		n := 0
-		for n < len(list) && now.Sub(list[n].kept) >= c.limits.Keep {
+		for n < len(list) && now.Sub(list[n].kept) >= c.keepFor(to) {
 			n++
 		}
 		old = append(old, list[:n]...)
 		if n == len(list) {
-			delete(c.idle, addr)
+			delete(c.idle, to)
 		} else if n > 0 {
-			c.idle[addr] = append([]*conn(nil), list[n:]...)
+			c.idle[to] = append([]*conn(nil), list[n:]...)
 		}
 	}
 	c.mu.Unlock()
@@ -285,7 +375,7 @@ func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
 	idle := c.idle
-	c.idle = map[string][]*conn{}
+	c.idle = map[place][]*conn{}
 	c.mu.Unlock()
 	for _, list := range idle {
 		for _, cn := range list {

@@ -87,7 +87,7 @@ func say(c net.Conn, text string) bool {
 const ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
 func newClient(t *testing.T, l Limits) *Client {
-	c := New(l)
+	c := New(l, nil)
 	t.Cleanup(c.Close)
 	return c
 }
@@ -179,10 +179,10 @@ func TestDo_replacesAStaleConnection(t *testing.T) {
 			if seen {
 				<-closed
 				for alive := true; alive; { // the FIN needs a moment to arrive
-					cn := c.pop(e.addr)
+					cn := c.pop(place{addr: e.addr})
 					alive = cn != nil && cn.alive()
 					c.mu.Lock()
-					c.idle[e.addr] = append(c.idle[e.addr], cn)
+					c.idle[place{addr: e.addr}] = append(c.idle[place{addr: e.addr}], cn)
 					c.mu.Unlock()
 				}
 			}
@@ -295,7 +295,7 @@ func TestDo_cancelledConnectionIsNotKept(t *testing.T) {
 		runtime.Gosched()
 	}
 	res.Close()
-	if cn := c.pop(e.addr); cn != nil {
+	if cn := c.pop(place{addr: e.addr}); cn != nil {
 		t.Error("a connection that its context has closed is kept")
 	}
 }
@@ -329,7 +329,7 @@ func TestClose_keepsOnlyCleanConnections(t *testing.T) {
 				}
 			}
 			res.Close()
-			cn := cl.pop(e.addr)
+			cn := cl.pop(place{addr: e.addr})
 			if (cn != nil) != c.kept {
 				t.Errorf("kept: %v, want %v", cn != nil, c.kept)
 			}
@@ -357,16 +357,16 @@ func TestClient_prunesAndBounds(t *testing.T) {
 	for _, res := range open {
 		res.Close()
 	}
-	if n := len(c.idle[e.addr]); n != 2 {
+	if n := len(c.idle[place{addr: e.addr}]); n != 2 {
 		t.Fatalf("%d unused connections are kept, want 2", n)
 	}
-	c.idle[e.addr][0].kept = time.Now().Add(-2 * time.Hour)
+	c.idle[place{addr: e.addr}][0].kept = time.Now().Add(-2 * time.Hour)
 	c.Prune(time.Now())
-	if n := len(c.idle[e.addr]); n != 1 {
+	if n := len(c.idle[place{addr: e.addr}]); n != 1 {
 		t.Errorf("%d connections after pruning, want 1", n)
 	}
-	c.idle[e.addr][0].kept = time.Now().Add(-2 * time.Hour)
-	if cn := c.take(e.addr); cn != nil {
+	c.idle[place{addr: e.addr}][0].kept = time.Now().Add(-2 * time.Hour)
+	if cn := c.take(place{addr: e.addr}); cn != nil {
 		t.Error("a connection that is too old is used")
 	}
 	c.Prune(time.Now())

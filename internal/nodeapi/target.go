@@ -1,0 +1,77 @@
+package nodeapi
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Paths of the port. Every other one is answered with 404, also those that a more generous reading would take for one of these.
+const (
+	healthPath   = "/healthz"
+	enginePrefix = "/engines/"
+)
+
+type what int
+
+const (
+	health    what = iota
+	engineLog      // of a replica's engine
+	enginePost
+	engineGet
+)
+
+// target is what a request is for.
+type target struct {
+	what    what
+	uid     string
+	replica uint32
+	path    string // of the engine's own, from the list below
+}
+
+// enginePaths are what engines may be asked, and nothing else: they have other paths that load, unload and reveal.
+var enginePaths = map[string]target{
+	"v1/chat/completions": {what: enginePost, path: "/v1/chat/completions"},
+	"v1/completions":      {what: enginePost, path: "/v1/completions"},
+	"v1/embeddings":       {what: enginePost, path: "/v1/embeddings"},
+	"v1/models":           {what: engineGet, path: "/v1/models"},
+	"log":                 {what: engineLog},
+}
+
+var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet}
+
+// parseTarget reads method and path. Each target has one spelling: no escapes, no dots, no doubled slashes; a log alone takes a query.
+func parseTarget(r *http.Request) (target, bool) {
+	t, ok := parsePath(r.URL.Path)
+	ok = ok && r.URL.RawPath == "" && r.Method == methods[t.what] && r.RequestURI == r.URL.RequestURI()
+	return t, ok && (t.what == engineLog || r.URL.RawQuery == "" && !r.URL.ForceQuery)
+}
+
+func parsePath(path string) (target, bool) {
+	if path == healthPath {
+		return target{what: health}, true
+	}
+	rest, ok := strings.CutPrefix(path, enginePrefix)
+	uid, rest, more := strings.Cut(rest, "/")
+	number, rest, more2 := strings.Cut(rest, "/")
+	t, known := enginePaths[rest]
+	n, err := strconv.ParseUint(number, 10, 32)
+	if !ok || !more || !more2 || !known || !api.KnownUID(uid) || err != nil || strconv.FormatUint(n, 10) != number {
+		return target{}, false
+	}
+	t.uid, t.replica = uid, uint32(n)
+	return t, true
+}
+
+// allows tells whether a machine of that role may ask for this. Servers route requests too.
+func (t target) allows(role api.MachineRole) bool {
+	switch t.what {
+	case health:
+		return true
+	case engineLog:
+		return role == api.MachineServer
+	}
+	return role == api.MachineGateway || role == api.MachineServer
+}
