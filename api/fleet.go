@@ -39,7 +39,9 @@ type JoinToken struct {
 	Name        string      `json:"name,omitempty"` // the only id that may join with it; empty = any
 	SecretHash  string      `json:"secret_hash"`    // SHA-256, hex
 	CreatedAtMS int64       `json:"created_at_ms"`
-	ExpiresAtMS int64       `json:"expires_at_ms"` // for people; what counts is the lease of the document
+	// ExpiresAtMS is when the token ends. So does the lease of the document, which may live longer than it was made for: etcd begins
+	// leases anew after an election.
+	ExpiresAtMS int64 `json:"expires_at_ms"`
 }
 
 // ClusterInfo is what makes a cluster this one. It is written at the first start and by a restore.
@@ -122,6 +124,31 @@ type RenewRequest struct {
 type RenewResponse struct {
 	Cert    []byte   `json:"cert"` // DER
 	Servers []string `json:"servers"`
+}
+
+// ClusterView is the cluster as a whole, for people.
+type ClusterView struct {
+	ClusterInfo
+	Servers []ServerView `json:"servers"`
+}
+
+// ServerView is a server in a list.
+type ServerView struct {
+	ID   string `json:"id"`
+	Addr string `json:"addr,omitempty"` // host:port at which machines reach it
+}
+
+// MemberRemoved answers a DELETE of a machine.
+type MemberRemoved struct {
+	Role   MachineRole `json:"role"`
+	ID     string      `json:"id"`
+	Status string      `json:"status"` // "removed"
+}
+
+// JoinTokenRevoked answers a DELETE of a join token.
+type JoinTokenRevoked struct {
+	ID     string `json:"id"`
+	Status string `json:"status"` // "revoked"
 }
 
 // NodeHeartbeat says that nothing has changed on a node since its report of that number. The server answers conflict when the cluster

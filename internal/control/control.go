@@ -1,5 +1,5 @@
-// Package control holds the verbs of people: create, update, start, stop, scale and delete a model. Each is one transaction on
-// the store; it returns when the wish is committed and never waits for its effect.
+// Package control holds the verbs of people: create, update, start, stop, scale and delete a model, let machines into the cluster, drain
+// and remove them. Each is one transaction on the store; it returns when the wish is committed and never waits for its effect.
 package control
 
 import (
@@ -15,10 +15,11 @@ import (
 type Control struct {
 	store *store.Store
 	now   func() time.Time
+	fleet Fleet
 }
 
-// New returns a Control on st.
-func New(st *store.Store, now func() time.Time) *Control { return &Control{st, now} }
+// New returns a Control on st that lets no machine in.
+func New(st *store.Store, now func() time.Time) *Control { return &Control{store: st, now: now} }
 
 // maxSuffix bounds the search for a free uid.
 const maxSuffix = 1000

@@ -70,7 +70,8 @@ type InferenceRoute struct {
 // server carries the handlers.
 type server struct {
 	Config
-	streams memberStreams
+	streams  memberStreams
+	refusals throttle // of attempts to join
 }
 
 // New returns the handler of all routes.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/control"
 )
 
 // Route is one row of the table: what may be called, by whom, with what, and what comes back.
@@ -49,6 +50,7 @@ func (s *server) routes() []Route {
 		{"PUT", "/api/v2/nodes/{id}/observed", auth.Node, "What is true on the calling node", api.NodeObserved{}, nil, 204, true, s.nodeObserved},
 		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
 	}
+	table = append(table, s.fleetRoutes()...)
 	for _, r := range s.Inference {
 		table = append(table, Route{
 			Method: r.Method, Path: r.Path, Role: auth.Inference, Summary: r.Summary, Status: 200, OwnBody: true,
@@ -56,4 +58,25 @@ func (s *server) routes() []Route {
 		})
 	}
 	return table
+}
+
+// fleetRoutes are the rows about the cluster's machines, and those for the machines themselves.
+func (s *server) fleetRoutes() []Route {
+	const tokens, node = "/api/v2/tokens", "/api/v2/nodes/{id}"
+	return []Route{
+		{"POST", tokens, auth.Admin, "Make a join token", api.CreateJoinToken{}, api.JoinTokenCreated{}, 201, false, s.createToken},
+		{"GET", tokens, auth.Admin, "List join tokens that are not used yet", nil, []api.JoinTokenView{}, 200, false, s.listTokens},
+		{"DELETE", tokens + "/{token}", auth.Admin, "Take a join token back", nil, api.JoinTokenRevoked{}, 200, false, s.revokeToken},
+		{"GET", "/api/v2/members", auth.Admin, "List the machines of the cluster", nil, []api.Member{}, 200, false, s.listMembers},
+		{"GET", "/api/v2/cluster", auth.Viewer, "The cluster as a whole", nil, api.ClusterView{}, 200, false, s.getCluster},
+		{"POST", "/api/v2/cluster/accept-history", auth.Admin, "Say that a restored cluster is right", nil, api.ClusterInfo{}, 200, false, s.acceptHistory},
+		{"POST", node + "/cordon", auth.Operator, "Place nothing new on a node", nil, api.Member{}, 200, false, s.nodeVerb((*control.Control).CordonNode)},
+		{"POST", node + "/uncordon", auth.Operator, "End cordon and drain", nil, api.Member{}, 200, false, s.nodeVerb((*control.Control).UncordonNode)},
+		{"POST", node + "/drain", auth.Operator, "Move a node's replicas elsewhere", nil, api.Member{}, 200, false, s.nodeVerb((*control.Control).DrainNode)},
+		{"DELETE", node, auth.Admin, "Remove a node, and revoke its credential", nil, api.MemberRemoved{}, 200, false, s.removeNode},
+		{"DELETE", "/api/v2/members/{role}/{id}", auth.Admin, "Remove a machine, and revoke its credential", nil, api.MemberRemoved{}, 200, false, s.removeMember},
+
+		{"POST", "/api/v2/join", auth.Public, "Get a machine's first credential for a join token", api.JoinRequest{}, api.JoinResponse{}, 200, false, s.join},
+		{"POST", "/api/v2/renew", auth.Machine, "Get the next certificate of the calling machine", api.RenewRequest{}, api.RenewResponse{}, 200, false, s.renew},
+	}
 }

@@ -72,6 +72,9 @@ func ParseCA(cert, key []byte) (*CA, error) {
 	return &CA{c, k}, nil
 }
 
+// DER returns the authority's own certificate.
+func (c *CA) DER() []byte { return c.Cert.Raw }
+
 // KeyDER returns the key, PKCS#8: only servers hold it.
 func (c *CA) KeyDER() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(c.key) }
 

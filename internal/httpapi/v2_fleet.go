@@ -1,0 +1,135 @@
+package httpapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/control"
+)
+
+// maxJoin bounds the body of who has no credential yet; a request of ours takes a twentieth of it.
+const maxJoin = 16 << 10
+
+func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
+	var req api.CreateJoinToken
+	if err := decode(r, &req, false); err != nil {
+		return err
+	}
+	made, err := s.Control.CreateToken(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	s.Log.Info("join token made", "id", made.ID, "for", made.For, "name", made.Name, "by", caller(r))
+	writeJSON(w, http.StatusCreated, made)
+	return nil
+}
+
+func (s *server) listTokens(w http.ResponseWriter, _ *http.Request) error {
+	st, _ := s.View.Current()
+	writeJSON(w, http.StatusOK, control.Tokens(st))
+	return nil
+}
+
+func (s *server) revokeToken(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("token")
+	if err := s.Control.RevokeToken(r.Context(), id); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.JoinTokenRevoked{ID: id, Status: "revoked"})
+	return nil
+}
+
+// join is the one route that changes something for callers without a credential. Who keeps being refused has to wait.
+func (s *server) join(w http.ResponseWriter, r *http.Request) error {
+	if r.TLS == nil { // token and keys would travel in clear
+		return api.Errorf(api.CodeMisdirected, "machines join over the server's fleet port, which speaks TLS: name that one, HOST:PORT, as in the output of: nebula token create")
+	}
+	if !s.refusals.allowed(r.RemoteAddr, s.Now()) {
+		w.Header().Set("Retry-After", "5")
+		return api.Errorf(api.CodeTooManyRequests, "too many attempts to join from this address have been refused: wait a few seconds, and check the token")
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxJoin)
+	var req api.JoinRequest
+	err := decode(r, &req, false)
+	var res api.JoinResponse
+	if err == nil {
+		res, err = s.Control.Join(r.Context(), req)
+	}
+	if err != nil {
+		if api.HasCode(err, api.CodeUnauthorized) || api.HasCode(err, api.CodeInvalidRequest) {
+			s.refusals.refused(r.RemoteAddr, s.Now())
+		}
+		return err
+	}
+	s.Log.Info("machine joined", "role", req.Role, "id", req.ID, "from", r.RemoteAddr)
+	writeJSON(w, http.StatusOK, res)
+	return nil
+}
+
+func (s *server) renew(w http.ResponseWriter, r *http.Request) error {
+	var req api.RenewRequest
+	if err := decode(r, &req, false); err != nil {
+		return err
+	}
+	who, _ := r.Context().Value(keyPrincipal).(auth.Principal)
+	res, err := s.Control.Renew(r.Context(), api.MachineRole(who.Role.String()), who.ID, req) // the roles have the same names
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, res)
+	return nil
+}
+
+func (s *server) listMembers(w http.ResponseWriter, _ *http.Request) error {
+	st, _ := s.View.Current()
+	writeJSON(w, http.StatusOK, control.Members(st))
+	return nil
+}
+
+func (s *server) getCluster(w http.ResponseWriter, _ *http.Request) error {
+	st, _ := s.View.Current()
+	writeJSON(w, http.StatusOK, control.ClusterView(st))
+	return nil
+}
+
+func (s *server) acceptHistory(w http.ResponseWriter, r *http.Request) error {
+	info, err := s.Control.AcceptHistory(r.Context())
+	if err != nil {
+		return err
+	}
+	s.Log.Info("the restored cluster was accepted", "history", info.History, "by", caller(r))
+	writeJSON(w, http.StatusOK, info)
+	return nil
+}
+
+// nodeVerb is a wish about a node that has no body.
+func (s *server) nodeVerb(verb func(*control.Control, context.Context, string) (api.Member, error)) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		m, err := verb(s.Control, r.Context(), r.PathValue("id"))
+		if err != nil {
+			return err
+		}
+		writeJSON(w, http.StatusOK, m)
+		return nil
+	}
+}
+
+func (s *server) removeNode(w http.ResponseWriter, r *http.Request) error {
+	return s.remove(w, r, api.MachineNode)
+}
+
+func (s *server) removeMember(w http.ResponseWriter, r *http.Request) error {
+	return s.remove(w, r, api.MachineRole(r.PathValue("role")))
+}
+
+func (s *server) remove(w http.ResponseWriter, r *http.Request, role api.MachineRole) error {
+	id := r.PathValue("id")
+	if err := s.Control.RemoveMember(r.Context(), role, id, queryBool(r, "force")); err != nil {
+		return err
+	}
+	s.Log.Info("machine removed", "role", role, "id", id, "by", caller(r))
+	writeJSON(w, http.StatusOK, api.MemberRemoved{Role: role, ID: id, Status: "removed"})
+	return nil
+}
