@@ -69,6 +69,13 @@ func up(ctx context.Context, l *life, o Options) error {
 		return fmt.Errorf("open the store: %w", err)
 	}
 	l.goRun("store", st.Run)
+	verbs := control.New(st, time.Now)
+	if _, err := verbs.InitCluster(ctx); err != nil {
+		return fmt.Errorf("set the cluster up: %w", err)
+	}
+	if err := verbs.RegisterLocal(ctx, api.Member{Role: api.MachineNode, ID: o.NodeID}); err != nil {
+		return fmt.Errorf("make this machine's node a member: %w", err)
+	}
 
 	// What decides and what serves.
 	nodes := registry.New(registry.Config{Store: st, Leases: kv, TTL: nodeTTL, Log: o.Log.With("component", "registry")})
@@ -81,7 +88,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	logs := replicaLogs{dir: o.replicaDir()}
 	var ready atomic.Bool
 	handler := httpapi.New(httpapi.Config{
-		View: st, Control: control.New(st, time.Now), Keys: auth.Keyring{}.With(token, auth.Principal{ID: "admin", Role: auth.Admin}),
+		View: st, Control: verbs, Keys: auth.Keyring{}.With(token, auth.Principal{ID: "admin", Role: auth.Admin}),
 		Logs: logs, Nodes: nodes, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log),
 		Ready: func() error {
 			if !ready.Load() {
