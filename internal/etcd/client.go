@@ -62,8 +62,7 @@ type Client struct {
 	log           *slog.Logger
 	followMembers bool
 
-	ctx      context.Context // ends with Close
-	end      context.CancelFunc
+	closing  chan struct{} // closed by Close
 	tending  sync.WaitGroup
 	era      atomic.Pointer[era]
 	renewals renewals
@@ -79,9 +78,8 @@ var _ store.KV = (*Client)(nil)
 func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	c := &Client{
 		namespace: cfg.Namespace, timeout: orDefault(cfg.RequestTimeout, defaultTimeout), tls: cfg.TLS,
-		log: orDefault(cfg.Log, slog.New(slog.DiscardHandler)), followMembers: cfg.Members,
+		log: orDefault(cfg.Log, slog.New(slog.DiscardHandler)), followMembers: cfg.Members, closing: make(chan struct{}),
 	}
-	c.ctx, c.end = context.WithCancel(context.Background())
 	if len(cfg.Endpoints) == 0 {
 		return nil, errors.New("etcd client: no endpoints")
 	}
@@ -97,7 +95,11 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, errors.Join(fmt.Errorf("etcd at %q does not answer: %w", cfg.Endpoints, err), c.Close())
 	}
 	if len(cfg.Endpoints) > 1 || cfg.Members {
-		c.tending.Go(c.tend)
+		c.tending.Go(func() {
+			ctx, cancel := until(context.Background(), c.closing)
+			defer cancel()
+			c.tend(ctx)
+		})
 	}
 	return c, nil
 }
@@ -155,10 +157,13 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// Close ends all calls and watches and disconnects.
+// Close ends all calls and watches and disconnects. It may be called once.
 func (c *Client) Close() error {
-	c.end()
+	close(c.closing)
 	c.tending.Wait()
+	if e := c.era.Load(); e != nil {
+		close(e.over)
+	}
 	c.renewals.wait()
 	var errs []error
 	for _, l := range c.allLanes() {

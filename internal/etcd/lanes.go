@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -36,21 +35,37 @@ type lane struct {
 	member     uint64 // the member that has answered here last; 0 = none yet. For look alone.
 }
 
-// era is the time during which all calls go to one endpoint. Its ctx ends with it, and that ends the calls and watches that are left.
+// era is the time during which all calls go to one endpoint. Its end ends the calls and watches that are under way.
 type era struct {
 	*lane
-	ctx context.Context
-	end context.CancelFunc
+	over chan struct{} // closed at the end
 }
-
-// left tells whether the client has gone on to another endpoint.
-func (e *era) left() bool { return e.ctx.Err() != nil }
 
 // bind returns a context that ends with the caller's or with the era.
 func (e *era) bind(ctx context.Context) (context.Context, context.CancelFunc) {
+	return until(ctx, e.over)
+}
+
+// until returns a context that ends with ctx, or when the channel is closed.
+func until(ctx context.Context, over <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(e.ctx, cancel)
-	return ctx, func() { stop(); cancel() }
+	go func() {
+		defer cancel()
+		select {
+		case <-over:
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // call gives fn the present endpoint, and the next one when the client leaves that before fn has succeeded. Use it for what may be
@@ -63,7 +78,7 @@ func (c *Client) call(ctx context.Context, fn func(context.Context, *lane) error
 		callCtx, done := e.bind(ctx)
 		err := fn(callCtx, e.lane)
 		done()
-		if err == nil || ctx.Err() != nil || !e.left() || c.ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || !closed(e.over) || closed(c.closing) {
 			return err
 		}
 	}
@@ -71,9 +86,8 @@ func (c *Client) call(ctx context.Context, fn func(context.Context, *lane) error
 
 // enter begins an era on a lane and ends the one before.
 func (c *Client) enter(l *lane) {
-	ctx, end := context.WithCancel(c.ctx)
-	if old := c.era.Swap(&era{l, ctx, end}); old != nil {
-		old.end()
+	if old := c.era.Swap(&era{l, make(chan struct{})}); old != nil {
+		close(old.over)
 	}
 }
 
@@ -122,27 +136,27 @@ func choose(seen []condition, present, homeGood int) int {
 }
 
 // tend keeps the client on an endpoint that can serve, and with Config.Members knows where the members are, until the client closes.
-func (c *Client) tend() {
+func (c *Client) tend(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	homeGood, learners := 0, []uint64(nil)
 	for round := 0; ; round++ {
 		if c.followMembers && (round%membersEvery == 0 || len(learners) > 0) {
-			learners = c.learnMembers()
-			c.promote(learners)
+			learners = c.learnMembers(ctx)
+			c.promote(ctx, learners)
 		}
 		lanes := c.allLanes()
-		seen := lookAll(c.ctx, lanes)
+		seen := lookAll(ctx, lanes)
 		if homeGood++; !seen[0].good {
 			homeGood = 0
 		}
 		present := slices.Index(lanes, c.era.Load().lane)
-		if next := choose(seen, present, homeGood); next != present && c.ctx.Err() == nil {
+		if next := choose(seen, present, homeGood); next != present && ctx.Err() == nil {
 			c.log.Info("store connection moves to another member", "from", c.era.Load().endpoint, "to", lanes[next].endpoint)
 			c.enter(lanes[next])
 		}
 		select {
-		case <-c.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
@@ -177,8 +191,8 @@ func (c *Client) allLanes() []*lane {
 }
 
 // learnMembers reads the list of members and gives each a lane, and says which of them wait to be promoted.
-func (c *Client) learnMembers() (learners []uint64) {
-	ctx, cancel := context.WithTimeout(c.ctx, lookTime)
+func (c *Client) learnMembers(ctx context.Context) (learners []uint64) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	r, err := c.era.Load().etcd.MemberList(ctx)
 	if err != nil {
@@ -220,17 +234,17 @@ func (c *Client) removeLane(l *lane) {
 }
 
 // promote makes voters of learners that have caught up. The leader knows who has, and refuses the others.
-func (c *Client) promote(learners []uint64) {
+func (c *Client) promote(ctx context.Context, learners []uint64) {
 	for _, id := range learners {
-		ctx, cancel := context.WithTimeout(c.ctx, lookTime)
-		_, err := c.era.Load().etcd.MemberPromote(ctx, id)
+		try, cancel := context.WithTimeout(ctx, lookTime)
+		_, err := c.era.Load().etcd.MemberPromote(try, id)
 		cancel()
 		switch is := rpctypes.Error(err); {
 		case err == nil:
 			c.log.Info("a new member of the store has caught up and votes from now on", "member", memberID(id))
 		case errors.Is(is, rpctypes.ErrMemberLearnerNotReady), errors.Is(is, rpctypes.ErrMemberNotLearner):
 		default:
-			c.log.Log(c.ctx, slog.LevelDebug, "member is not promoted yet", "member", memberID(id), "error", err)
+			c.log.Debug("member is not promoted yet", "member", memberID(id), "error", err)
 		}
 	}
 }

@@ -61,7 +61,7 @@ func (c *Client) KeepAlive(ctx context.Context, lease int64) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("keep lease %x alive: %w", lease, readError(err))
-		case <-c.ctx.Done():
+		case <-c.closing:
 			return fmt.Errorf("keep lease %x alive: %w", lease, readError(err))
 		case <-time.After(renewPause):
 		}
@@ -79,13 +79,14 @@ type renewals struct {
 func (rs *renewals) of(e *era) *renewal {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if r := rs.present; r != nil && r.ctx.Err() == nil && r.of == e {
+	if r := rs.present; r != nil && !closed(r.over) && r.of == e {
 		return r
 	}
-	ctx, end := context.WithCancelCause(clientv3.WithRequireLeader(e.ctx))
-	r := &renewal{of: e, ctx: ctx, end: end, ask: make(chan int64), waiting: map[int64][]chan int64{}}
+	r := &renewal{of: e, over: make(chan struct{}), ask: make(chan int64), waiting: map[int64][]chan int64{}}
 	rs.present = r
-	if r.ctx.Err() == nil {
+	if closed(e.over) {
+		r.end(errLeft)
+	} else {
 		rs.open.Go(r.run)
 	}
 	return r
@@ -100,14 +101,22 @@ func (rs *renewals) wait() {
 
 // renewal is one stream of renewals. etcd answers in the order of the questions, each with the lease's id.
 type renewal struct {
-	of  *era
-	ctx context.Context
-	end context.CancelCauseFunc
-	ask chan int64
+	of    *era
+	ask   chan int64
+	over  chan struct{} // closed at the end
+	cause error         // of the end; read it after that
+	once  sync.Once
 
 	mu      sync.Mutex
 	waiting map[int64][]chan int64 // for the answer about a lease, in the order of asking
 	answers int                    // that have come
+}
+
+func (r *renewal) end(cause error) {
+	r.once.Do(func() {
+		r.cause = cause
+		close(r.over)
+	})
 }
 
 // renew asks once, and returns the lease's new time to live in seconds, 0 when it is gone. An error means that the stream is at its end.
@@ -119,16 +128,16 @@ func (r *renewal) renew(ctx context.Context, lease int64) (int64, error) {
 	r.mu.Unlock()
 	select {
 	case r.ask <- lease:
-	case <-r.ctx.Done():
-		return 0, context.Cause(r.ctx)
+	case <-r.over:
+		return 0, r.cause
 	case <-ctx.Done():
 		return 0, r.giveUp(ctx, before)
 	}
 	select {
 	case ttl := <-answer:
 		return ttl, nil
-	case <-r.ctx.Done():
-		return 0, context.Cause(r.ctx)
+	case <-r.over:
+		return 0, r.cause
 	case <-ctx.Done():
 		return 0, r.giveUp(ctx, before)
 	}
@@ -146,19 +155,26 @@ func (r *renewal) giveUp(ctx context.Context, before int) error {
 
 // run sends what is asked until the stream breaks or its era ends.
 func (r *renewal) run() {
-	stream, err := r.of.leases.LeaseKeepAlive(r.ctx, callOptions()...)
+	var receiving sync.WaitGroup
+	defer receiving.Wait()
+	ctx, leave := r.of.bind(clientv3.WithRequireLeader(context.Background()))
+	defer leave()
+	ctx, cancel := until(ctx, r.over)
+	defer cancel()
+	stream, err := r.of.leases.LeaseKeepAlive(ctx, callOptions()...)
 	if err != nil {
 		r.end(err)
 		return
 	}
-	var receiving sync.WaitGroup
-	defer receiving.Wait()
 	receiving.Go(func() { r.receive(stream) })
 	for {
 		select {
 		case lease := <-r.ask:
 			_ = stream.Send(&pb.LeaseKeepAliveRequest{ID: lease}) // an error comes back through receive
-		case <-r.ctx.Done():
+		case <-r.over:
+			return
+		case <-ctx.Done():
+			r.end(errLeft)
 			return
 		}
 	}

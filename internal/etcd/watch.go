@@ -37,10 +37,31 @@ func silent(d time.Duration) error {
 func (c *Client) Watch(ctx context.Context, prefix string, revision int64, fn func(store.Batch) error) error {
 	w := watch{namespace: c.namespace, after: revision, fn: fn}
 	err := c.watch(ctx, prefix, &w)
+	for errors.Is(err, errBehind) {
+		if at, readErr := c.newest(ctx); readErr != nil {
+			err = fmt.Errorf("watch: %w", readErr)
+		} else if at < w.after {
+			break
+		} else { // the member was behind the others, and has caught up by now
+			err = c.watch(ctx, prefix, &w)
+		}
+	}
 	if ctx.Err() != nil && w.fnErr == nil {
 		return ctx.Err()
 	}
 	return err
+}
+
+// errBehind says that the member knows less than the watch has seen already: the store's history went back, or only this member's.
+var errBehind = fmt.Errorf("the store is behind: %w", store.ErrCompacted)
+
+// newest is the store's revision by the word of a majority; the member in use has come to it then.
+func (c *Client) newest(ctx context.Context) (int64, error) {
+	resp, err := c.get(ctx, c.namespace+"health", clientv3.WithCountOnly())
+	if err != nil {
+		return 0, readError(err)
+	}
+	return resp.Header.Revision, nil
 }
 
 // watch runs one stream until it breaks.
@@ -152,7 +173,7 @@ func (w *watch) take(r *pb.WatchResponse) error {
 		return fmt.Errorf("watch: canceled by etcd: %w", readError(errors.New(r.CancelReason)))
 	case r.Created:
 		if at := r.GetHeader().GetRevision(); at < w.after {
-			return fmt.Errorf("watch after revision %d, the store is at %d: %w", w.after, at, store.ErrCompacted)
+			return fmt.Errorf("watch after revision %d, the store is at %d: %w", w.after, at, errBehind)
 		}
 		w.began = r.GetHeader().GetRevision()
 		return nil
