@@ -73,6 +73,7 @@ var pure = []struct{ pkg, files string }{
 	{"internal/scheduler", "plan"},
 	{"internal/scheduler", "fit"},
 	{"internal/agent", "plan"},
+	{"internal/link", "wish"},
 	{"internal/gateway", "table"},
 	{"internal/gateway", "pick"},
 	{"internal/gateway", "reach"},
