@@ -25,6 +25,7 @@ type Options struct {
 	HFEndpoint   string
 	HFToken      string
 	DrainTimeout time.Duration
+	LostAfter    time.Duration // how long a node may stay away before its replicas get another place; 0 = 5 minutes
 	KeepEngines  bool // leave the engines running when the process ends in order
 
 	Exe     string // nebula's own program file

@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 
 	"github.com/nebula-serve/nebula/api"
@@ -22,7 +21,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Con
 			if err != nil {
 				return err
 			}
-			err = term(ctx, st, leader, log)
+			err = term(ctx, st, leader, scheduler.Config{LostAfter: o.LostAfter, Log: log})
 			if ctx.Err() != nil {
 				return leader.Resign(context.WithoutCancel(ctx))
 			}
@@ -33,7 +32,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Con
 }
 
 // term schedules until the leadership or ctx ends.
-func term(ctx context.Context, st *store.Store, leader *store.Leader, log *slog.Logger) error {
+func term(ctx context.Context, st *store.Store, leader *store.Leader, cfg scheduler.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -43,7 +42,8 @@ func term(ctx context.Context, st *store.Store, leader *store.Leader, log *slog.
 		case <-ctx.Done():
 		}
 	})
-	err := scheduler.Run(ctx, placements{st, leader.Fence()}, log)
+	cfg.Cluster = placements{st, leader.Fence()}
+	err := scheduler.Run(ctx, cfg)
 	cancel()
 	watch.Wait()
 	return err

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -128,7 +127,7 @@ func minutes(d time.Duration) string {
 func drainAlerts(s *State, node string) (out []api.DiskAlert) {
 	for _, uid := range s.placedOn(node) {
 		plan, _ := s.Placements.Value(uid)
-		if u := plan.Unplaced; u != nil && u.Code == api.ReasonNodeDraining && strings.Contains(u.Message, node) {
+		if u := plan.Unplaced; u != nil && u.Code == api.ReasonNodeDraining {
 			out = append(out, api.DiskAlert{NodeID: node, AlertType: api.AlertDrainBlocked, Message: "Model " + uid + ": " + u.Message})
 		}
 	}

@@ -50,7 +50,7 @@ func BenchmarkPlan(b *testing.B) {
 			used := cpu()
 			for b.Loop() {
 				began := time.Now()
-				changes, _ := Plan(&s, Memory{}, now)
+				changes, _ := Plan(&s, Memory{}, now, LostAfter)
 				took = append(took, time.Since(began))
 				if len(changes) != c.want {
 					b.Fatalf("%d changes, want %d", len(changes), c.want)

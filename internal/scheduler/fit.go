@@ -75,6 +75,8 @@ type node struct {
 	id       string
 	engines  []api.NodeEngine
 	gpus     []gpu
+	cordoned bool   // it takes nothing new
+	draining bool   // cordoned, and to be empty
 	replicas int    // planned here
 	free     uint64 // MiB that are free for new replicas: of the GPUs that nobody holds, or of the host where there are no GPUs
 }
@@ -112,6 +114,7 @@ const (
 	wrongGPUs                    // the pinned GPUs are not there
 	noEngine                     // the engine is not installed
 	refused                      // it refused this model a moment ago
+	cordoned                     // people do not want anything new on it
 )
 
 // fit tells whether the node can take a replica. own is the holder whose GPUs count as free: the replica itself when

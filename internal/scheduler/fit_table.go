@@ -14,11 +14,14 @@ type table struct {
 	byID  map[string]*node
 	full  map[class]*api.Reason // needs for which no node has room, and the explanation once somebody asked for it
 	freed bool                  // a GPU has become free
+
+	draining map[string]bool // the nodes that are to be empty, also those that do not report
+	moving   map[string]bool // of these, the ones that lose a replica now
 }
 
 // newTable lists the nodes and what the engines on them hold, whether or not a plan still names them.
 func newTable(s *cluster.State, endpoints []*cluster.Entry[api.EndpointInfo]) *table {
-	t := &table{s: s, byID: make(map[string]*node, s.Nodes.Len()), full: map[class]*api.Reason{}}
+	t := &table{s: s, byID: make(map[string]*node, s.Nodes.Len()), full: map[class]*api.Reason{}, moving: map[string]bool{}}
 	t.nodes = make([]*node, 0, s.Nodes.Len())
 	for _, e := range s.Nodes.Refs() {
 		n := &node{id: e.ID, engines: e.Value.Engines, free: e.Value.MemoryFreeMB}
@@ -30,12 +33,31 @@ func newTable(s *cluster.State, endpoints []*cluster.Entry[api.EndpointInfo]) *t
 		}
 		t.nodes, t.byID[e.ID] = append(t.nodes, n), n
 	}
+	t.heed(s)
 	for _, e := range endpoints {
 		if i := &e.Value; len(i.GPUIndices) > 0 {
 			t.byID[i.NodeID].mark(i.GPUIndices, holder{i.ModelUID, i.ReplicaID}, true)
 		}
 	}
 	return t
+}
+
+// heed marks the nodes that people have cordoned or want empty.
+func (t *table) heed(s *cluster.State) {
+	for _, m := range s.Members.Refs() {
+		if m.Value.Role != api.MachineNode || !m.Value.Cordoned && !m.Value.Draining {
+			continue
+		}
+		if m.Value.Draining {
+			if t.draining == nil {
+				t.draining = map[string]bool{}
+			}
+			t.draining[m.Value.ID] = true
+		}
+		if n := t.byID[m.Value.ID]; n != nil {
+			n.cordoned, n.draining = true, m.Value.Draining
+		}
+	}
 }
 
 // hold marks what an assignment holds on the node. Nobody knows of a node that does not report.
@@ -76,7 +98,7 @@ func (t *table) name(uid string) string {
 	return spec.ModelName
 }
 
-// best returns the node for another replica of a job, or nil: of the nodes that can take it, the one where
+// best returns the node for another replica of a job, or nil: of the nodes that can take it and are not cordoned, the one where
 //
 //  1. it gets a GPU, when it would be content with the CPU elsewhere: a replica on a GPU is worth more than a spread one;
 //  2. the fewest replicas of the same model are;
@@ -86,7 +108,7 @@ func (t *table) name(uid string) string {
 func (t *table) best(j *job) *node {
 	w := &j.wish.need
 	if w.node != "" {
-		if n := t.byID[w.node]; n != nil && j.mayGo(n) && n.fit(w, holder{}).ok {
+		if n := t.byID[w.node]; n != nil && !n.cordoned && j.mayGo(n) && n.fit(w, holder{}).ok {
 			return n
 		}
 		return nil
@@ -99,6 +121,9 @@ func (t *table) best(j *job) *node {
 	var bestSlot slot
 	barred := false
 	for _, n := range t.nodes {
+		if n.cordoned {
+			continue
+		}
 		s := n.fit(w, holder{})
 		if !s.ok {
 			continue

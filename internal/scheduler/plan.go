@@ -14,10 +14,6 @@ import (
 	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
-// LostAfter is how long a node may stay away before its replicas get another place. It counts from when this scheduler
-// first missed the node, so neither a step of a clock nor a change of leader evicts anything.
-const LostAfter = 5 * time.Minute
-
 // RejectedFor is how long a node that found no room for a model is not asked again, unless the wish changes.
 const RejectedFor = 5 * time.Minute
 
@@ -28,20 +24,6 @@ type Change struct {
 	Rev  int64              // revision of the plan that it replaces; 0: there is none
 }
 
-// Memory is what a scheduler has seen and the State does not tell. The zero Memory has seen nothing.
-type Memory struct {
-	missed   map[string]time.Time   // nodes that plans name and that do not report: since when
-	rejected map[string][]rejection // by model
-}
-
-// rejection is a node that found less room for a model than the plan assumed. It holds for one wish: another may fit.
-type rejection struct {
-	node   string
-	wish   int64     // its revision when the node said so
-	report int64     // revision of the endpoint that says so
-	at     time.Time // when last seen
-}
-
 // Plan compares what is wanted with what is planned and returns the plans to change, in order of uid, and what to remember
 // for the next time. It is pure and deterministic: the order in which things came into being does not matter.
 //
@@ -50,18 +32,23 @@ type rejection struct {
 //  3. Too many replicas: the worst go, which is those that are to be replaced anyway, then those
 //     whose node does not report, then those not ready, then the highest id.
 //  4. A replica stays where it is, also when it fails: its node tries again. It is replaced only when the wish changed under
-//     it (engine, number of GPUs, pin), its node has been away for LostAfter, its node refused it for lack of room, or its GPU
-//     vanished while it does not serve. Except for a changed wish, it stays until there is another place.
+//     it (engine, number of GPUs, pin), its node was removed or has been away for lostAfter, its node refused it for lack of room, or its GPU
+//     vanished while it does not serve. Except for a changed wish and a removed node, it stays until there is another place. One that
+//     has got another place because its node is lost is remembered as displaced, and [usher.settle] says which of the two stays.
+//     While so many nodes are absent that the fault must be ours, absence replaces nothing ([cluster.Census.MassLoss]).
 //  5. Missing replicas get the lowest free ids. A replica that goes to another node gets a new id, too, so that the documents of the old
 //     and the new one never collide.
 //  6. First every model gets a first replica, then the rest; among equals the older wish goes first.
-//  7. Where: see [table.best].
+//  7. Where: see [table.best]. A cordoned node takes nothing new. A draining node loses its replicas one at a time: the heir is placed
+//     first, and when it is ready the old one goes.
 //  8. What has no place is explained in the plan, node by node.
 //  9. A plan that would say what it says already is not written.
-func Plan(s *cluster.State, m Memory, now time.Time) ([]Change, Memory) {
+func Plan(s *cluster.State, m Memory, now time.Time, lostAfter time.Duration) ([]Change, Memory) {
 	endpoints := s.Endpoints.Refs()
 	t := newTable(s, endpoints)
-	r := review(s, t, recall(s, endpoints, m, now), m.missed, now)
+	next := observe(s, m, now, lostAfter)
+	next.recall(s, endpoints, m, now)
+	r := review(s, t, next, now)
 	if len(r.jobs) == 0 {
 		return r.dropped, r.memory
 	}
@@ -98,5 +85,8 @@ func settle(t *table, jobs []*job) {
 		for _, j := range jobs {
 			j.place(t, j.wish.replicas)
 		}
+	}
+	for _, j := range jobs {
+		j.move(t)
 	}
 }

@@ -16,11 +16,16 @@ type job struct {
 	planRev int64
 	memory  *Memory
 
-	keep    []api.PlacementAssignment // what stays, and what was placed in this pass
-	replace []displaced               // what is to get another place
-	ids     map[uint32]bool           // ids that no new replica may get
-	at      map[string]int            // how many of keep are on each node
-	newest  uint64                    // the highest plan version that is known of this model
+	keep      []api.PlacementAssignment            // what stays, and what was placed in this pass
+	replace   []displaced                          // what is to get another place
+	moves     []uint32                             // of keep: what is to leave a draining node, and has no heir yet
+	heirs     map[uint32]api.PlacementAssignment   // by the id of the one in keep that goes when the heir is ready
+	displaced map[uint32][]api.PlacementAssignment // by the id of the one in keep or replace that has their seat
+	orphans   [][]api.PlacementAssignment          // displaced replicas whose seat nobody has
+	chain     map[uint32]uint32                    // replica -> the one whose place it takes
+	ids       map[uint32]bool                      // ids that no new replica may get
+	at        map[string]int                       // how many of keep and heirs are on each node
+	newest    uint64                               // the highest plan version that is known of this model
 }
 
 // displaced is a replica that cannot stay as it is.
@@ -32,16 +37,9 @@ type displaced struct {
 
 // newJob sorts out what stays of the old plan (nil: there is none).
 func newJob(r *reviewed, w wish, old *cluster.Entry[api.PlacementPlan]) *job {
-	t, m := r.table, &r.memory
-	j := &job{wish: w, memory: m, ids: map[uint32]bool{}, at: map[string]int{}}
-	ready := map[uint32]string{} // replica -> the node on which it serves
-	for e := range r.s.Endpoints.Prefix(w.uid + "/") {
-		j.ids[e.Value.ReplicaID] = true
-		j.newest = max(j.newest, e.Value.PlanVersion)
-		if e.Value.Status == api.EndpointReady {
-			ready[e.Value.ReplicaID] = e.Value.NodeID
-		}
-	}
+	j := &job{wish: w, memory: &r.memory, at: map[string]int{}, chain: map[uint32]uint32{}}
+	ready, ids, newest := readyReplicas(r.s, w.uid)
+	j.ids, j.newest = ids, newest
 	if old == nil {
 		d, _ := r.s.Deployments.Value(w.uid)
 		j.newest = max(j.newest, d.Version)
@@ -49,48 +47,81 @@ func newJob(r *reviewed, w wish, old *cluster.Entry[api.PlacementPlan]) *job {
 	}
 	plan := old.Value
 	j.old, j.planRev, j.newest = &plan, old.Rev, max(j.newest, plan.Version)
-	seen := map[uint32]bool{}
-	for _, a := range plan.Assignments {
-		if seen[a.ReplicaID] {
-			continue // two replicas under one id cannot both run
-		}
-		seen[a.ReplicaID], j.ids[a.ReplicaID] = true, true
-		node, serves := t.byID[a.NodeID], ready[a.ReplicaID] == a.NodeID
-		switch { // 4
-		case w.need.changed(&a):
-			j.replace = append(j.replace, displaced{at: a, inPlace: true})
-		case m.gone(a.NodeID, r.now), node != nil && !serves && m.refusedBy(&w, a.NodeID):
-			j.replace = append(j.replace, displaced{at: a, orStay: true})
-		case node != nil && !serves && !node.hasGPUs(a.GPUs()):
-			j.replace = append(j.replace, displaced{at: a, inPlace: true, orStay: true})
-		default:
-			j.keep = append(j.keep, a)
+	j.heirs, j.displaced = map[uint32]api.PlacementAssignment{}, map[uint32][]api.PlacementAssignment{}
+	for _, list := range [...][]api.PlacementAssignment{plan.Assignments, plan.Displaced} {
+		for i := range list {
+			j.ids[list[i].ReplicaID] = true
 		}
 	}
-	j.shrink(func(a api.PlacementAssignment) int {
-		switch {
-		case ready[a.ReplicaID] == a.NodeID:
-			return 0
-		case t.byID[a.NodeID] != nil:
-			return 1
-		}
-		return 2
-	})
+	u := &usher{r: r, w: &j.wish, ready: ready}
+	u.link(&plan)
+	j.chain = u.chain
+	for _, st := range u.seats(&plan) {
+		j.take(u, st)
+	}
+	j.shrink(u)
 	for i := range j.keep {
-		j.at[j.keep[i].NodeID]++
+		a := &j.keep[i]
+		j.at[a.NodeID]++
+		if heir, ok := j.heirs[a.ReplicaID]; ok {
+			j.at[heir.NodeID]++
+			r.table.moving[a.NodeID] = true
+		} else if r.table.draining[a.NodeID] {
+			j.moves = append(j.moves, a.ReplicaID)
+		}
 	}
 	return j
 }
 
-// shrink lets go of the replicas that are too many, the worst first.
-func (j *job) shrink(badness func(api.PlacementAssignment) int) { // 3
+// take decides what becomes of the holder of a seat.
+func (j *job) take(u *usher, st seat) { // 4
+	a, r := st.holder, u.r
+	if a == nil || r.removed(a.NodeID) {
+		if len(st.displaced) > 0 {
+			j.orphans = append(j.orphans, st.displaced)
+		}
+		return
+	}
+	if len(st.displaced) > 0 {
+		j.displaced[a.ReplicaID] = st.displaced
+	}
+	node, serves := r.table.byID[a.NodeID], u.ready[a.ReplicaID] == a.NodeID
+	switch {
+	case st.heir != nil:
+		j.heirs[a.ReplicaID] = *st.heir
+		j.keep = append(j.keep, *a)
+	case j.wish.need.changed(a):
+		j.replace = append(j.replace, displaced{at: *a, inPlace: true})
+	case r.memory.gone(a.NodeID, r.now), node != nil && !serves && r.memory.refusedBy(&j.wish, a.NodeID):
+		j.replace = append(j.replace, displaced{at: *a, orStay: true})
+	case node != nil && !serves && !node.hasGPUs(a.GPUs()):
+		j.replace = append(j.replace, displaced{at: *a, inPlace: true, orStay: true})
+	default:
+		j.keep = append(j.keep, *a)
+	}
+}
+
+// shrink lets go of the seats that are too many, the worst first.
+func (j *job) shrink(u *usher) { // 3
 	slices.SortStableFunc(j.replace, func(a, b displaced) int { return cmp.Compare(a.at.ReplicaID, b.at.ReplicaID) })
 	j.replace = j.replace[:min(len(j.replace), max(0, j.wish.replicas-len(j.keep)))]
+	j.orphans = j.orphans[:min(len(j.orphans), max(0, j.wish.replicas-len(j.keep)-len(j.replace)))]
 	if len(j.keep) <= j.wish.replicas {
 		return
 	}
+	badness := func(a *api.PlacementAssignment) int {
+		switch {
+		case u.r.table.byID[a.NodeID] == nil:
+			return 3
+		case !u.serves(a):
+			return 2
+		case u.r.table.draining[a.NodeID]:
+			return 1
+		}
+		return 0
+	}
 	slices.SortFunc(j.keep, func(a, b api.PlacementAssignment) int {
-		return cmp.Or(cmp.Compare(badness(a), badness(b)), cmp.Compare(a.ReplicaID, b.ReplicaID))
+		return cmp.Or(cmp.Compare(badness(&a), badness(&b)), cmp.Compare(a.ReplicaID, b.ReplicaID))
 	})
 	j.keep = j.keep[:j.wish.replicas]
 }
@@ -99,6 +130,9 @@ func (j *job) shrink(badness func(api.PlacementAssignment) int) { // 3
 func (j *job) hold(t *table) {
 	for i := range j.keep {
 		t.byID[j.keep[i].NodeID].hold(j.wish.uid, &j.keep[i])
+		if heir, ok := j.heirs[j.keep[i].ReplicaID]; ok {
+			t.byID[heir.NodeID].hold(j.wish.uid, &heir)
+		}
 	}
 	for i := range j.replace {
 		t.byID[j.replace[i].at.NodeID].hold(j.wish.uid, &j.replace[i].at)
@@ -118,6 +152,9 @@ func (j *job) refit(t *table) {
 			rest = append(rest, d)
 		default:
 			j.leave(t, d.at)
+			if claims := j.displaced[d.at.ReplicaID]; len(claims) > 0 {
+				j.orphans = append(j.orphans, claims)
+			}
 		}
 	}
 	j.replace = rest
@@ -144,13 +181,66 @@ func (j *job) place(t *table, upTo int) {
 		if n == nil {
 			return
 		}
+		id := j.freeID()
 		if staying := len(j.keep) + len(j.replace); staying >= j.wish.replicas { // it takes the place of one that cannot stay
+			j.succeed(id, j.replace[0].at)
 			j.leave(t, j.replace[0].at)
 			j.replace = j.replace[1:]
+		} else if len(j.orphans) > 0 {
+			j.displaced[id], j.chain[id] = j.orphans[0], j.orphans[0][0].ReplicaID
+			j.orphans = j.orphans[1:]
 		}
 		n.replicas++
-		j.assign(n, j.freeID())
+		j.assign(n, id)
 	}
+}
+
+// succeed gives a new replica the seat of another, with all claims to it. The other keeps a claim of its own if its node is lost: it
+// may still run there.
+func (j *job) succeed(id uint32, old api.PlacementAssignment) {
+	j.chain[id] = old.ReplicaID
+	claims := j.displaced[old.ReplicaID]
+	if j.memory.lost(old.NodeID) {
+		claims = append(slices.Clip(claims), old)
+	}
+	if len(claims) > 0 {
+		j.displaced[id] = claims
+	}
+}
+
+// move gives the replicas that are to leave a draining node an heir elsewhere. A node loses one replica at a time.
+func (j *job) move(t *table) {
+	for _, id := range j.moves {
+		from := j.kept(id).NodeID
+		if t.moving[from] || j.memory.mass {
+			continue
+		}
+		n := t.best(j)
+		if n == nil {
+			return
+		}
+		t.moving[from] = true
+		n.replicas++
+		heir := j.freeID()
+		j.assign(n, heir)
+		last := len(j.keep) - 1
+		j.heirs[id], j.chain[heir] = j.keep[last], id
+		j.keep = j.keep[:last]
+	}
+}
+
+func (j *job) kept(id uint32) *api.PlacementAssignment {
+	return &j.keep[slices.IndexFunc(j.keep, func(a api.PlacementAssignment) bool { return a.ReplicaID == id })]
+}
+
+// stuck lists the replicas that are to leave a draining node and have nowhere to go.
+func (j *job) stuck(t *table) (list []api.PlacementAssignment) {
+	for _, id := range j.moves {
+		if _, moving := j.heirs[id]; !moving && (j.memory.mass || t.best(j) == nil) {
+			list = append(list, *j.kept(id))
+		}
+	}
+	return list
 }
 
 // assign gives a replica its slot on n, which fits.
@@ -184,14 +274,16 @@ func (j *job) plan(t *table, now time.Time) *api.PlacementPlan {
 	var unplaced *api.Reason
 	if gone := j.memory.missedBy(staying, now); len(gone) > 0 || len(assignments) < j.wish.replicas {
 		unplaced = j.explain(t, len(assignments), gone) // 8
+	} else if stuck := j.stuck(t); len(stuck) > 0 {
+		unplaced = j.explainStuck(t, stuck)
 	}
-	slices.SortFunc(assignments, func(a, b api.PlacementAssignment) int { return cmp.Compare(a.ReplicaID, b.ReplicaID) })
-	if j.old != nil && same(j.old, assignments, unplaced) { // 9
+	assignments, claims := j.complete(assignments)
+	if j.old != nil && same(j.old, assignments, claims, unplaced) { // 9
 		return nil
 	}
 	plan := &api.PlacementPlan{
-		ModelUID: j.wish.uid, ModelName: t.name(j.wish.uid), Version: j.newest + 1, Assignments: assignments, Unplaced: unplaced,
-		PlannedAtMS: now.UnixMilli(),
+		ModelUID: j.wish.uid, ModelName: t.name(j.wish.uid), Version: j.newest + 1, Assignments: assignments, Displaced: claims,
+		Unplaced: unplaced, PlannedAtMS: now.UnixMilli(),
 	}
 	if j.old != nil {
 		plan.RequestID = j.old.RequestID
@@ -199,14 +291,60 @@ func (j *job) plan(t *table, now time.Time) *api.PlacementPlan {
 	return plan
 }
 
+// complete adds heirs and displaced replicas to those that have the seats, says of each whose place it takes, and sorts by id.
+func (j *job) complete(holders []api.PlacementAssignment) (assigned, claims []api.PlacementAssignment) {
+	assigned = holders
+	for _, a := range holders {
+		if heir, ok := j.heirs[a.ReplicaID]; ok {
+			assigned = append(assigned, heir)
+		}
+		claims = append(claims, j.displaced[a.ReplicaID]...)
+	}
+	for _, list := range j.orphans {
+		claims = append(claims, list...)
+	}
+	known := map[uint32]bool{}
+	lists := [...][]api.PlacementAssignment{assigned, claims}
+	for _, list := range lists {
+		slices.SortFunc(list, func(a, b api.PlacementAssignment) int { return cmp.Compare(a.ReplicaID, b.ReplicaID) })
+		for i := range list {
+			known[list[i].ReplicaID] = true
+		}
+	}
+	for _, list := range lists {
+		for i := range list {
+			list[i].Replaces = j.replaces(list[i].ReplicaID, known)
+		}
+	}
+	return assigned, claims
+}
+
+// replaces is the nearest predecessor of a replica that the plan still knows.
+func (j *job) replaces(id uint32, known map[uint32]bool) *uint32 {
+	for range len(j.chain) {
+		before, ok := j.chain[id]
+		if !ok {
+			return nil
+		}
+		if known[before] {
+			return &before
+		}
+		id = before
+	}
+	return nil
+}
+
 // same tells whether a plan would say nothing new.
-func same(old *api.PlacementPlan, assignments []api.PlacementAssignment, unplaced *api.Reason) bool {
+func same(old *api.PlacementPlan, assignments, claims []api.PlacementAssignment, unplaced *api.Reason) bool {
 	if (old.Unplaced == nil) != (unplaced == nil) || unplaced != nil && *unplaced != *old.Unplaced {
 		return false
 	}
-	return slices.EqualFunc(old.Assignments, assignments, func(a, b api.PlacementAssignment) bool {
-		return a.ReplicaID == b.ReplicaID && a.NodeID == b.NodeID && engineOf(&a) == engineOf(&b) && slices.Equal(a.GPUs(), b.GPUs())
-	})
+	return slices.EqualFunc(old.Assignments, assignments, alikeReplicas) && slices.EqualFunc(old.Displaced, claims, alikeReplicas)
+}
+
+func alikeReplicas(a, b api.PlacementAssignment) bool {
+	return a.ReplicaID == b.ReplicaID && a.NodeID == b.NodeID && engineOf(&a) == engineOf(&b) && slices.Equal(a.GPUs(), b.GPUs()) &&
+		(a.Replaces == nil) == (b.Replaces == nil) && (a.Replaces == nil || *a.Replaces == *b.Replaces)
 }
 
 func engineOf(a *api.PlacementAssignment) string {

@@ -1,7 +1,6 @@
 package scheduler
 
 import (
-	"slices"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -20,7 +19,6 @@ type wish struct {
 type reviewed struct {
 	s       *cluster.State
 	table   *table
-	before  map[string]time.Time // nodes that were missed before
 	now     time.Time
 	memory  Memory
 	on      []*node  // scratch of look
@@ -30,8 +28,8 @@ type reviewed struct {
 
 // review finds the models that need work, and marks what all plans hold but those that go. Nearly always nearly no model
 // needs work, so it walks the tables side by side once and allocates next to nothing for one that is as it should be.
-func review(s *cluster.State, t *table, memory Memory, missed map[string]time.Time, now time.Time) *reviewed {
-	r := &reviewed{s: s, table: t, memory: memory, before: missed, now: now}
+func review(s *cluster.State, t *table, memory Memory, now time.Time) *reviewed {
+	r := &reviewed{s: s, table: t, memory: memory, now: now}
 	models, deployments, placements := s.Models.Refs(), s.Deployments.Refs(), s.Placements.Refs()
 	for _, d := range deployments {
 		for len(placements) > 0 && placements[0].ID < d.ID {
@@ -94,17 +92,17 @@ func (r *reviewed) planned(wanted bool, w *wish, e *cluster.Entry[api.PlacementP
 	}
 }
 
-// look finds the nodes of a plan's assignments (nil: it does not report, which is noted) and tells whether the plan is, by the
+// look finds the nodes of a plan's assignments (nil: it does not report) and tells whether the plan is, by the
 // looks of it, as it should be. The list is valid until the next call.
 func (r *reviewed) look(w *wish, plan *api.PlacementPlan) (on []*node, settled bool) {
 	r.on = r.on[:0]
-	settled = len(plan.Assignments) == w.replicas && plan.Unplaced == nil
+	settled = len(plan.Assignments) == w.replicas && plan.Unplaced == nil && len(plan.Displaced) == 0
 	for i := range plan.Assignments {
 		a := &plan.Assignments[i]
 		n := r.table.byID[a.NodeID]
 		r.on = append(r.on, n)
 		settled = settled && !w.need.changed(a) && n.hasGPUs(a.GPUs()) && (i == 0 || plan.Assignments[i-1].ReplicaID < a.ReplicaID)
-		if n == nil && r.missing(a.NodeID) {
+		if a.Replaces != nil || n == nil && (r.memory.gone(a.NodeID, r.now) || r.removed(a.NodeID)) || r.table.draining[a.NodeID] {
 			settled = false
 		}
 	}
@@ -116,70 +114,7 @@ func (r *reviewed) readable(uid string) bool {
 	return !bad
 }
 
-// missing notes that a node does not report, and tells whether it has been away for too long.
-func (r *reviewed) missing(id string) bool {
-	since, known := r.before[id]
-	if !known {
-		since = r.now
-	}
-	if r.memory.missed == nil {
-		r.memory.missed = map[string]time.Time{}
-	}
-	r.memory.missed[id] = since
-	return r.memory.gone(id, r.now)
-}
-
-// recall carries over the rejections that are still young, and adds those that nodes report now.
-func recall(s *cluster.State, endpoints []*cluster.Entry[api.EndpointInfo], before Memory, now time.Time) Memory {
-	var m Memory
-	note := func(uid string, r rejection) {
-		if m.rejected == nil {
-			m.rejected = map[string][]rejection{}
-		}
-		m.rejected[uid] = append(m.rejected[uid], r)
-	}
-	for _, e := range endpoints {
-		if f := e.Value.Failure; f != nil && f.Code == api.FailAdmission {
-			uid := e.Value.ModelUID
-			r := rejection{node: e.Value.NodeID, wish: cluster.Revision(s, uid), report: e.Rev, at: now}
-			for _, old := range before.rejected[uid] {
-				if old.report == r.report { // it was said of the wish of then
-					r.wish = old.wish
-				}
-			}
-			note(uid, r)
-		}
-	}
-	for uid, list := range before.rejected {
-		for _, r := range list {
-			again := slices.ContainsFunc(m.rejected[uid], func(n rejection) bool { return n.report == r.report })
-			if !again && now.Sub(r.at) < RejectedFor && r.wish == cluster.Revision(s, uid) {
-				note(uid, r)
-			}
-		}
-	}
-	return m
-}
-
-// refusedBy tells whether that node has refused the model as it is wanted now.
-func (m *Memory) refusedBy(w *wish, node string) bool {
-	return slices.ContainsFunc(m.rejected[w.uid], func(r rejection) bool { return r.node == node && r.wish == w.rev })
-}
-
-// gone tells whether a node has been away for so long that its replicas get another place.
-func (m *Memory) gone(node string, now time.Time) bool {
-	since, ok := m.missed[node]
-	return ok && now.Sub(since) >= LostAfter
-}
-
-// missedBy lists the nodes of the assignments that have been away for too long, sorted.
-func (m *Memory) missedBy(list []api.PlacementAssignment, now time.Time) []string {
-	var out []string
-	for _, a := range list {
-		if m.gone(a.NodeID, now) && !slices.Contains(out, a.NodeID) {
-			out = append(out, a.NodeID)
-		}
-	}
-	slices.Sort(out)
-	return out
+// removed tells whether the node was taken out of the cluster: it does not report, and nobody misses it.
+func (r *reviewed) removed(id string) bool {
+	return r.table.byID[id] == nil && !r.memory.lost(id)
 }

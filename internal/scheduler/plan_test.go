@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata")
 //	rejected MODEL NODE at=TIME
 func TestPlan_cases(t *testing.T) {
 	clustertest.Cases(t, "testdata/plan/*.txt", *update, func(t *testing.T, c *clustertest.Cluster) string {
-		changes, _ := Plan(c.State, remembered(t, c), c.Now)
+		changes, _ := Plan(c.State, remembered(t, c), c.Now, LostAfter)
 		if len(changes) == 0 {
 			return "nothing to do\n"
 		}
@@ -60,13 +60,10 @@ func words(changes []Change) string {
 		}
 		fmt.Fprintf(&b, "plan %s v%d over revision %d:", c.UID, c.Plan.Version, c.Rev)
 		for _, a := range c.Plan.Assignments {
-			fmt.Fprintf(&b, " %d@%s", a.ReplicaID, a.NodeID)
-			for i, g := range a.GPUs() {
-				b.WriteString(map[bool]string{true: ":", false: ","}[i == 0] + strconv.Itoa(int(g)))
-			}
-			if a.EngineType != nil {
-				b.WriteString("(" + *a.EngineType + ")")
-			}
+			b.WriteString(" " + assignment(&a))
+		}
+		for _, a := range c.Plan.Displaced {
+			b.WriteString(", displaced " + assignment(&a))
 		}
 		b.WriteString("\n")
 		if u := c.Plan.Unplaced; u != nil {
@@ -74,6 +71,21 @@ func words(changes []Change) string {
 		}
 	}
 	return b.String()
+}
+
+// assignment is REPLICA@NODE:GPUS(ENGINE)>REPLACED.
+func assignment(a *api.PlacementAssignment) string {
+	s := fmt.Sprintf("%d@%s", a.ReplicaID, a.NodeID)
+	for i, g := range a.GPUs() {
+		s += map[bool]string{true: ":", false: ","}[i == 0] + strconv.Itoa(int(g))
+	}
+	if a.EngineType != nil {
+		s += "(" + *a.EngineType + ")"
+	}
+	if a.Replaces != nil {
+		s += fmt.Sprintf(">%d", *a.Replaces)
+	}
+	return s
 }
 
 // apply carries changes out as the store would.

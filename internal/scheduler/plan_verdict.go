@@ -32,13 +32,35 @@ func (j *job) explain(t *table, placed int, gone []string) *api.Reason {
 		if r.Code == api.ReasonNoNodes {
 			rest = "No other node is connected."
 		}
-		r.Message = fmt.Sprintf("%s not reported for %d minutes. Start Nebula there again. %s",
-			list(gone, "has", "have"), int(LostAfter.Minutes()), rest)
+		r.Message = fmt.Sprintf("%s not reported for %s. Start Nebula there again. %s",
+			list(gone, "has", "have"), span(j.memory.lostAfter), rest)
 	}
 	if serving := placed - j.stranded(gone); serving > 0 {
 		r.Message = fmt.Sprintf("%d of %d replicas have a place. %s", serving, j.wish.replicas, r.Message)
 	}
 	return &r
+}
+
+// explainStuck says why replicas cannot leave the nodes that people want empty.
+func (j *job) explainStuck(t *table, stuck []api.PlacementAssignment) *api.Reason {
+	var nodes, ids []string
+	for _, a := range stuck {
+		ids = append(ids, fmt.Sprint(a.ReplicaID))
+		if !slices.Contains(nodes, a.NodeID) {
+			nodes = append(nodes, a.NodeID)
+		}
+	}
+	slices.Sort(nodes)
+	why := fmt.Sprintf("%d of %d nodes do not report, so nothing is moved. Check the network.", j.memory.absent, j.memory.known)
+	if !j.memory.mass {
+		why = j.verdict(t).Message
+	}
+	who := "replica " + ids[0] + " stays"
+	if len(ids) > 1 {
+		who = "replicas " + some(ids) + " stay"
+	}
+	return &api.Reason{Code: api.ReasonNodeDraining, Message: fmt.Sprintf("%s being drained, and %s there until there is another place. %s",
+		list(nodes, "is", "are"), who, why)}
 }
 
 func (j *job) stranded(gone []string) int {
@@ -65,7 +87,10 @@ func (j *job) verdict(t *table) *api.Reason {
 			continue
 		}
 		s := n.fit(w, holder{})
-		if s.ok {
+		switch {
+		case n.cordoned && s.why != noEngine:
+			s = slot{why: cordoned}
+		case s.ok:
 			s.why, shared = refused, false
 		}
 		refusals = append(refusals, nodeRefusal{n, s})
@@ -92,6 +117,8 @@ func (w *need) verdict(live int, refusals []nodeRefusal) *api.Reason {
 			"The model is pinned to node %s, which is not connected. Start Nebula there, or choose another node with --node.", w.node)}
 	case !slices.ContainsFunc(refusals, func(r nodeRefusal) bool { return r.slot.why != noEngine }):
 		return w.withoutEngine(refusals)
+	case !slices.ContainsFunc(refusals, func(r nodeRefusal) bool { return r.slot.why != cordoned }):
+		return w.withoutLeave(refusals)
 	}
 	return &api.Reason{Code: api.ReasonUnschedulable, Message: fmt.Sprintf("%s for %s. %s. %s",
 		w.nowhere(), w.words(), w.perNode(refusals), w.advice(refusals))}
@@ -102,6 +129,17 @@ func (w *need) nowhere() string {
 		return fmt.Sprintf("Node %s, to which the model is pinned, has no room", w.node)
 	}
 	return "No node has room"
+}
+
+// withoutLeave is the verdict where people let no node take anything new.
+func (w *need) withoutLeave(refusals []nodeRefusal) *api.Reason {
+	first := refusals[0].node.id
+	if w.node != "" {
+		return &api.Reason{Code: api.ReasonUnschedulable, Message: fmt.Sprintf("Node %s, to which the model is pinned, is cordoned and takes nothing new. "+
+			"Let it take replicas again with: nebula node uncordon %s. Or choose another node with --node.", first, first)}
+	}
+	return &api.Reason{Code: api.ReasonUnschedulable, Message: fmt.Sprintf("All nodes are cordoned and take nothing new. "+
+		"Let one take replicas again, as with: nebula node uncordon %s. Or connect another node.", first)}
 }
 
 func (w *need) withoutEngine(refusals []nodeRefusal) *api.Reason {

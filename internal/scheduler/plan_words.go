@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -70,6 +71,8 @@ func (w *need) perNode(refusals []nodeRefusal) string {
 
 func closeness(s slot) int {
 	switch s.why {
+	case cordoned:
+		return 5
 	case refused:
 		return 4
 	case noRoom:
@@ -89,6 +92,8 @@ func (w *need) because(r nodeRefusal) string {
 		return title(w.engine) + " is not installed"
 	case noGPUs:
 		return "no GPU"
+	case cordoned:
+		return "cordoned, takes nothing new"
 	case refused:
 		return "had less room than it reported, and is asked again in a few minutes"
 	case wrongGPUs:
@@ -163,6 +168,9 @@ func (w *need) advice(refusals []nodeRefusal) string {
 	if found(func(s slot) bool { return s.taken > 0 }) {
 		options = append(options, "stop a model that holds a GPU")
 	}
+	if found(func(s slot) bool { return s.why == cordoned }) {
+		options = append(options, "let a cordoned node take replicas again with nebula node uncordon")
+	}
 	if w.gpus > 1 && found(func(s slot) bool { return s.why == noRoom }) {
 		options = append(options, "lower tensor_parallel_size")
 	}
@@ -228,6 +236,17 @@ func list(nodes []string, one, many string) string {
 		return "Node " + nodes[0] + " " + one
 	}
 	return "Nodes " + some(nodes) + " " + many
+}
+
+// span words a duration in whole minutes, or seconds.
+func span(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%d seconds", int(d.Seconds()))
+	case d < 2*time.Minute:
+		return "1 minute"
+	}
+	return fmt.Sprintf("%d minutes", int(d.Minutes()))
 }
 
 // sentence makes a message end like a sentence.

@@ -31,7 +31,7 @@ func TestPlan_properties(t *testing.T) {
 				for _, problem := range slices.Concat(doubleBooked(&w.s), unexplained(w), illPlaced(w, &before, changes), moved(w, &before)) {
 					t.Errorf("%s, after\n%s", problem, w)
 				}
-				if again, _ := Plan(&w.s, w.m, w.now); len(again) > 0 {
+				if again, _ := Plan(&w.s, w.m, w.now, LostAfter); len(again) > 0 {
 					t.Errorf("applying the plan leaves something to do: %s, after\n%s", words(again), w)
 				}
 				before = w.s
@@ -53,7 +53,7 @@ func doubleBooked(s *cluster.State) (problems []string) {
 		}
 	}
 	for e := range s.Placements.All() {
-		for _, a := range e.Value.Assignments {
+		for _, a := range slices.Concat(e.Value.Assignments, api.List[api.PlacementAssignment](e.Value.Displaced)) {
 			hold(a.NodeID, a.GPUs(), api.EndpointKey(e.ID, a.ReplicaID))
 		}
 	}
@@ -68,27 +68,52 @@ func unexplained(w *world) (problems []string) {
 	for e := range w.s.Deployments.All() {
 		plan, planned := w.s.Placements.Value(e.ID)
 		wanted := e.Value.DesiredState == api.DesiredRunning && e.Value.Replicas > 0 && w.s.Models.Has(e.ID)
-		living := 0
+		living, heirs := 0, 0
 		ids := map[uint32]bool{}
 		for _, a := range plan.Assignments {
-			if !w.m.gone(a.NodeID, w.now) {
-				living++
-			}
 			ids[a.ReplicaID] = true
 		}
+		for _, a := range plan.Assignments {
+			switch {
+			case a.Replaces != nil && ids[*a.Replaces]:
+				heirs++
+			case !w.m.gone(a.NodeID, w.now):
+				living++
+			}
+		}
+		seats := len(plan.Assignments) - heirs
+		stuck := living >= int(e.Value.Replicas) && len(stuckOn(w, &plan)) > 0
 		switch u := plan.Unplaced; {
 		case planned != wanted:
 			problems = append(problems, fmt.Sprintf("%s: planned %v, wanted %v", e.ID, planned, wanted))
 		case !wanted:
-		case len(plan.Assignments) > int(e.Value.Replicas) || len(ids) != len(plan.Assignments):
+		case seats > int(e.Value.Replicas) || len(ids) != len(plan.Assignments):
 			problems = append(problems, fmt.Sprintf("%s: %d replicas wanted, planned %+v", e.ID, e.Value.Replicas, plan.Assignments))
-		case (u != nil) != (living < int(e.Value.Replicas)):
+		case (u != nil) != (living < int(e.Value.Replicas)) && !stuck:
 			problems = append(problems, fmt.Sprintf("%s: %d of %d replicas have a living place, and the reason is %+v", e.ID, living, e.Value.Replicas, u))
+		case u != nil && (u.Code == api.ReasonNodeDraining) != stuck:
+			problems = append(problems, fmt.Sprintf("%s: stuck on a draining node: %v, and the reason is %+v", e.ID, stuck, u))
 		case u != nil && (u.Code == "" || !strings.HasSuffix(u.Message, ".") || len(u.Message) > 2000):
 			problems = append(problems, fmt.Sprintf("%s: reason %+v", e.ID, u))
 		}
 	}
 	return problems
+}
+
+// stuckOn lists the replicas of a plan that are on draining nodes and have no heir.
+func stuckOn(w *world, plan *api.PlacementPlan) (list []api.PlacementAssignment) {
+	followed := map[uint32]bool{}
+	for _, a := range plan.Assignments {
+		if a.Replaces != nil {
+			followed[*a.Replaces] = true
+		}
+	}
+	for _, a := range plan.Assignments {
+		if m, _ := w.s.Members.Value(api.MemberKey(api.MachineNode, a.NodeID)); m.Draining && !followed[a.ReplicaID] {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // illPlaced looks for new assignments where they must not be.
@@ -107,10 +132,16 @@ func illPlaced(w *world, before *cluster.State, changes []Change) (problems []st
 			problems = append(problems, fmt.Sprintf("%s: version %d over revision %d follows %d of revision %d", c.UID, c.Plan.Version, c.Rev, old.Value.Version, old.Rev))
 		}
 		for _, a := range c.Plan.Assignments {
-			if slices.ContainsFunc(old.Value.Assignments, func(o api.PlacementAssignment) bool { return cmp.Equal(o, a) }) {
+			held := func(o api.PlacementAssignment) bool { o.Replaces = a.Replaces; return cmp.Equal(o, a) }
+			if slices.ContainsFunc(old.Value.Assignments, held) || slices.ContainsFunc(old.Value.Displaced, held) {
 				continue
 			}
 			n, live := w.s.Nodes.Value(a.NodeID)
+			member, _ := w.s.Members.Value(api.MemberKey(api.MachineNode, a.NodeID))
+			here := func(o api.PlacementAssignment) bool { return o.ReplicaID == a.ReplicaID && o.NodeID == a.NodeID }
+			if (member.Cordoned || member.Draining) && !slices.ContainsFunc(old.Value.Assignments, here) {
+				problem(a, "new on a cordoned node")
+			}
 			insists := spec.Config.RequiredVRAMMB != nil || len(d.GPUAffinity) > 0
 			if tp := spec.Config.TensorParallelSize; tp != nil {
 				insists = insists || *tp > 1
@@ -147,7 +178,7 @@ func illPlaced(w *world, before *cluster.State, changes []Change) (problems []st
 	return problems
 }
 
-// moved looks for replicas that serve, that fit the wish, and that lost their place.
+// moved looks for seats in which a replica served and none does after the plan, although the wish is what it was.
 func moved(w *world, before *cluster.State) (problems []string) {
 	for e := range before.Placements.All() {
 		spec, known := w.s.Models.Get(e.ID)
@@ -157,23 +188,26 @@ func moved(w *world, before *cluster.State) (problems []string) {
 		}
 		wish := wishOf(&spec, &deployment)
 		now, _ := w.s.Placements.Value(e.ID)
-		lost, keepers := 0, 0
-		for _, a := range e.Value.Assignments {
-			there, ok := w.s.Endpoints.Value(api.EndpointKey(e.ID, a.ReplicaID))
-			if !ok || there.NodeID != a.NodeID || there.Status != api.EndpointReady || wish.need.changed(&a) {
-				continue
-			}
-			if slices.ContainsFunc(now.Assignments, func(n api.PlacementAssignment) bool { return cmp.Equal(n, a) }) {
-				keepers++
-			} else {
-				lost++
-			}
-		}
-		if lost > 0 && keepers < wish.replicas {
-			problems = append(problems, fmt.Sprintf("%s: %d replicas that serve lost their place, and %d of %d are left", e.ID, lost, keepers, wish.replicas))
+		if was, is := w.servingSeats(&wish, &e.Value, &e.Value), w.servingSeats(&wish, &now, &e.Value); is < min(was, wish.replicas) {
+			problems = append(problems, fmt.Sprintf("%s: replicas served in %d of %d seats, and now in %d", e.ID, was, wish.replicas, is))
 		}
 	}
 	return problems
+}
+
+// servingSeats counts the seats of a plan in which a replica serves that is what is wanted. links is the plan that says who follows whom.
+func (w *world) servingSeats(wish *wish, plan, links *api.PlacementPlan) int {
+	u := usher{}
+	u.link(links)
+	seats := map[uint32]bool{}
+	for _, a := range plan.Assignments {
+		there, ok := w.s.Endpoints.Value(api.EndpointKey(plan.ModelUID, a.ReplicaID))
+		if ok && there.NodeID == a.NodeID && there.Status == api.EndpointReady && w.s.Nodes.Has(a.NodeID) && !wish.need.changed(&a) {
+			root, _ := u.root(a.ReplicaID)
+			seats[root] = true
+		}
+	}
+	return len(seats)
 }
 
 // settledWorld is a world in which some models run and nothing is left to do.
@@ -219,7 +253,7 @@ func TestPlan_anotherNodeNeverHurts(t *testing.T) {
 		w := settledWorld(t)
 		numbers := draws(t)
 		before := newModel(w, w.s, numbers)
-		grown := &world{t: t, s: w.s, past: map[string][]api.EndpointInfo{}}
+		grown := &world{t: t, s: w.s}
 		for range 3 {
 			grown.node()
 		}
@@ -275,8 +309,8 @@ func TestPlan_isDeterministic(t *testing.T) {
 		}
 		backwards := w.s
 		backwards.Nodes, backwards.Models, backwards.Deployments = reversed(w.s.Nodes), reversed(w.s.Models), reversed(w.s.Deployments)
-		a, _ := Plan(&w.s, w.m, w.now)
-		b, _ := Plan(&backwards, w.m, w.now)
+		a, _ := Plan(&w.s, w.m, w.now, LostAfter)
+		b, _ := Plan(&backwards, w.m, w.now, LostAfter)
 		if diff := cmp.Diff(a, b); diff != "" {
 			t.Errorf("-forwards +backwards:\n%s\nin\n%s", diff, w)
 		}

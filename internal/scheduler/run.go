@@ -24,7 +24,7 @@ const (
 	// batch is how many plans one transaction changes at most; etcd takes 128 operations.
 	batch = 50
 	// resync is how long the loop waits without any change: nodes that stay away come due without an event.
-	resync = 10 * time.Second
+	resync = pause / 2
 	// share bounds the loop to a fifth of a core when the cluster changes all the time: a pass is followed by a rest of
 	// so many times its length, but never of more than maxRest.
 	share   = 4
@@ -39,13 +39,18 @@ const (
 //
 // A write that fails is no special case: the loop looks at the newest State and plans again. An error is logged when it
 // first occurs, and once more when it is over.
-func Run(ctx context.Context, c Cluster, log *slog.Logger) error {
-	l := loop{cluster: c, log: log}
+func Run(ctx context.Context, cfg Config) error {
+	l := loop{Config: cfg}
+	if l.LostAfter == 0 {
+		l.LostAfter = LostAfter
+	}
 	for ctx.Err() == nil {
 		began := time.Now()
-		s, changed := c.Current()
+		s, changed := l.Cluster.Current()
+		before := l.memory
 		var changes []Change
-		changes, l.memory = Plan(s, l.memory, began)
+		changes, l.memory = Plan(s, before, began, l.LostAfter)
+		l.logMassLoss(before)
 		rest := min(share*time.Since(began), maxRest)
 		if err := l.carryOut(ctx, changes); err != nil {
 			wait(ctx, nil, l.failed(ctx, err))
@@ -57,10 +62,16 @@ func Run(ctx context.Context, c Cluster, log *slog.Logger) error {
 	return nil
 }
 
+// Config is what the loop needs.
+type Config struct {
+	Cluster   Cluster
+	LostAfter time.Duration // how long a node may stay away before its replicas get another place; 0 = LostAfter
+	Log       *slog.Logger
+}
+
 // loop is what Run keeps from turn to turn.
 type loop struct {
-	cluster Cluster
-	log     *slog.Logger
+	Config
 	memory  Memory
 	failing string        // the kind of the error that was logged last; empty = none
 	backoff time.Duration // after the next failure
@@ -69,11 +80,11 @@ type loop struct {
 // carryOut writes the changes in batches, up to the first that fails.
 func (l *loop) carryOut(ctx context.Context, changes []Change) error {
 	for part := range slices.Chunk(changes, batch) {
-		if err := l.cluster.Place(ctx, part); err != nil {
+		if err := l.Cluster.Place(ctx, part); err != nil {
 			return err
 		}
 		if l.failing != "" {
-			l.log.Info("plans are written again")
+			l.Log.Info("plans are written again")
 		}
 		l.failing, l.backoff = "", 0
 		for _, c := range part {
@@ -87,22 +98,32 @@ func (l *loop) carryOut(ctx context.Context, changes []Change) error {
 func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	if kind := kindOf(err); kind != l.failing && ctx.Err() == nil {
 		l.failing = kind
-		l.log.Warn("plans not written; planning again", "error", err)
+		l.Log.Warn("plans not written; planning again", "error", err)
 	}
 	l.backoff = min(max(2*l.backoff, firstWait), maxWait)
 	return l.backoff
 }
 
+// logMassLoss says when so many nodes become absent that nothing is moved, and when it is over.
+func (l *loop) logMassLoss(before Memory) {
+	switch m := &l.memory; {
+	case m.mass && !before.mass:
+		l.Log.Error("most nodes do not report: nothing is moved; check the network", "absent", m.absent, "known", m.known)
+	case before.mass && !m.mass:
+		l.Log.Info("enough nodes report again: lost nodes are replaced as usual", "absent", m.absent, "known", m.known)
+	}
+}
+
 func (l *loop) logChange(c Change) {
 	if c.Plan == nil {
-		l.log.Info("plan dropped", "model", c.UID)
+		l.Log.Info("plan dropped", "model", c.UID)
 		return
 	}
 	attrs := []any{"model", c.UID, "version", c.Plan.Version, "replicas", len(c.Plan.Assignments)}
 	if u := c.Plan.Unplaced; u != nil {
 		attrs = append(attrs, "unplaced", u.Code, "why", u.Message)
 	}
-	l.log.Info("model planned", attrs...)
+	l.Log.Info("model planned", attrs...)
 }
 
 // kindOf tells errors of one kind from those of another, so that the same trouble is logged once although its text, with

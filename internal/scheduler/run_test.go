@@ -89,7 +89,7 @@ func start(t *testing.T, d *desk) (logged *bytes.Buffer, end func()) {
 	logged = &bytes.Buffer{}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Run(ctx, d, slog.New(slog.NewTextHandler(logged, nil))) }()
+	go func() { done <- Run(ctx, Config{Cluster: d, Log: slog.New(slog.NewTextHandler(logged, nil))}) }()
 	return logged, func() {
 		cancel()
 		if err := <-done; err != nil {

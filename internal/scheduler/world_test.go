@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,13 +18,12 @@ type world struct {
 	s    cluster.State
 	m    Memory
 	now  time.Time
-	calm bool                          // nothing fails
-	past map[string][]api.EndpointInfo // engines of nodes that are away: they run on
+	calm bool // nothing fails
 	log  []string
 }
 
 func newWorld(t *rapid.T) *world {
-	return &world{t: t, now: time.Unix(1000, 0), past: map[string][]api.EndpointInfo{}}
+	return &world{t: t, now: time.Unix(1000, 0)}
 }
 
 func (w *world) n(what string, most int) int { return rapid.IntRange(0, most).Draw(w.t, what) }
@@ -48,7 +48,7 @@ func drop[T any](w *world, set *cluster.Set[T], id string) {
 	*set = e.Done()
 }
 
-// node connects a new node, or one that was away with the engines that it ran on with.
+// node connects a new node, or one that was away: with the engines that it ran on with, or after a reboot without.
 func (w *world) node() {
 	n := api.NodeStatus{NodeID: "n" + w.pick("node", "0", "1", "2", "3"), MemoryFreeMB: uint64(w.n("memory", 3)) * 1000}
 	if w.s.Nodes.Has(n.NodeID) {
@@ -64,28 +64,38 @@ func (w *world) node() {
 			n.Engines = append(n.Engines, api.NodeEngine{Name: e})
 		}
 	}
-	put(w, &w.s.Nodes, n.NodeID, n)
-	for _, e := range w.past[n.NodeID] {
-		put(w, &w.s.Endpoints, e.Key(), e)
-	}
-	w.note("node %s connects: gpus %v, engines %v, with %d engines running", n.NodeID, n.GPUs, n.Engines, len(w.past[n.NodeID]))
-	delete(w.past, n.NodeID)
-}
-
-// leave ends a node's lease: its documents go, its engines run on.
-func (w *world) leave() {
-	id := "n" + w.pick("node", "0", "1", "2", "3")
-	if !w.s.Nodes.Has(id) {
-		return
-	}
-	drop(w, &w.s.Nodes, id)
+	running := 0
+	rebooted := w.n("rebooted", 3) == 0
 	for e := range w.s.Endpoints.All() {
-		if e.Value.NodeID == id {
-			w.past[id] = append(w.past[id], e.Value)
+		switch {
+		case e.Value.NodeID != n.NodeID:
+		case rebooted || !w.fits(&n, &e.Value):
 			drop(w, &w.s.Endpoints, e.ID)
+		default:
+			running++
 		}
 	}
-	w.note("node %s is away", id)
+	put(w, &w.s.Nodes, n.NodeID, n) // last: when it appears, its endpoints are true
+	w.note("node %s connects: gpus %v, engines %v, with %d engines running", n.NodeID, n.GPUs, n.Engines, running)
+}
+
+// fits tells whether a node has the GPUs that an engine is on.
+func (w *world) fits(n *api.NodeStatus, e *api.EndpointInfo) bool {
+	for _, g := range e.GPUIndices {
+		if !slices.ContainsFunc(n.GPUs, func(have api.GPUStatus) bool { return have.Index == g }) {
+			return false
+		}
+	}
+	return true
+}
+
+// leave ends a node's lease. Its engines run on, and what it said of them stays.
+func (w *world) leave() {
+	id := "n" + w.pick("node", "0", "1", "2", "3")
+	if w.s.Nodes.Has(id) {
+		drop(w, &w.s.Nodes, id)
+		w.note("node %s is away", id)
+	}
 }
 
 // want changes what people want of a model.
@@ -162,7 +172,7 @@ func (w *world) agent() {
 		}
 	}
 	for key, d := range want {
-		if !w.s.Endpoints.Has(key) {
+		if !w.s.Endpoints.Has(key) && !d.Displaced {
 			put(w, &w.s.Endpoints, key, api.EndpointInfo{
 				ModelUID: d.Spec.ModelUID, ReplicaID: d.Assignment.ReplicaID, NodeID: id, Status: api.EndpointStarting,
 				GPUIndices: d.Assignment.GPUs(), PlanVersion: d.PlanVersion,
@@ -198,12 +208,13 @@ func (w *world) step(e api.EndpointInfo) {
 func (w *world) time() {
 	d := time.Duration(w.n("seconds", 400)) * time.Second
 	w.now = w.now.Add(d)
+	w.m.turn = w.now // it looked often enough meanwhile
 	w.note("%s pass", d)
 }
 
 // plan lets the scheduler plan and apply, and returns what it changed.
 func (w *world) plan() []Change {
-	changes, m := Plan(&w.s, w.m, w.now)
+	changes, m := Plan(&w.s, w.m, w.now, LostAfter)
 	w.m = m
 	if len(changes) > 0 {
 		w.s = *apply(&w.s, changes)
