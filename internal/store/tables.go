@@ -108,6 +108,15 @@ var (
 	}
 )
 
+// RoutingPrefixes returns the keys that whoever routes requests needs. No secret is under any of them.
+func RoutingPrefixes() []string {
+	var out []string
+	for _, k := range []kind{&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Members, &Info} {
+		out = append(out, k.prefix())
+	}
+	return out
+}
+
 // kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (version 1's
 // /model_requests, /images, the leader's /leader) are not the State's business.
 func kinds() map[string]kind {
