@@ -45,6 +45,8 @@ type Config struct {
 	Keys    auth.Keyring
 	Logs    Logs
 	Nodes   Nodes // nil: this server takes no nodes
+	// Feed brings the store to gateways on other machines; nil: there are none.
+	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.
 	Inference []InferenceRoute
 	Metrics   http.Handler

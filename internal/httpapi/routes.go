@@ -51,6 +51,12 @@ func (s *server) routes() []Route {
 		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
 	}
 	table = append(table, s.fleetRoutes()...)
+	if s.Feed != nil {
+		table = append(table, Route{
+			Method: "GET", Path: "/api/v2/feed", Role: auth.Gateway, Summary: "What gateways route by, as a list or from a revision on", Status: 200,
+			Handle: func(w http.ResponseWriter, q *http.Request) error { s.Feed.ServeHTTP(w, q); return nil },
+		})
+	}
 	for _, r := range s.Inference {
 		table = append(table, Route{
 			Method: r.Method, Path: r.Path, Role: auth.Inference, Summary: r.Summary, Status: 200, OwnBody: true,

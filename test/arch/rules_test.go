@@ -40,6 +40,7 @@ var rules = []rule{
 	{pkg: "internal/pki", may: []string{"api"}, why: "the cluster's certificates, tokens and signatures: no protocol, no store"},
 	{pkg: "internal/link", may: []string{"api", "client", "internal/pki"}, why: "a machine's side of its connection to the servers"},
 	{pkg: "internal/nodeapi", may: []string{"api", "internal/gateway/upstream", "internal/obs", "internal/pki"}, why: "the one port of a node: engines, logs, later files"},
+	{pkg: "internal/feed", may: []string{"api", "internal/store", "internal/pki"}, why: "the store for gateways on machines of their own: reads alone"},
 	{pkg: "internal/gateway/upstream", may: []string{}, why: "a lean HTTP/1.1 client for engines, here or behind a node; knows no component"},
 	{pkg: "internal/obs", may: []string{"api"}, why: "metrics and request log; knows no component"},
 	{pkg: "internal/auth", may: []string{"api", "internal/store", "internal/pki"}, why: "who is asking, and with which role"},
