@@ -110,7 +110,7 @@ func JoinTLS(fingerprint string, now func() time.Time) *tls.Config {
 				return subtle.ConstantTimeCompare([]byte(Fingerprint(c.Raw)), []byte(fingerprint)) == 1
 			})
 			if at < 0 {
-				return errors.New("the server is not of the cluster that the token is for: its certificate authority is another one")
+				return errors.New("the server is not of the cluster that the token is for, because its certificate authority is another one: name a server of that cluster, or make a token here with: nebula token create")
 			}
 			return pinned(s.PeerCertificates[at], now, api.MachineServer, "").VerifyConnection(s)
 		},
