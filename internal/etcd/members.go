@@ -37,16 +37,20 @@ func memberID(id uint64) string { return strconv.FormatUint(id, 16) }
 
 // Members returns the members of the cluster, by name.
 func (c *Client) Members(ctx context.Context) ([]Member, error) {
-	members, err := c.memberList(ctx)
+	list, err := c.memberList(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return members(list), nil
+}
+
+func members(list []*pb.Member) []Member {
 	var out []Member
-	for _, m := range members {
+	for _, m := range list {
 		out = append(out, Member{memberID(m.ID), m.Name, m.PeerURLs, m.ClientURLs, m.IsLearner})
 	}
 	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
-	return out, nil
+	return out
 }
 
 func (c *Client) memberList(ctx context.Context) ([]*pb.Member, error) {

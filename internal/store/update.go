@@ -196,7 +196,7 @@ func lost(ctx context.Context, cause error, unknown bool) error {
 	switch {
 	case errors.Is(cause, ErrFull):
 		return both(api.Errorf(api.CodeUnavailable,
-			"the store is full and takes no changes; models go on running: free space on its disk or raise its quota, then try again"), cause)
+			"the store is full and takes no changes but deletions; models go on running: remove what is not needed, run nebula admin reclaim, then try again"), cause)
 	case errors.Is(cause, ErrTooLarge):
 		return both(api.Errorf(api.CodeTooLarge, "this change is too large for one transaction: make the documents smaller"), cause)
 	case unknown:
