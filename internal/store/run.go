@@ -87,6 +87,12 @@ func (s *Store) follow(ctx context.Context) error {
 	defer watching.Wait()
 	defer stop()
 
+	if s.lists.Load() == 0 { // the State is a snapshot's: the store may have any history since
+		if err := s.list(ctx); err != nil {
+			return err
+		}
+		s.log.Info("the store answers; its State has taken the place of the snapshot", "revision", s.view.Load().state.Revision)
+	}
 	var ended error
 	batches := make(chan Batch, queued)
 	from := s.view.Load().state.Revision

@@ -40,15 +40,20 @@ type view struct {
 
 // Open lists the KV once and returns a Store with that State. It stays at that State until [Store.Run] runs.
 func Open(ctx context.Context, kv KV, log *slog.Logger) (*Store, error) {
+	s := newStore(kv, log)
+	if err := s.list(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func newStore(kv KV, log *slog.Logger) *Store {
 	s := &Store{
 		kv: kv, log: log, kinds: kinds(), born: time.Now(),
 		closed: make(chan struct{}), lane: make(chan struct{}, 1),
 	}
 	s.view.Store(&view{&cluster.State{}, make(chan struct{}), make(chan struct{})})
-	if err := s.list(ctx); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return s
 }
 
 // Current returns the newest State, and a channel that closes as soon as a document is different from it. Between
@@ -70,7 +75,7 @@ type Stats struct {
 func (s *Store) Stats() Stats {
 	st := s.view.Load().state
 	return Stats{
-		Revision: st.Revision, Unreadable: st.Bad.Len(), Relists: s.lists.Load() - 1, Silence: s.silence(),
+		Revision: st.Revision, Unreadable: st.Bad.Len(), Relists: max(0, s.lists.Load()-1), Silence: s.silence(),
 	}
 }
 

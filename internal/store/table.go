@@ -182,6 +182,7 @@ type kind interface {
 	prefix() string
 	parse(key string) (id string, ok bool)
 	edit(*cluster.State) editor
+	each(*cluster.State, func(KeyValue)) error // every readable document, as it is stored
 }
 
 // editor changes one table of a State that is being built.
@@ -193,6 +194,18 @@ type editor interface {
 
 func (t *Table[T]) prefix() string                  { return t.keys.prefix }
 func (t *Table[T]) parse(key string) (string, bool) { return t.keys.id(key) }
+
+func (t *Table[T]) each(s *cluster.State, fn func(KeyValue)) error {
+	for e := range t.set(s).All() {
+		key, _ := t.keys.key(e.ID)
+		b, err := json.Marshal(e.Value)
+		if err != nil {
+			return fmt.Errorf("encode %s %q: %w", t.name, e.ID, err)
+		}
+		fn(KeyValue{key, b, e.Rev, e.Lease})
+	}
+	return nil
+}
 
 func (t *Table[T]) edit(s *cluster.State) editor { return &tableEdit[T]{t, t.set(s).Edit()} }
 
