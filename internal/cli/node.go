@@ -30,13 +30,13 @@ func (c *command) nodeCommand() *cobra.Command {
 		},
 	}
 	c.addOutput(list)
-	cmd := group("node", "Look at the machines that run engines", list)
+	cmd := group("node", "Look after the machines that run engines", list, c.nodeCordon(), c.nodeUncordon(), c.nodeDrain(), c.nodeDelete())
 	cmd.Aliases = []string{"nodes"}
 	return cmd
 }
 
 func (c *command) nodeTable(nodes []api.NodeView, wide bool) error {
-	header := []string{"NODE", "CPUS", "MEMORY", "GPUS", "REPLICAS", "DISK FREE", "ENGINES"}
+	header := []string{"NODE", "STATE", "CPUS", "MEMORY", "GPUS", "REPLICAS", "DISK FREE", "ENGINES"}
 	if wide {
 		header = append(header, "VERSION", "CPU", "MODEL DIR")
 	}
@@ -47,7 +47,7 @@ func (c *command) nodeTable(nodes []api.NodeView, wide bool) error {
 			free, dir = size(n.Disk.AvailableBytes), clean(n.Disk.ModelDir)
 		}
 		row := []string{
-			clean(n.NodeID), fmt.Sprint(n.CPUs), size(n.MemoryTotalMB << 20), fmt.Sprint(len(n.GPUs)), fmt.Sprint(len(n.Replicas)), free,
+			clean(n.NodeID), nodeState(n), fmt.Sprint(n.CPUs), size(n.MemoryTotalMB << 20), fmt.Sprint(len(n.GPUs)), fmt.Sprint(len(n.Replicas)), free,
 			installed(n.Engines),
 		}
 		if wide {

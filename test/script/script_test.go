@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"testing"
 	"time"
@@ -34,7 +35,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NEBULA_LLAMA_SERVER", engine)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile, "waitout": waitOut},
 		Condition: func(cond string) (bool, error) {
 			return cond == "engine" && engine != "", nil
 		},
@@ -65,6 +66,25 @@ func waitFile(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s has not appeared", path)
+		}
+	}
+}
+
+// waitOut runs a command until its output matches: waitout REGEXP COMMAND ARG….
+func waitOut(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: waitout REGEXP COMMAND ARG…")
+	}
+	want, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		out := ts.ReadFile("stdout")
+		if err == nil && want.MatchString(out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s never printed %s; last: %v\n%s", args[1], args[0], err, out)
 		}
 	}
 }
