@@ -64,6 +64,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	if err != nil {
 		return err
 	}
+	l.goRun("store space", func(ctx context.Context) error { return kv.WatchSpace(ctx, o.Log.With("component", "etcd")) })
 	st, err := store.Open(ctx, kv, o.Log.With("component", "store"))
 	if err != nil {
 		return fmt.Errorf("open the store: %w", err)
@@ -89,7 +90,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	var ready atomic.Bool
 	handler := httpapi.New(httpapi.Config{
 		View: st, Control: verbs, Keys: auth.Keyring{}.With(token, auth.Principal{ID: "admin", Role: auth.Admin}),
-		Logs: logs, Nodes: nodes, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log),
+		Logs: logs, Nodes: nodes, Store: storeAdmin{kv}, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log),
 		Ready: func() error {
 			if !ready.Load() {
 				return errors.New("it is still starting")

@@ -132,7 +132,7 @@ func newRoot(c *command) *cobra.Command {
 		return usagef("%w\nSee: %s --help", err, cmd.CommandPath())
 	})
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(c.upCommand(), c.modelCommand(), c.chatCommand(), c.nodeCommand(), c.tokenCommand(), c.memberCommand(),
+	root.AddCommand(c.upCommand(), c.modelCommand(), c.chatCommand(), c.nodeCommand(), c.tokenCommand(), c.memberCommand(), c.adminCommand(),
 		c.demoModelCommand(), c.versionCommand())
 	return root
 }

@@ -37,7 +37,10 @@ func (c *Client) Snapshot(ctx context.Context, to io.Writer) error {
 // page size of a database file: a backup is whole pages and a hash.
 const dbPage = 512
 
-// CheckBackup reads a backup through and returns ErrDamaged (wrapped) unless it is complete and unchanged.
+// ErrBackup says that a backup cannot be restored: it is not what was saved.
+var ErrBackup = errors.New("the backup is damaged")
+
+// CheckBackup reads a backup through and returns ErrBackup (wrapped) unless it is complete and unchanged.
 func CheckBackup(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -50,7 +53,7 @@ func CheckBackup(path string) error {
 	}
 	size := info.Size() - sha256.Size
 	if !info.Mode().IsRegular() || size <= 0 || size%dbPage != 0 {
-		return fmt.Errorf("%w: %s is not a complete backup: take another one", ErrDamaged, path)
+		return fmt.Errorf("%w: %s is not a complete backup: take another one", ErrBackup, path)
 	}
 	h, want := sha256.New(), make([]byte, sha256.Size)
 	if _, err = io.CopyN(h, f, size); err == nil {
@@ -60,7 +63,7 @@ func CheckBackup(path string) error {
 		return fmt.Errorf("read the backup: %w", err)
 	}
 	if !bytes.Equal(h.Sum(nil), want) {
-		return fmt.Errorf("%w: %s is not what was saved, its checksum does not hold: take another backup", ErrDamaged, path)
+		return fmt.Errorf("%w: %s is not what was saved, its checksum does not hold: take another backup", ErrBackup, path)
 	}
 	return nil
 }
@@ -86,7 +89,7 @@ type RestoreConfig struct {
 // now; empty when there was none. Revisions go on from far above those of the backup, and begin a history of their own: an old member
 // of the cluster is no member of this one. Until the last step, which is a rename, the directory is as it was.
 //
-// ErrInUse: a server runs there. ErrDamaged: the backup is not what was saved.
+// ErrInUse: a server runs there. ErrBackup: the backup is not what was saved.
 func Restore(ctx context.Context, cfg RestoreConfig) (aside string, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -112,7 +115,7 @@ func Restore(ctx context.Context, cfg RestoreConfig) (aside string, err error) {
 		InitialClusterToken: "nebula-" + rand.Text(), RevisionBump: revisionBump, MarkCompacted: true,
 	})
 	if err != nil {
-		return "", fmt.Errorf("%w: %s cannot be restored: %w", ErrDamaged, cfg.File, err)
+		return "", fmt.Errorf("%w: %s cannot be restored: %w", ErrBackup, cfg.File, err)
 	}
 	if err := edit(ctx, cfg, stage); err != nil {
 		return "", err

@@ -30,7 +30,9 @@ func backup(t *testing.T, c *Client) string {
 	return path
 }
 
-func restored(ctx context.Context, c *Client) error { return store.Restored(ctx, c, time.UnixMilli(77)) }
+func restored(ctx context.Context, c *Client) error {
+	return store.Restored(ctx, c, time.UnixMilli(77))
+}
 
 func values(kvs []store.KeyValue) map[string]string {
 	out := map[string]string{}
@@ -153,7 +155,7 @@ func TestRestore_damaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		aside, err := Restore(t.Context(), RestoreConfig{File: files, Dir: dir, Edit: restored})
-		if !errors.Is(err, ErrDamaged) || aside != "" || !strings.Contains(err.Error(), "take another") {
+		if !errors.Is(err, ErrBackup) || aside != "" || !strings.Contains(err.Error(), "take another") {
 			t.Errorf("%s: %q, %v", name, aside, err)
 		}
 	}

@@ -44,7 +44,8 @@ type Config struct {
 	Control *control.Control
 	Keys    auth.Keyring
 	Logs    Logs
-	Nodes   Nodes // nil: this server takes no nodes
+	Nodes   Nodes      // nil: this server takes no nodes
+	Store   StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.
 	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.

@@ -51,6 +51,7 @@ func (s *server) routes() []Route {
 		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
 	}
 	table = append(table, s.fleetRoutes()...)
+	table = append(table, s.adminRoutes()...)
 	if s.Feed != nil {
 		table = append(table, Route{
 			Method: "GET", Path: "/api/v2/feed", Role: auth.Gateway, Summary: "What gateways route by, as a list or from a revision on", Status: 200,
