@@ -18,7 +18,6 @@ type job struct {
 
 	keep      []api.PlacementAssignment            // what stays, and what was placed in this pass
 	replace   []displaced                          // what is to get another place
-	moves     []uint32                             // of keep: what is to leave a draining node, and has no heir yet
 	heirs     map[uint32]api.PlacementAssignment   // by the id of the one in keep that goes when the heir is ready
 	displaced map[uint32][]api.PlacementAssignment // by the id of the one in keep or replace that has their seat
 	orphans   [][]api.PlacementAssignment          // displaced replicas whose seat nobody has
@@ -66,8 +65,6 @@ func newJob(r *reviewed, w wish, old *cluster.Entry[api.PlacementPlan]) *job {
 		if heir, ok := j.heirs[a.ReplicaID]; ok {
 			j.at[heir.NodeID]++
 			r.table.moving[a.NodeID] = true
-		} else if r.table.draining[a.NodeID] {
-			j.moves = append(j.moves, a.ReplicaID)
 		}
 	}
 	return j
@@ -210,35 +207,43 @@ func (j *job) succeed(id uint32, old api.PlacementAssignment) {
 
 // move gives the replicas that are to leave a draining node an heir elsewhere. A node loses one replica at a time.
 func (j *job) move(t *table) {
-	for _, id := range j.moves {
-		from := j.kept(id).NodeID
-		if t.moving[from] || j.memory.mass {
+	for _, from := range j.leaving(t) {
+		if t.moving[from.NodeID] || j.memory.mass {
 			continue
 		}
 		n := t.best(j)
 		if n == nil {
 			return
 		}
-		t.moving[from] = true
+		t.moving[from.NodeID] = true
 		n.replicas++
 		heir := j.freeID()
 		j.assign(n, heir)
 		last := len(j.keep) - 1
-		j.heirs[id], j.chain[heir] = j.keep[last], id
+		j.heirs[from.ReplicaID], j.chain[heir] = j.keep[last], from.ReplicaID
 		j.keep = j.keep[:last]
 	}
 }
 
-func (j *job) kept(id uint32) *api.PlacementAssignment {
-	return &j.keep[slices.IndexFunc(j.keep, func(a api.PlacementAssignment) bool { return a.ReplicaID == id })]
+// leaving lists the replicas that are to leave a draining node and have no heir yet, in order of id.
+func (j *job) leaving(t *table) (list []api.PlacementAssignment) {
+	if len(t.draining) == 0 {
+		return nil
+	}
+	for _, a := range j.keep {
+		if _, moving := j.heirs[a.ReplicaID]; !moving && t.draining[a.NodeID] {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, func(a, b api.PlacementAssignment) int { return cmp.Compare(a.ReplicaID, b.ReplicaID) })
+	return list
 }
 
 // stuck lists the replicas that are to leave a draining node and have nowhere to go.
-func (j *job) stuck(t *table) (list []api.PlacementAssignment) {
-	for _, id := range j.moves {
-		if _, moving := j.heirs[id]; !moving && (j.memory.mass || t.best(j) == nil) {
-			list = append(list, *j.kept(id))
-		}
+func (j *job) stuck(t *table) []api.PlacementAssignment {
+	list := j.leaving(t)
+	if len(list) > 0 && !j.memory.mass && t.best(j) != nil {
+		return nil // their turn comes
 	}
 	return list
 }

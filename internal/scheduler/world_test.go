@@ -49,8 +49,10 @@ func drop[T any](w *world, set *cluster.Set[T], id string) {
 }
 
 // node connects a new node, or one that was away: with the engines that it ran on with, or after a reboot without.
-func (w *world) node() {
-	n := api.NodeStatus{NodeID: "n" + w.pick("node", "0", "1", "2", "3"), MemoryFreeMB: uint64(w.n("memory", 3)) * 1000}
+func (w *world) node() { w.connect("n" + w.pick("node", "0", "1", "2", "3")) }
+
+func (w *world) connect(id string) {
+	n := api.NodeStatus{NodeID: id, MemoryFreeMB: uint64(w.n("memory", 3)) * 1000}
 	if w.s.Nodes.Has(n.NodeID) {
 		return
 	}
@@ -145,8 +147,9 @@ func (w *world) forget() {
 }
 
 // agent lets one node take a step with each of its replicas.
-func (w *world) agent() {
-	id := "n" + w.pick("node", "0", "1", "2", "3")
+func (w *world) agent() { w.act("n" + w.pick("node", "0", "1", "2", "3")) }
+
+func (w *world) act(id string) {
 	if !w.s.Nodes.Has(id) {
 		return
 	}
@@ -184,8 +187,10 @@ func (w *world) agent() {
 
 func (w *world) step(e api.EndpointInfo) {
 	if w.calm {
-		e.Status, e.Failure = api.EndpointReady, nil
-		put(w, &w.s.Endpoints, e.Key(), e)
+		if e.Status != api.EndpointReady || e.Failure != nil {
+			e.Status, e.Failure = api.EndpointReady, nil
+			put(w, &w.s.Endpoints, e.Key(), e)
+		}
 		return
 	}
 	switch w.pick("step", "ready", "ready", "ready", "crash", "full", "final") {
