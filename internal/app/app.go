@@ -26,7 +26,7 @@ type Options struct {
 	HFToken      string
 	DrainTimeout time.Duration
 	LostAfter    time.Duration // how long a node may stay away before its replicas get another place; 0 = 5 minutes
-	KeepEngines  bool // leave the engines running when the process ends in order
+	KeepEngines  bool          // leave the engines running when the process ends in order
 
 	Exe     string // nebula's own program file
 	Version api.ServerVersion

@@ -138,3 +138,32 @@ func TestPlan_aRefusalHoldsForItsWish(t *testing.T) {
 		t.Errorf("the node refused the new wish, too, and got: %s", words(changes))
 	}
 }
+
+// TestPlan_aPauseOfTheObserverCountsForNobody: whoever did not look cannot know whether a node was there meanwhile.
+func TestPlan_aPauseOfTheObserverCountsForNobody(t *testing.T) {
+	c, err := clustertest.Parse("member a\nmember b\nnode b\nmodel chat engine=llamacpp\ndeploy chat running\nplan chat version=3 0@a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1000, 0)
+	var m Memory
+	turn := func(after time.Duration) []Change {
+		now = now.Add(after)
+		changes, next := Plan(c.State, m, now, LostAfter)
+		m = next
+		return changes
+	}
+	turn(0)
+	if changes := turn(time.Hour); len(changes) > 0 {
+		t.Fatalf("the observer was away for an hour, and moved: %s", words(changes))
+	}
+	waited := time.Duration(0)
+	for ; waited < LostAfter; waited += pause {
+		if changes := turn(pause); len(changes) > 0 && waited+pause < LostAfter {
+			t.Fatalf("moved after %v: %s", waited, words(changes))
+		} else if len(changes) > 0 {
+			return
+		}
+	}
+	t.Errorf("not moved after %v", waited)
+}

@@ -124,8 +124,11 @@ func TestRun_writesManyPlansInBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text strings.Builder
 		fmt.Fprintln(&text, "node a")
-		for i := range 120 {
+		for i := range 220 {
 			fmt.Fprintf(&text, "model m%03d engine=llamacpp\ndeploy m%03d running\n", i, i)
+		}
+		for i := range 3 { // too many replicas to be with the rest
+			fmt.Fprintf(&text, "model n%d engine=llamacpp\ndeploy n%d running replicas=900\n", i, i)
 		}
 		d := newDesk(t, text.String())
 		_, end := start(t, d)
@@ -136,7 +139,7 @@ func TestRun_writesManyPlansInBatches(t *testing.T) {
 		for _, w := range writes {
 			sizes = append(sizes, len(w))
 		}
-		if fmt.Sprint(sizes) != "[50 50 20]" {
+		if fmt.Sprint(sizes) != "[100 100 22 1]" {
 			t.Errorf("wrote batches of %v", sizes)
 		}
 		end()
@@ -158,6 +161,61 @@ func TestRun_aNodeThatStaysAwayComesDueWithoutAnEvent(t *testing.T) {
 			t.Errorf("wrote %+v, want chat on b", writes)
 		}
 		end()
+	})
+}
+
+// TestRun_saysOnceThatMostNodesAreAbsent follows three nodes of which two go away and come back.
+func TestRun_saysOnceThatMostNodesAreAbsent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "member a\nmember b\nmember c\nnode a\nnode b\nnode c\nmodel chat engine=llamacpp\ndeploy chat running replicas=3\nplan chat 0@a 1@b 2@c")
+		logged, end := start(t, d)
+		all, _ := d.Current()
+		d.edit(func(s *cluster.State) {
+			edit := s.Nodes.Edit()
+			edit.Delete("a")
+			edit.Delete("b")
+			s.Nodes = edit.Done()
+		})
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := strings.Count(logged.String(), "most nodes do not report"); n != 1 {
+			t.Errorf("logged %d times that most nodes are absent, want once:\n%s", n, logged)
+		}
+		d.edit(func(s *cluster.State) { s.Nodes = all.Nodes })
+		time.Sleep(time.Hour)
+		end()
+		if n := strings.Count(logged.String(), "enough nodes report again"); n != 1 {
+			t.Errorf("logged %d times that it is over, want once:\n%s", n, logged)
+		}
+		if writes, _ := d.seen(); len(writes) != 0 {
+			t.Errorf("wrote %+v, want nothing moved", writes)
+		}
+	})
+}
+
+// TestRun_lostAfterIsWhatPeopleSay replaces after a minute what waits five by default.
+func TestRun_lostAfterIsWhatPeopleSay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t, "member a\nmember b\nnode b\nmodel chat engine=llamacpp\ndeploy chat running\nplan chat version=1 0@a")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() {
+			done <- Run(ctx, Config{Cluster: d, LostAfter: time.Minute, Log: slog.New(slog.DiscardHandler)})
+		}()
+		time.Sleep(59 * time.Second)
+		synctest.Wait()
+		if writes, _ := d.seen(); len(writes) != 0 {
+			t.Errorf("wrote %+v before the time", writes)
+		}
+		time.Sleep(2 * resync)
+		synctest.Wait()
+		if writes, _ := d.seen(); len(writes) != 1 || len(writes[0][0].Plan.Displaced) != 1 {
+			t.Errorf("wrote %+v, want chat moved and its old place remembered", writes)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
