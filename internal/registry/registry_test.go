@@ -128,6 +128,11 @@ func TestReport_leavesTheReplacementAlone(t *testing.T) {
 	st, kv, n := open(t)
 	other := registry.New(registry.Config{Store: st, Leases: kv, Log: slog.New(slog.DiscardHandler)}).Node("n2")
 	mustReport(t, n, report(endpoint("a", 0, "n1", 1)))
+	if _, err := st.Update(t.Context(), store.OwnerScheduler, func(tx *store.Tx) error {
+		return store.Placements.Put(tx, "a", api.PlacementPlan{ModelUID: "a", Version: 2, Assignments: []api.PlacementAssignment{{ReplicaID: 0, NodeID: "n2"}}})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if err := other.Report(t.Context(), api.NodeObserved{Node: api.NodeStatus{NodeID: "n2"}, Endpoints: []api.EndpointInfo{endpoint("a", 0, "n2", 2)}}); err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,13 @@ func (w *writer) report(o api.NodeObserved) error {
 	s := w.tx.State()
 	endpoints := map[string]api.EndpointInfo{}
 	for _, e := range o.Endpoints {
-		if other, ok := s.Endpoints.Value(e.Key()); ok && other.NodeID != w.node && other.PlanVersion > e.PlanVersion {
-			continue // replaced elsewhere under a newer plan; ours is on its way out
+		if other, ok := s.Endpoints.Value(e.Key()); ok && other.NodeID != w.node {
+			switch place(s, e.ModelUID, e.ReplicaID, w.node, e.PlanVersion) {
+			case elsewhere:
+				continue // replaced there, and ours is on its way out; or ours is an invention, to draw the other's requests here
+			case untold:
+				return api.Errorf(api.CodeConflict, "this server does not know the plan yet that node %s reports about: send it again", w.node)
+			}
 		}
 		endpoints[e.Key()] = e
 	}
@@ -38,12 +43,39 @@ func (w *writer) report(o api.NodeObserved) error {
 	}
 	downloads := map[string]api.DownloadProgress{}
 	for _, d := range o.Downloads {
+		if other, ok := s.Downloads.Value(d.Key()); ok && other.NodeID != w.node && place(s, d.ModelUID, d.ReplicaID, w.node, 0) != here {
+			continue
+		}
 		downloads[d.Key()] = d
 	}
 	if err := reconcile(w, &store.Downloads, s.Downloads, downloads, w.lease, w.before.downloads, func(d *api.DownloadProgress) string { return d.NodeID }); err != nil {
 		return err
 	}
 	return put(w, &store.Nodes, s.Nodes, w.node, o.Node, w.lease)
+}
+
+// where is a replica's place, seen from a node.
+type where int
+
+const (
+	elsewhere where = iota
+	here
+	untold
+)
+
+// place tells whether a plan gives a replica to a node. A node may have heard of a newer plan from another server; a model without a plan
+// has no newer one to wait for.
+func place(s *cluster.State, uid string, replica uint32, node string, version uint64) where {
+	plan, ok := s.Placements.Value(uid)
+	for i := range plan.Assignments {
+		if a := &plan.Assignments[i]; a.ReplicaID == replica && a.NodeID == node {
+			return here
+		}
+	}
+	if ok && version > plan.Version {
+		return untold
+	}
+	return elsewhere
 }
 
 func (w *writer) storage(s *cluster.State, o api.NodeObserved) error {
