@@ -51,7 +51,8 @@ func (s *server) nodeDesired(w http.ResponseWriter, r *http.Request) error {
 	defer alive.Stop()
 	for {
 		d, changed := s.Nodes.Desired(id)
-		if ctx.Err() != nil { // removed meanwhile: what it reads is not meant for it any more
+		// The stream of a removed node is about to be ended, and what has changed since is not meant for it: it would stop its engines.
+		if st, _ := s.View.Current(); ctx.Err() != nil || !isMember(st, machineCert(r)) {
 			return nil
 		}
 		if err := out.send(d); err != nil {

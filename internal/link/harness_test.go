@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -146,6 +145,7 @@ type nodes struct {
 	reports    int
 	hold       chan struct{} // reports wait until it is closed; nil = they do not
 	held       chan struct{} // gets a value for each report that waits
+	late       chan error    // what became of each report that has waited
 }
 
 func (n *nodes) Heartbeat(ctx context.Context, id string, hb api.NodeHeartbeat) error {
@@ -158,12 +158,14 @@ func (n *nodes) Heartbeat(ctx context.Context, id string, hb api.NodeHeartbeat) 
 func (n *nodes) Report(ctx context.Context, id string, o api.NodeObserved) error {
 	n.mu.Lock()
 	n.reports++
-	hold, held := n.hold, n.held
+	hold, held, late := n.hold, n.held, n.late
 	n.mu.Unlock()
 	if hold != nil {
 		held <- struct{}{}
 		<-hold
-		ctx = context.WithoutCancel(ctx) // the server was paused; it does not know yet that the caller has gone
+		err := n.Nodes.Report(context.WithoutCancel(ctx), id, o) // a server that was paused does not know that the caller has gone
+		late <- err
+		return err
 	}
 	return n.Nodes.Report(ctx, id, o)
 }
@@ -172,7 +174,7 @@ func (n *nodes) pause() (resume func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	hold := make(chan struct{})
-	n.hold, n.held = hold, make(chan struct{}, 16)
+	n.hold, n.held, n.late = hold, make(chan struct{}, 16), make(chan error, 16)
 	return sync.OnceFunc(func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -427,7 +429,3 @@ func mem(t *testing.T) *storetest.MemKV {
 	return kv
 }
 
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}

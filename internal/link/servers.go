@@ -156,7 +156,7 @@ func (s *Servers) Stream(ctx context.Context, path string) (io.ReadCloser, error
 			cancel(nil)
 			return err
 		}
-		st.ctx, st.body = ctx, res.Body
+		st.cause, st.body = func() error { return context.Cause(ctx) }, res.Body
 		opened = st
 		return nil
 	})
@@ -287,7 +287,7 @@ func answerError(res *http.Response) error {
 type stream struct {
 	servers *Servers
 	addr    string
-	ctx     context.Context //nolint:containedctx // it is the stream's own life, which Close and silence end
+	cause   func() error // why it was ended from this side; nil when it was not
 	cancel  context.CancelCauseFunc
 	idle    *time.Timer
 	body    io.ReadCloser
@@ -300,7 +300,7 @@ func (st *stream) Read(p []byte) (int, error) {
 		st.idle.Reset(silence)
 		return n, nil
 	}
-	if cause := context.Cause(st.ctx); cause != nil {
+	if cause := st.cause(); cause != nil {
 		err = cause
 	}
 	st.failed(err)
