@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/nebula-serve/nebula/api"
-	"github.com/nebula-serve/nebula/internal/cluster"
+	desired "github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
@@ -71,7 +71,7 @@ func TestLink_losesNothing(t *testing.T) {
 	}
 	f.await("what the store says", func() bool {
 		st, _ := f.st.Current()
-		want := cluster.Desired(st, "n1")
+		want := desired.Desired(st, "n1")
 		got, _ := n.Desired()
 		same := keys(got) == keys(want)
 		for i := range want.Replicas {
