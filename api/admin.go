@@ -23,6 +23,7 @@ type StoreMember struct {
 	Answers    bool   `json:"answers"` // the rest says something only then
 	Version    string `json:"version,omitempty"`
 	Revision   int64  `json:"revision,omitempty"`
+	RaftIndex  uint64 `json:"raft_index,omitempty"` // grows with every entry of the store's log, heartbeats of machines make none
 	Bytes      int64  `json:"bytes,omitempty"`
 	InUseBytes int64  `json:"in_use_bytes,omitempty"`
 }

@@ -67,7 +67,7 @@ func storeStatus(members []etcd.MemberStatus) api.StoreStatus {
 	silent := 0
 	for _, m := range members {
 		row := api.StoreMember{
-			ID: m.ID, Name: m.Name, Role: api.StoreVoter, Answers: m.Answers, Version: m.Status.Version, Revision: m.Status.Revision,
+			ID: m.ID, Name: m.Name, Role: api.StoreVoter, Answers: m.Answers, Version: m.Status.Version, Revision: m.Status.Revision, RaftIndex: m.Status.RaftIndex,
 			Bytes: m.Status.Bytes, InUseBytes: m.Status.InUse,
 		}
 		if len(m.PeerURLs) > 0 {

@@ -10,36 +10,7 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/nebula-serve/nebula/api"
 )
-
-// Options are the options of nebula up.
-type Options struct {
-	DataDir      string
-	Listen       string
-	NodeID       string // empty: the host's name
-	AllowedHosts []string
-	ModelDir     string // empty: models in DataDir
-	LlamaServer  string // empty: the one on the PATH
-	HFEndpoint   string
-	HFToken      string
-	DrainTimeout time.Duration
-	LostAfter    time.Duration // how long a node may stay away before its replicas get another place; 0 = 5 minutes
-	KeepEngines  bool          // leave the engines running when the process ends in order
-
-	Exe     string // nebula's own program file
-	Version api.ServerVersion
-	Log     *slog.Logger
-	Started func(Info) // called once when requests are taken
-}
-
-// Info tells where a started Nebula is.
-type Info struct {
-	URL          string
-	TokenFile    string
-	TokenCreated bool
-}
 
 // life owns what has been started: clean-ups run in the opposite order, and the first part that ends by itself ends all.
 type life struct {

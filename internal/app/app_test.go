@@ -111,16 +111,16 @@ func TestServerAddress_isThereWhileTheServerIs(t *testing.T) {
 }
 
 func TestListen_saysWhatIsWrong(t *testing.T) {
-	ln, err := listen(t.Context(), "127.0.0.1:0")
+	ln, err := listen(t.Context(), "127.0.0.1:0", "--listen")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	if _, err := listen(t.Context(), ln.Addr().String()); !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "--listen") {
+	if _, err := listen(t.Context(), ln.Addr().String(), "--listen"); !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "--listen") {
 		t.Errorf("taken port: %v", err)
 	}
 	for _, bad := range []string{"nonsense", "127.0.0.1:99999", "256.0.0.1:1"} {
-		if _, err := listen(t.Context(), bad); !api.HasCode(err, api.CodeInvalidRequest) {
+		if _, err := listen(t.Context(), bad, "--listen"); !api.HasCode(err, api.CodeInvalidRequest) {
 			t.Errorf("listen on %q: %v", bad, err)
 		}
 	}
@@ -135,7 +135,7 @@ func TestLocalURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := localURL(a); got != want {
+		if got := localURL(a, false); got != want {
 			t.Errorf("localURL(%s) = %s, want %s", addr, got, want)
 		}
 	}

@@ -23,6 +23,7 @@ import (
 // host is this machine as the agent sees it.
 type host struct {
 	o     Options
+	addr  string // at which gateways reach the engines; empty: nowhere
 	log   *slog.Logger
 	files *modelfiles.Store
 	hw    *hw.Exec // one for good: it remembers a program that hangs
@@ -47,7 +48,7 @@ func (h *host) Node(ctx context.Context) (api.NodeStatus, error) {
 		}
 	}
 	h.complained = err
-	n.NodeID, n.Version = h.o.NodeID, h.o.Version.Version
+	n.NodeID, n.Version, n.APIAddr = h.o.NodeID, h.o.Version.Version, h.addr
 	if n.Hostname, err = os.Hostname(); err != nil {
 		n.Hostname = h.o.NodeID
 	}
@@ -101,8 +102,8 @@ func (h *host) engine(kind string) api.NodeEngine {
 	e := api.NodeEngine{Name: kind}
 	candidates := engine.Binaries(kind)
 	if kind == api.EngineLlamaCPP {
-		if h.o.LlamaServer != "" {
-			candidates = []string{h.o.LlamaServer}
+		if h.o.Running.LlamaServer != "" {
+			candidates = []string{h.o.Running.LlamaServer}
 		} else if cache, err := os.UserCacheDir(); err == nil {
 			candidates = append(slices.Clone(candidates), filepath.Join(cache, "nebula", "llama-server", "llama-server"))
 		}

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -15,14 +14,24 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/agent"
 	"github.com/nebula-serve/nebula/internal/engine"
-	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/hw"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
 	"github.com/nebula-serve/nebula/internal/supervise"
 )
 
-// startAgent runs the agent of this machine. inFlight is how many requests are open at a replica, as far as this process can know.
-func startAgent(l *life, o Options, link agent.Link, inFlight func(uid string, replica uint32) int) error {
+// heartbeat is how often the agent says at least that it is there; servers of large fleets ask for it less often.
+const heartbeat = 3 * time.Second
+
+// surroundings are what an agent has around it in this process.
+type surroundings struct {
+	link      agent.Link
+	inFlight  func(uid string, replica uint32) int // requests that are open at a replica, as far as this process can know
+	endpoints func([]api.EndpointInfo)             // told of the endpoints at each change; may be nil
+	addr      string                               // host:port at which gateways reach the engines; empty: nowhere
+}
+
+// startAgent runs the agent of this machine.
+func startAgent(l *life, o Options, around surroundings) error {
 	log := o.Log.With("component", "agent")
 	driver, err := supervise.New(supervise.Config{Dir: o.replicaDir(), Shim: []string{o.Exe, shimCommand}, Log: o.Log.With("component", "supervise")})
 	if err != nil {
@@ -30,20 +39,20 @@ func startAgent(l *life, o Options, link agent.Link, inFlight func(uid string, r
 	}
 	l.onStop("engines' driver", func(context.Context) error { driver.Close(); return nil })
 	files, err := modelfiles.New(modelfiles.Config{
-		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: o.HFEndpoint, Token: o.HFToken, UserAgent: "nebula/" + o.Version.Version,
+		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: o.Running.HFEndpoint, Token: o.Running.HFToken, UserAgent: "nebula/" + o.Version.Version,
 		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment,
 	})
 	if err != nil {
 		return err
 	}
-	h := &host{o: o, log: log, files: files, hw: &hw.Exec{}}
+	h := &host{o: o, addr: around.addr, log: log, files: files, hw: &hw.Exec{}}
 	l.goRun("agent", func(ctx context.Context) error {
 		return agent.Run(ctx, agent.Config{
-			NodeID: o.NodeID, Link: link, Files: fetcher{files}, Runner: runner{driver, log}, Host: h, Log: log,
-			Engine: h.installed, InFlight: inFlight, Cores: func() int { return h.coresFor(link) }, GPU: h.gpu,
+			NodeID: o.NodeID, Link: around.link, Files: fetcher{files}, Runner: runner{driver, log}, Host: h, Log: log,
+			Engine: h.installed, InFlight: around.inFlight, Endpoints: around.endpoints, Cores: func() int { return h.coresFor(around.link) }, GPU: h.gpu,
 			Port: freePort, BaseEnv: os.Environ(), Client: probeClient(),
-			DrainTimeout: o.DrainTimeout, ReportEvery: 100 * time.Millisecond, Heartbeat: nodeTTL / 5, HostEvery: 15 * time.Second,
-			StopOnExit: !o.KeepEngines,
+			DrainTimeout: o.Running.DrainTimeout, ReportEvery: 100 * time.Millisecond, Heartbeat: heartbeat, HostEvery: 15 * time.Second,
+			StopOnExit: !o.Running.KeepEngines,
 		})
 	})
 	return nil
@@ -126,11 +135,4 @@ func (r runner) Adopt(ctx context.Context) ([]agent.Process, error) {
 		out = append(out, p)
 	}
 	return out, nil
-}
-
-// replicaLogs opens the logs of this machine's engines.
-type replicaLogs struct{ dir string }
-
-func (r replicaLogs) OpenLog(ctx context.Context, uid string, replica uint32, o httpapi.LogOptions) (io.ReadCloser, error) {
-	return supervise.OpenLog(ctx, r.dir, uid, replica, supervise.LogOptions{Tail: o.Tail, Follow: o.Follow, Previous: o.Previous})
 }

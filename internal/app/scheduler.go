@@ -21,7 +21,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Con
 			if err != nil {
 				return err
 			}
-			err = term(ctx, st, leader, scheduler.Config{LostAfter: o.LostAfter, Log: log})
+			err = term(ctx, st, leader, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
 			if ctx.Err() != nil {
 				return leader.Resign(context.WithoutCancel(ctx))
 			}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,6 +77,21 @@ type key struct {
 // secrets are 256 random bits.
 func (k Keyring) With(secret string, who Principal) Keyring {
 	return Keyring{append(slices.Clip(k.keys), key{sha256.Sum256([]byte(secret)), who})}
+}
+
+// WithDigest is With for a secret of which only the digest, hex, is known. What is no digest lets nobody in.
+func (k Keyring) WithDigest(digest string, who Principal) Keyring {
+	b, err := hex.DecodeString(digest)
+	if err != nil || len(b) != sha256.Size {
+		return k
+	}
+	return Keyring{append(slices.Clip(k.keys), key{[sha256.Size]byte(b), who})}
+}
+
+// Digest is what may be stored of a secret of 256 random bits: its SHA-256, hex.
+func Digest(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
 }
 
 // Authenticate returns who holds secret. It takes the same time whichever key matches, or none.

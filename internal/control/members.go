@@ -31,6 +31,19 @@ func randomName() string {
 	return hex.EncodeToString(b)
 }
 
+// PublishKey lets gateways on other machines know the admin credential by its digest.
+func (c *Control) PublishKey(ctx context.Context, hash string) error {
+	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		info, exists, err := store.Info.Get(tx, api.ClusterInfoID)
+		if err != nil || !exists || info.KeyHash == hash {
+			return err
+		}
+		info.KeyHash = hash
+		return store.Info.Put(tx, api.ClusterInfoID, info)
+	})
+	return err
+}
+
 // AcceptHistory says that the cluster as it was restored is right: from now on nodes stop what it does not name.
 func (c *Control) AcceptHistory(ctx context.Context) (api.ClusterInfo, error) {
 	var info api.ClusterInfo
@@ -52,6 +65,7 @@ func (c *Control) AcceptHistory(ctx context.Context) (api.ClusterInfo, error) {
 // ClusterView returns what people may know of the cluster as a whole.
 func ClusterView(s *cluster.State) api.ClusterView {
 	info, _ := s.Info.Value(api.ClusterInfoID)
+	info.KeyHash = ""
 	v := api.ClusterView{ClusterInfo: info, Servers: []api.ServerView{}}
 	for m := range s.Members.Prefix(string(api.MachineServer) + "/") {
 		v.Servers = append(v.Servers, api.ServerView{ID: m.Value.ID, Addr: m.Value.Addr})

@@ -19,11 +19,12 @@ import (
 type Status struct {
 	member     uint64
 	Version    string
-	Revision   int64 // of its last raft entry's effect, as far as this member has come
-	Bytes      int64 // of its database file
-	InUse      int64 // bytes of it that hold data; the rest is freed by Defragment
-	QuotaBytes int64 // the size at which etcd takes no more writes; 0 when the member does not say
-	Full       bool  // whether it has reached the quota
+	Revision   int64  // of its last raft entry's effect, as far as this member has come
+	RaftIndex  uint64 // of the last entry of its log
+	Bytes      int64  // of its database file
+	InUse      int64  // bytes of it that hold data; the rest is freed by Defragment
+	QuotaBytes int64  // the size at which etcd takes no more writes; 0 when the member does not say
+	Full       bool   // whether it has reached the quota
 	Leader     bool
 }
 
@@ -48,6 +49,7 @@ func statusOf(ctx context.Context, l *lane) (Status, error) {
 		member:     r.Header.GetMemberId(),
 		Version:    r.Version,
 		Revision:   r.Header.GetRevision(),
+		RaftIndex:  r.RaftIndex,
 		Bytes:      r.DbSize,
 		InUse:      r.DbSizeInUse,
 		QuotaBytes: r.DbSizeQuota,

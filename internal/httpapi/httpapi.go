@@ -26,6 +26,11 @@ type View interface {
 	Current() (*cluster.State, <-chan struct{})
 }
 
+// Keys knows people's credentials.
+type Keys interface {
+	Authenticate(secret string) (auth.Principal, bool)
+}
+
 // Logs opens the log of a replica's engine.
 type Logs interface {
 	OpenLog(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
@@ -41,8 +46,8 @@ type LogOptions struct {
 // Config is what the HTTP surface needs.
 type Config struct {
 	View    View
-	Control *control.Control
-	Keys    auth.Keyring
+	Control *control.Control // nil: the process is a gateway alone, and has no routes but its own and the gateway's
+	Keys    Keys
 	Logs    Logs
 	Nodes   Nodes      // nil: this server takes no nodes
 	Store   StoreAdmin // nil: this server does not look after the store

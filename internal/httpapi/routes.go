@@ -26,14 +26,42 @@ func Routes(cfg Config) []Route { return (&server{Config: cfg}).routes() }
 
 // routes is the one table of all routes. The middleware takes the role from here and nowhere else.
 func (s *server) routes() []Route {
-	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
-	table := []Route{
+	table := s.processRoutes()
+	if s.Control != nil {
+		table = append(table, s.clusterRoutes()...)
+		table = append(table, s.fleetRoutes()...)
+		table = append(table, s.adminRoutes()...)
+	}
+	if s.Feed != nil {
+		table = append(table, Route{
+			Method: "GET", Path: "/api/v2/feed", Role: auth.Gateway, Summary: "What gateways route by, as a list or from a revision on", Status: 200,
+			Handle: func(w http.ResponseWriter, q *http.Request) error { s.Feed.ServeHTTP(w, q); return nil },
+		})
+	}
+	for _, r := range s.Inference {
+		table = append(table, Route{
+			Method: r.Method, Path: r.Path, Role: auth.Inference, Summary: r.Summary, Status: 200, OwnBody: true,
+			Handle: func(w http.ResponseWriter, q *http.Request) error { r.Handler.ServeHTTP(w, q); return nil },
+		})
+	}
+	return table
+}
+
+// processRoutes are the rows about this process, which every role has.
+func (s *server) processRoutes() []Route {
+	return []Route{
 		{"GET", "/healthz", auth.Public, "This process lives", nil, healthAnswer{}, 200, false, s.healthz},
 		{"GET", "/readyz", auth.Public, "This process can serve", nil, healthAnswer{}, 200, false, s.readyz},
 		{"GET", "/metrics", auth.Viewer, "Metrics in Prometheus' format", nil, nil, 200, false, s.metrics},
 		{"GET", "/{$}", auth.Public, "What this is", nil, nil, 200, false, s.index},
-
 		{"GET", "/api/v2/version", auth.Viewer, "Version of the server", nil, api.ServerVersion{}, 200, false, s.version},
+	}
+}
+
+// clusterRoutes are the rows about what the cluster runs, which servers have and a gateway alone has not.
+func (s *server) clusterRoutes() []Route {
+	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
+	return []Route{
 		{"GET", models, auth.Viewer, "List models, or watch them", nil, []api.ModelView{}, 200, false, s.listModels},
 		{"POST", models, auth.Operator, "Declare a model", api.CreateModel{}, api.ModelCreated{}, 201, false, s.createModel},
 		{"GET", model, auth.Viewer, "One model in detail, or watch it", nil, api.ModelDetail{}, 200, false, s.getModel},
@@ -50,21 +78,6 @@ func (s *server) routes() []Route {
 		{"PUT", "/api/v2/nodes/{id}/observed", auth.Node, "What is true on the calling node", api.NodeObserved{}, nil, 204, true, s.nodeObserved},
 		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
 	}
-	table = append(table, s.fleetRoutes()...)
-	table = append(table, s.adminRoutes()...)
-	if s.Feed != nil {
-		table = append(table, Route{
-			Method: "GET", Path: "/api/v2/feed", Role: auth.Gateway, Summary: "What gateways route by, as a list or from a revision on", Status: 200,
-			Handle: func(w http.ResponseWriter, q *http.Request) error { s.Feed.ServeHTTP(w, q); return nil },
-		})
-	}
-	for _, r := range s.Inference {
-		table = append(table, Route{
-			Method: r.Method, Path: r.Path, Role: auth.Inference, Summary: r.Summary, Status: 200, OwnBody: true,
-			Handle: func(w http.ResponseWriter, q *http.Request) error { r.Handler.ServeHTTP(w, q); return nil },
-		})
-	}
-	return table
 }
 
 // fleetRoutes are the rows about the cluster's machines, and those for the machines themselves.

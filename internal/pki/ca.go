@@ -158,6 +158,14 @@ func (c *CA) issue(t *x509.Certificate, hosts []string, pub crypto.PublicKey) (*
 	return x509.ParseCertificate(der)
 }
 
+// WriteKeyPair writes a certificate and its key as PEM files, for their owner alone.
+func WriteKeyPair(certFile, keyFile string, cert, key []byte) error {
+	if err := writePEM(keyFile, "PRIVATE KEY", key); err != nil {
+		return err
+	}
+	return writePEM(certFile, "CERTIFICATE", cert)
+}
+
 func serial() *big.Int {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails, by its documentation

@@ -1,0 +1,142 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/control"
+	"github.com/nebula-serve/nebula/internal/link"
+	"github.com/nebula-serve/nebula/internal/pki"
+)
+
+// takeKeys gets the authorities: those of an earlier start, those of the cluster that this server joins (then what it was told is returned,
+// too), or new ones.
+func (s *server) takeKeys(ctx context.Context) (*api.JoinServer, error) {
+	var joined *api.JoinServer
+	if s.o.Serving.Join {
+		if _, err := os.Stat(filepath.Join(s.o.keyDir(""), clusterCA+".key")); errors.Is(err, fs.ErrNotExist) {
+			if joined, err = s.join(ctx); err != nil {
+				return nil, err
+			}
+		} else if err != nil {
+			return nil, fmt.Errorf("look for the keys of an earlier start: %w", err)
+		}
+	}
+	var err error
+	s.keys, err = openAuthority(s.o)
+	return joined, err
+}
+
+// join lets this server into the cluster of another one. The keys are written last-needed first, so that after a crash in between joining
+// begins anew.
+func (s *server) join(ctx context.Context) (*api.JoinServer, error) {
+	if s.fleet == nil {
+		return nil, api.Errorf(api.CodeInvalidRequest, "a server that joins others must be reached by them: give --fleet-listen")
+	}
+	member, err := s.memberConfig()
+	if err != nil {
+		return nil, err
+	}
+	_, answer, err := link.Join(ctx, link.JoinConfig{
+		Server: s.o.Servers[0], Token: s.o.Token, Role: api.MachineServer, ID: s.o.NodeID, Dir: s.o.keyDir(api.MachineServer),
+		Addr: s.info.FleetAddr, PeerURL: member.PeerURL,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if answer.Server == nil {
+		return nil, errors.New("the server that was asked to join sent no keys")
+	}
+	dir := s.o.keyDir("")
+	for _, one := range []struct {
+		name      string
+		cert, key []byte
+	}{{etcdCA, answer.Server.EtcdCA, answer.Server.EtcdCAKey}, {clusterCA, answer.CA, answer.Server.CAKey}} {
+		ca, err := pki.ParseCA(one.cert, one.key)
+		if err == nil {
+			err = ca.Save(dir, one.name)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("keep the cluster's keys: %w", err)
+		}
+	}
+	token := filepath.Join(s.o.DataDir, auth.TokenFile)
+	if err := renameio.WriteFile(token, []byte(answer.Server.AdminToken+"\n"), 0o600, renameio.IgnoreUmask()); err != nil {
+		return nil, fmt.Errorf("keep the admin credential: %w", err)
+	}
+	return answer.Server, nil
+}
+
+// admission is what this server needs to let machines in; without a fleet port it lets none in.
+func (s *server) admission() control.Fleet {
+	if s.fleet == nil {
+		return control.Fleet{}
+	}
+	f := control.Fleet{CA: s.keys.ca, Leases: s.kv}
+	if s.o.Serving.ClusterInit || s.o.Serving.Join || len(s.o.Serving.External.Endpoints) > 0 {
+		f.Admit = s.admit
+	}
+	return f
+}
+
+// admit makes another server one of this cluster: it gets the keys, and a place among the store's members.
+func (s *server) admit(ctx context.Context, req api.JoinRequest) (*api.JoinServer, error) {
+	token, err := LocalToken(s.o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	out := &api.JoinServer{AdminToken: token, EtcdCA: s.keys.etcd.DER()}
+	if out.CAKey, err = s.keys.ca.KeyDER(); err != nil {
+		return nil, err
+	}
+	if out.EtcdCAKey, err = s.keys.etcd.KeyDER(); err != nil {
+		return nil, err
+	}
+	if len(s.o.Serving.External.Endpoints) > 0 {
+		return out, nil
+	}
+	if out.InitialCluster, err = s.kv.AddLearner(ctx, req.ID, req.PeerURL); err != nil {
+		return nil, fmt.Errorf("take %s into the store's members: %w", req.ID, err)
+	}
+	return out, nil
+}
+
+// enrol makes this server, and the node in its process, members of the cluster.
+func (s *server) enrol(ctx context.Context, token string) error {
+	info, err := s.control.InitCluster(ctx)
+	if err != nil {
+		return fmt.Errorf("set the cluster up: %w", err)
+	}
+	if s.fleet == nil {
+		return nil
+	}
+	if s.cred, err = s.keys.credential(s.o, api.MachineServer, info.ID, s.hosts); err != nil {
+		return err
+	}
+	s.life.goRun("server's credential", s.keys.keepRenewed(s.cred, s.hosts))
+	self := api.Member{Role: api.MachineServer, ID: s.o.NodeID, KeyHash: s.cred.KeyHash(), Addr: s.info.FleetAddr}
+	if err := s.control.RegisterLocal(ctx, self); err != nil {
+		return fmt.Errorf("make this server a member: %w", err)
+	}
+	if err := s.control.PublishKey(ctx, auth.Digest(token)); err != nil {
+		return fmt.Errorf("tell gateways of the admin credential: %w", err)
+	}
+	return nil
+}
+
+// nodeTLS is how the gateway in this process reaches nodes; nil: there are no others.
+func (s *server) nodeTLS() func(string) *tls.Config {
+	if s.cred == nil {
+		return nil
+	}
+	return func(id string) *tls.Config { return s.cred.ClientTLS(s.keys.clock, api.MachineNode, id) }
+}

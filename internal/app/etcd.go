@@ -1,0 +1,116 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/etcd"
+)
+
+// startStore starts the embedded etcd as a child of ours, because etcd ends its process when the disk is full, and connects to it; or it connects
+// to an etcd that somebody else runs.
+func (s *server) startStore(ctx context.Context, joined *api.JoinServer) (*etcd.Client, error) {
+	cfg := etcd.Config{Log: s.o.Log.With("component", "etcd-client")}
+	var err error
+	if ext := s.o.Serving.External; len(ext.Endpoints) > 0 {
+		cfg.Endpoints = ext.Endpoints
+		if ext.CA != "" {
+			if cfg.TLS, err = etcd.ClientTLS(ext.CA, ext.Cert, ext.Key); err != nil {
+				return nil, api.Errorf(api.CodeInvalidRequest, "the certificates for your etcd cannot be used: %v", err)
+			}
+		}
+	} else if err := s.superviseStore(ctx, joined, &cfg); err != nil {
+		return nil, err
+	}
+	kv, err := etcd.Dial(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the store: %w", err)
+	}
+	s.life.onStop("etcd client", func(context.Context) error { return kv.Close() })
+	return kv, nil
+}
+
+func (s *server) superviseStore(ctx context.Context, joined *api.JoinServer, cfg *etcd.Config) error {
+	dir := filepath.Join(s.o.DataDir, "etcd")
+	sc := etcd.SuperviseConfig{
+		Command: []string{s.o.Exe, etcdCommand, dir}, Dir: dir, QuotaBytes: s.o.Serving.QuotaBytes, Log: s.o.Log.With("component", "etcd"),
+	}
+	if s.o.Serving.ClusterInit || s.o.Serving.Join {
+		member, err := s.memberConfig()
+		if err != nil {
+			return err
+		}
+		host, _, _ := net.SplitHostPort(s.o.Serving.EtcdListen) // memberConfig has looked at it
+		files, err := s.keys.store(s.o, append([]string{host}, s.hosts...))
+		if err != nil {
+			return fmt.Errorf("certificate for the store: %w", err)
+		}
+		member.CAFile, member.CertFile, member.KeyFile = files.ca, files.cert, files.key
+		if member.Init = s.o.Serving.ClusterInit; joined != nil {
+			member.Initial = joined.InitialCluster
+		}
+		sc.Cluster = member
+		if cfg.TLS, err = etcd.ClientTLS(files.ca, files.cert, files.key); err != nil {
+			return err
+		}
+		cfg.Members = true
+	}
+	sup, err := etcd.Supervise(ctx, sc)
+	if err != nil {
+		return fmt.Errorf("start the store: %w%s", err, diskHint(s.o.DataDir))
+	}
+	s.life.onStop("etcd", func(context.Context) error { sup.Stop(); return nil })
+	cfg.Endpoints = []string{sup.Endpoint()}
+	return nil
+}
+
+// etcdPort is where etcd's members look for each other; their clients use the port below.
+const etcdPort = 2380
+
+// memberConfig is this server's place among the store's members, but for the certificates.
+func (s *server) memberConfig() (*etcd.ClusterConfig, error) {
+	if s.fleet == nil {
+		return nil, api.Errorf(api.CodeInvalidRequest, "several servers must reach each other: give --fleet-listen")
+	}
+	reached, _, err := net.SplitHostPort(s.info.FleetAddr)
+	if err != nil {
+		return nil, fmt.Errorf("own address: %w", err)
+	}
+	host, port := reached, etcdPort
+	if listen := s.o.Serving.EtcdListen; listen != "" {
+		h, p, err := net.SplitHostPort(listen)
+		if err == nil {
+			host = h
+			port, err = strconv.Atoi(p)
+		}
+		if err != nil || port < 2 || port > 65535 {
+			return nil, api.Errorf(api.CodeInvalidRequest, "--etcd-listen %q is not HOST:PORT, for example 10.0.0.1:2380", listen)
+		}
+	}
+	at := func(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+	return &etcd.ClusterConfig{
+		Name: s.o.NodeID, PeerListen: at(host, port), PeerURL: "https://" + at(reached, port),
+		ClientListen: at(host, port-1), ClientURL: "https://" + at(reached, port-1),
+	}, nil
+}
+
+// storeNeeds is what etcd takes of a disk before it can start: it lays out its log ahead, 64 MiB a file.
+const storeNeeds = 150 << 20
+
+// diskHint says that the disk is full, when it is.
+func diskHint(dir string) string {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return ""
+	}
+	free := fs.Bavail * uint64(fs.Bsize)
+	if free >= storeNeeds {
+		return ""
+	}
+	return fmt.Sprintf("; the disk of %s has %d MiB free, and the store needs %d: free some, or choose another --data-dir", dir, free>>20, storeNeeds>>20)
+}

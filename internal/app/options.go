@@ -1,0 +1,85 @@
+package app
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Options are the options of a process that runs for long. Each role reads those of its groups.
+type Options struct {
+	// Every role.
+	DataDir string
+	NodeID  string // the machine's name in the cluster; empty: the host's name
+	Exe     string // nebula's own program file
+	Version api.ServerVersion
+	Log     *slog.Logger
+	Started func(Info) // called once when requests are taken
+
+	// What people call: nebula up, server and gateway.
+	Listen       string
+	TLSCert      string // certificate and key files for Listen; empty: plain HTTP
+	TLSKey       string
+	AllowedHosts []string
+
+	// What joins a cluster: nebula node, gateway, and a server with Join set.
+	Servers []string // of the cluster: host:port or URL
+	Token   string   // a join token; needed once
+
+	Serving ServerOptions
+	Running NodeOptions
+}
+
+// ServerOptions are those of nebula server, and of nebula up where it makes sense.
+type ServerOptions struct {
+	FleetListen string // where machines connect; empty: nowhere
+	Advertise   string // host:port at which machines reach FleetListen; empty: worked out
+	ClusterInit bool   // the first server of several: its etcd can be joined
+	Join        bool   // a further server: Servers and Token say of what
+	EtcdListen  string // HOST:PORT for the other members of an embedded etcd; its clients use the port below
+	External    ExternalEtcd
+	QuotaBytes  int64
+	LostAfter   time.Duration // how long a node may be away before its replicas get another place
+}
+
+// ExternalEtcd is a cluster that somebody else runs.
+type ExternalEtcd struct {
+	Endpoints     []string
+	CA, Cert, Key string // files
+}
+
+// NodeOptions are those of a machine that runs engines: nebula node and nebula up.
+type NodeOptions struct {
+	NodeListen   string // where gateways reach the engines; empty (nebula up): nowhere
+	Advertise    string // host:port at which they reach it; empty: worked out
+	ModelDir     string // empty: models in DataDir
+	LlamaServer  string // empty: the one on the PATH
+	HFEndpoint   string
+	HFToken      string
+	DrainTimeout time.Duration
+	KeepEngines  bool // leave the engines running when the process ends in order
+}
+
+// Info tells where a started process is.
+type Info struct {
+	URL          string // for people; empty: there is no such port
+	FleetAddr    string // for machines; empty: there is no such port
+	TokenFile    string
+	TokenCreated bool
+}
+
+func (o Options) replicaDir() string { return filepath.Join(o.DataDir, "replicas") }
+
+func (o Options) modelDir() string {
+	if o.Running.ModelDir != "" {
+		return o.Running.ModelDir
+	}
+	return filepath.Join(o.DataDir, "models")
+}
+
+// keyDir is where the credential of a role is kept, or, for the empty role, the keys of a server's authorities.
+func (o Options) keyDir(role api.MachineRole) string {
+	return filepath.Join(o.DataDir, "pki", string(role))
+}

@@ -1,0 +1,151 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/control"
+	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/feed"
+	"github.com/nebula-serve/nebula/internal/gateway"
+	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/obs"
+	"github.com/nebula-serve/nebula/internal/pki"
+	"github.com/nebula-serve/nebula/internal/registry"
+	"github.com/nebula-serve/nebula/internal/store"
+)
+
+// server is the parts of a process that holds the cluster's state.
+type server struct {
+	o        Options
+	life     *life
+	keys     *authority
+	hosts    []string        // under which machines reach this server
+	cred     *pki.Credential // nil: no machine connects
+	kv       *etcd.Client
+	store    *store.Store
+	registry *registry.Registry
+	gateway  *gateway.Gateway
+	control  *control.Control
+	handler  http.Handler
+	ready    atomic.Bool
+
+	localNode     string       // the node in this process; empty: there is none
+	people, fleet net.Listener // fleet may be nil
+	info          Info
+}
+
+// startServer builds and starts the parts in the order in which they depend on each other; nobody is let in before open.
+// LocalNode is the node that will run in this process, or empty. It is long because it is the list of parts.
+func startServer(ctx context.Context, l *life, o Options, localNode string) (*server, error) {
+	s := &server{o: o, life: l, localNode: localNode}
+	if err := s.listen(ctx); err != nil { // early, so that a taken port is known before anything runs
+		return nil, err
+	}
+	joined, err := s.takeKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	token, created, err := auth.AdminToken(o.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	s.info.TokenFile, s.info.TokenCreated = filepath.Join(o.DataDir, auth.TokenFile), created
+	if s.kv, err = s.startStore(ctx, joined); err != nil {
+		return nil, err
+	}
+	if s.store, err = store.Open(ctx, s.kv, o.Log.With("component", "store")); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	l.goRun("store", s.store.Run)
+	s.control = control.New(s.store, time.Now).WithFleet(s.admission())
+	if err := s.enrol(ctx, token); err != nil {
+		return nil, err
+	}
+
+	// What decides and what serves.
+	s.registry = registry.New(registry.Config{Store: s.store, Leases: s.kv, Log: o.Log.With("component", "registry")})
+	l.goRun("registry", s.registry.Run)
+	l.goRun("scheduler", schedulerLoop(s.store, s.kv, o))
+	metrics := obs.NewRegistry()
+	s.gateway = gateway.New(gateway.Config{
+		View: s.store, LocalNode: s.localNode, NodeTLS: s.nodeTLS(), Log: o.Log.With("component", "gateway"), Registry: metrics,
+	})
+	l.goRun("gateway", s.gateway.Run)
+
+	s.handler = httpapi.New(httpapi.Config{
+		View: s.store, Control: s.control, Keys: auth.Keyring{}.With(token, admin),
+		Logs: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx), Store: storeAdmin{s.kv},
+		Inference: inferenceRoutes(s.gateway), Metrics: obs.Handler(metrics, o.Log),
+		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
+	})
+	return s, nil
+}
+
+// feed brings the store to gateways on other machines; nil: none can connect.
+func (s *server) feed(ctx context.Context) http.Handler {
+	if s.fleet == nil {
+		return nil
+	}
+	return feed.Handler(feed.Config{KV: s.kv, Log: s.o.Log.With("component", "feed"), Closing: ctx.Done()})
+}
+
+func (s *server) readiness() error {
+	if !s.ready.Load() {
+		return errors.New("it is still starting")
+	}
+	return nil
+}
+
+func (s *server) listen(ctx context.Context) error {
+	var err error
+	if s.people, err = listen(ctx, s.o.Listen, "--listen"); err != nil {
+		return err
+	}
+	s.life.onStop("listener", func(context.Context) error { return ignoreClosed(s.people.Close()) })
+	if s.o.Serving.FleetListen == "" {
+		return nil
+	}
+	if s.fleet, err = listen(ctx, s.o.Serving.FleetListen, "--fleet-listen"); err != nil {
+		return err
+	}
+	s.life.onStop("fleet listener", func(context.Context) error { return ignoreClosed(s.fleet.Close()) })
+	if s.info.FleetAddr, err = advertised(s.o.Serving.Advertise, s.fleet.Addr(), ""); err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(s.info.FleetAddr)
+	s.hosts = []string{host, "localhost", "127.0.0.1"}
+	return err
+}
+
+// open lets people and machines in.
+func (s *server) open() error {
+	people, err := peopleTLS(s.o)
+	if err != nil {
+		return err
+	}
+	serve(s.life, "http", s.people, s.handler, people)
+	if s.fleet != nil {
+		serve(s.life, "fleet", s.fleet, s.handler, s.cred.WithCA(s.cred.ServerTLS(s.keys.clock)))
+	}
+	s.info.URL = localURL(s.people.Addr(), people != nil)
+	if err := writeServerAddress(s.o.DataDir, s.info.URL); err != nil {
+		return err
+	}
+	s.life.onStop("server address", func(context.Context) error { return removeServerAddress(s.o.DataDir) })
+	if a, ok := s.people.Addr().(*net.TCPAddr); ok && !a.IP.IsLoopback() && people == nil {
+		s.o.Log.Warn("other machines can reach this server, and without TLS credentials travel in clear: give --tls-cert and --tls-key", "listen", a.String())
+	}
+	s.ready.Store(true)
+	if s.o.Started != nil {
+		s.o.Started(s.info)
+	}
+	return nil
+}

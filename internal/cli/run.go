@@ -1,0 +1,281 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/nebula-serve/nebula/internal/app"
+)
+
+// runner is a command that runs a process for long: its options, and what they need before the app gets them.
+type runner struct {
+	c *command
+	o app.Options
+
+	logLevel, logFormat string
+	hfTokenFile         string
+	joinTokenFile       string
+}
+
+const exitConflict = 4
+
+// role is one way to run Nebula.
+type role func(context.Context, app.Options) error
+
+// run is the RunE of all of them.
+func (r *runner) run(start role) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		log, err := r.c.logger(r.logLevel, r.logFormat)
+		if err != nil {
+			return err
+		}
+		if r.o.DataDir, err = r.c.dataDir(); err != nil {
+			return err
+		}
+		if r.o.Exe, err = os.Executable(); err != nil {
+			return fmt.Errorf("find nebula's own program file: %w", err)
+		}
+		if r.o.Running.HFToken, err = hfToken(r.hfTokenFile, r.c.env.Getenv); err != nil {
+			return err
+		}
+		r.o.Token = r.c.token
+		if r.joinTokenFile != "" {
+			if r.o.Token, err = readSecret(r.joinTokenFile); err != nil {
+				return err
+			}
+		}
+		r.o.Log, r.o.Version, r.o.Started = log, ownVersion(), r.started
+		err = start(cmd.Context(), r.o)
+		if held, ok := errors.AsType[*app.InUseError](err); ok {
+			fmt.Fprintln(r.c.env.Stderr, "Error:", held)
+			return &quiet{exitConflict}
+		}
+		return err
+	}
+}
+
+// started tells people where the process is.
+func (r *runner) started(info app.Info) {
+	w := r.c.env.Stderr
+	if info.TokenCreated {
+		fmt.Fprintf(w, "Admin credential written to %s (only you can read it).\n", info.TokenFile)
+	}
+	if info.URL != "" {
+		fmt.Fprintf(w, "Nebula is up at %s (OpenAI API at %s/v1). Ctrl-C stops it.\n", info.URL, info.URL)
+	}
+	if info.FleetAddr != "" {
+		fmt.Fprintln(w, info.FleetAddr)
+	}
+}
+
+func (c *command) upCommand() *cobra.Command {
+	r := &runner{c: c}
+	cmd := &cobra.Command{
+		Use: "up", Short: "Run all of Nebula on this machine, until Ctrl-C",
+		Long: "Run the API, the OpenAI-compatible endpoint, the scheduler, the node agent and the store in one go, on one port.\n\n" +
+			"It needs no configuration. Data is kept in the data directory, and so is admin.token, the credential that the other commands on\n" +
+			"this machine find by themselves. With --fleet-listen other machines can join. Every flag may also be set as NEBULA_NAME in the\n" +
+			"environment or name: value in the file of --config.",
+		Args: exactly(0, "no argument"), RunE: r.run(app.Up),
+	}
+	f := cmd.Flags()
+	r.common(f)
+	r.people(f, "127.0.0.1:8081")
+	r.fleet(f, "")
+	f.StringVar(&r.o.Running.NodeListen, "node-listen", "", "where gateways on other machines reach this machine's engines, for example 0.0.0.0:8083 (default: nowhere)")
+	r.engines(f)
+	f.BoolVar(&r.o.Running.KeepEngines, "keep-engines", false, "on Ctrl-C leave the engines running for the next start")
+	return cmd
+}
+
+func (c *command) serverCommand() *cobra.Command {
+	r := &runner{c: c}
+	var join string
+	cmd := &cobra.Command{
+		Use: "server", Short: "Run a server: API, scheduler, gateway and store, but no engines",
+		Long: "Run a server of a fleet. Nodes connect to it at --fleet-listen; people call it at --listen.\n\n" +
+			"The first server of three is started with --cluster-init, the others with --join and a token of\n" +
+			"\"nebula token create --for server\". One server alone needs neither. With --etcd-endpoints the state is in an etcd that you run.",
+		Args: exactly(0, "no argument"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if join != "" {
+				servers, err := splitServers(join)
+				if err != nil {
+					return err
+				}
+				r.o.Serving.Join, r.o.Servers = true, servers
+			}
+			return r.run(app.Server)(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	r.common(f)
+	r.people(f, "127.0.0.1:8081")
+	r.fleet(f, "0.0.0.0:8443")
+	s := &r.o.Serving
+	f.BoolVar(&s.ClusterInit, "cluster-init", false, "this is the first of several servers: others can join its store")
+	f.StringVar(&join, "join", "", "address of a server whose cluster this one joins, for example https://10.0.0.1:8443")
+	r.token(f)
+	f.StringVar(&s.EtcdListen, "etcd-listen", "", "HOST:PORT for the other servers' stores; the port above is used too (default: the fleet's host and port 2380)")
+	f.StringSliceVar(&s.External.Endpoints, "etcd-endpoints", nil, "an etcd of yours (3.5 or newer), for example https://10.0.0.9:2379,…")
+	f.StringVar(&s.External.CA, "etcd-ca", "", "certificate authority of that etcd, a PEM file")
+	f.StringVar(&s.External.Cert, "etcd-cert", "", "certificate for that etcd, a PEM file")
+	f.StringVar(&s.External.Key, "etcd-key", "", "key of that certificate, a PEM file")
+	f.Int64Var(&s.QuotaBytes, "etcd-quota", 0, "bytes at which the embedded store takes no more writes (default 4 GiB)")
+	cmd.MarkFlagsMutuallyExclusive("cluster-init", "join")
+	cmd.MarkFlagsMutuallyExclusive("cluster-init", "etcd-endpoints")
+	return cmd
+}
+
+// asNode makes "nebula node" itself run a node; its subcommands look after nodes.
+func (c *command) asNode(cmd *cobra.Command) *cobra.Command {
+	r := &runner{c: c}
+	cmd.Use, cmd.Short = "node", "Run a node that runs engines; its subcommands look after nodes"
+	cmd.Long = "Run the node agent of this machine, until Ctrl-C. It joins the cluster of --server with a token of \"nebula token create --for node\",\n" +
+		"which is needed once. Its engines serve on when it ends, and the next start takes them over; --stop-engines ends them."
+	stopEngines := false
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := r.servers(); err != nil {
+			return err
+		}
+		r.o.Running.KeepEngines = !stopEngines
+		return r.run(app.Node)(cmd, args)
+	}
+	f := cmd.Flags()
+	r.common(f)
+	f.StringVar(&r.o.Running.NodeListen, "listen", "0.0.0.0:8083", "where gateways reach this machine's engines, with TLS")
+	f.StringVar(&r.o.Running.Advertise, "advertise", "", "HOST:PORT at which they reach it (default: worked out)")
+	r.token(f)
+	r.engines(f)
+	f.BoolVar(&stopEngines, "stop-engines", false, "on Ctrl-C end the engines too")
+	return cmd
+}
+
+func (c *command) gatewayCommand() *cobra.Command {
+	r := &runner{c: c}
+	cmd := &cobra.Command{
+		Use: "gateway", Short: "Run a gateway alone: the OpenAI-compatible endpoint of a cluster",
+		Long: "Run a gateway for the cluster of --server, which it joins with a token of \"nebula token create --for gateway\". It serves on, and can\n" +
+			"be started again, while no server answers.",
+		Args: exactly(0, "no argument"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := r.servers(); err != nil {
+				return err
+			}
+			return r.run(app.Gateway)(cmd, args)
+		},
+	}
+	f := cmd.Flags()
+	r.common(f)
+	r.people(f, "127.0.0.1:8080")
+	r.token(f)
+	return cmd
+}
+
+// servers takes the cluster's servers from --server, which may name several.
+func (r *runner) servers() error {
+	servers, err := splitServers(r.c.server)
+	if err != nil {
+		return err
+	}
+	r.o.Servers = servers
+	return nil
+}
+
+func (r *runner) common(f *pflag.FlagSet) {
+	f.StringVar(&r.o.NodeID, "node-id", "", "name of this machine in the cluster (default: its host name)")
+	f.StringVar(&r.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&r.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
+}
+
+func (r *runner) people(f *pflag.FlagSet, listen string) {
+	f.StringVar(&r.o.Listen, "listen", listen, "address for the API and /v1")
+	f.StringVar(&r.o.TLSCert, "tls-cert", "", "certificate for --listen, a PEM file (default: plain HTTP)")
+	f.StringVar(&r.o.TLSKey, "tls-key", "", "key of that certificate, a PEM file")
+	f.StringSliceVar(&r.o.AllowedHosts, "allowed-host", nil, "host name, beside addresses and localhost, that callers may use")
+}
+
+func (r *runner) fleet(f *pflag.FlagSet, listen string) {
+	s := &r.o.Serving
+	f.StringVar(&s.FleetListen, "fleet-listen", listen, "address for nodes, gateways and other servers, with TLS")
+	f.StringVar(&s.Advertise, "advertise", "", "HOST:PORT at which they reach it (default: worked out)")
+	f.DurationVar(&s.LostAfter, "lost-after", 5*time.Minute, "how long a node may be away before its replicas get another place")
+}
+
+func (r *runner) token(f *pflag.FlagSet) {
+	// --token is everybody's flag: for these commands it is the join token.
+	f.StringVar(&r.joinTokenFile, "token-file", "", "file with the join token, instead of --token or NEBULA_TOKEN")
+}
+
+func (r *runner) engines(f *pflag.FlagSet) {
+	n := &r.o.Running
+	f.StringVar(&n.ModelDir, "model-dir", "", "where downloaded models are kept (default: models in the data directory)")
+	f.StringVar(&n.LlamaServer, "llama-server", "", "llama-server's program file (default: the one on the PATH)")
+	f.StringVar(&n.HFEndpoint, "hf-endpoint", "https://huggingface.co", "Hugging Face or a mirror of it")
+	f.StringVar(&r.hfTokenFile, "hf-token-file", "", "file with a Hugging Face token, for gated models")
+	f.DurationVar(&n.DrainTimeout, "drain-timeout", time.Minute, "how long requests in flight may take to finish when a replica stops")
+	// The flags were just made: annotating them cannot fail.
+	_ = f.SetAnnotation("hf-endpoint", alsoEnv, []string{"HF_ENDPOINT"})
+	_ = f.SetAnnotation("hf-token-file", alsoEnv, []string{"HF_TOKEN_PATH"})
+}
+
+// hfToken reads the token from its file, else from the variable that Hugging Face's own tools use.
+func hfToken(file string, getenv func(string) string) (string, error) {
+	if file == "" {
+		return strings.TrimSpace(getenv("HF_TOKEN")), nil
+	}
+	return readSecret(file)
+}
+
+// readSecret reads a file that holds one secret.
+func readSecret(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", usagef("read the token: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// splitServers reads the addresses of a cluster's servers, with or without https://, separated by commas.
+func splitServers(text string) ([]string, error) {
+	var out []string
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(part), "https://"), "/")
+		if part == "" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(part); err != nil || strings.Contains(part, "/") {
+			return nil, usagef("%q is not the address of a server: it should look like https://10.0.0.1:8443", part)
+		}
+		out = append(out, part)
+	}
+	if len(out) == 0 {
+		return nil, usagef("say which cluster: --server https://HOST:8443 (the fleet address of one of its servers, or of several, separated by commas)")
+	}
+	return out, nil
+}
+
+func (c *command) logger(level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("log level %q is unknown: use debug, info, warn or error", level)
+	}
+	tty := terminal(c.env.Stderr)
+	switch {
+	case format == "json", format == "auto" && !tty:
+		return slog.New(slog.NewJSONHandler(c.env.Stderr, &slog.HandlerOptions{Level: l})), nil
+	case format == "text", format == "auto":
+		return slog.New(tint.NewTextHandler(c.env.Stderr, &tint.Options{Level: l, TimeFormat: time.TimeOnly, NoColor: !tty})), nil
+	}
+	return nil, usagef("log format %q is unknown: use text, json or auto", format)
+}
