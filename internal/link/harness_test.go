@@ -428,4 +428,3 @@ func mem(t *testing.T) *storetest.MemKV {
 	t.Cleanup(func() { _ = kv.Close() })
 	return kv
 }
-

@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	desired "github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/store"
+	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
 
 func TestLink_tellsAndReports(t *testing.T) {
@@ -296,9 +298,52 @@ func TestLink_restore(t *testing.T) {
 	s.stop()
 	n = f.node("n1", n.dir, n.cred, s.addr)
 	f.await("hold after a start without servers", held)
-	s = f.serve("s3", s.addr, nil)
+	f.serve("s3", s.addr, nil)
 	f.info(api.ClusterInfo{ID: clusterID, History: "h3", HistoryAccepted: true})
 	f.await("end of the hold", func() bool { d, _ := n.Desired(); return d.HistoryAccepted && len(d.Frozen) == 0 })
+}
+
+// TestLink_neverGoesBack: the only server that is left has not seen the newest changes yet.
+func TestLink_neverGoesBack(t *testing.T) {
+	kv := mem(t)
+	f := newFleet(t, kv)
+	s := f.serve("s1", "", nil)
+	f.place("a", 1, "n1")
+	n := f.node("n1", "", nil, s.addr)
+	f.sees(n, "a/0")
+	slow := &heldKV{MemKV: kv, hold: make(chan struct{})}
+	f.kv = slow
+	behind := f.open()
+	f.kv = kv
+	f.place("b", 1, "n1")
+	f.sees(n, "a/0", "b/0")
+	n.servers.Learn([]string{s.addr, f.serve("s2", "", behind).addr})
+	s.stop()
+	f.await("word of the lagging server", func() bool { return n.log.count("an older set than is known") > 0 })
+	if d, _ := n.Desired(); keys(d) != "a/0 b/0" {
+		t.Errorf("went back to %s", keys(d))
+	}
+	close(slow.hold)
+	f.unplace("a")
+	f.sees(n, "b/0")
+	if d, _ := n.Desired(); len(d.Frozen) != 0 {
+		t.Errorf("%v is held although the history is the same", d.Frozen)
+	}
+}
+
+// heldKV is a KV whose watches bring nothing until hold is closed.
+type heldKV struct {
+	*storetest.MemKV
+	hold chan struct{}
+}
+
+func (k *heldKV) Watch(ctx context.Context, prefix string, revision int64, fn func(store.Batch) error) error {
+	select {
+	case <-k.hold:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return k.MemKV.Watch(ctx, prefix, revision, fn)
 }
 
 // TestLink_actsForItselfOnly: what a node's credential is good for.

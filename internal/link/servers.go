@@ -124,12 +124,12 @@ func (s *Servers) JSON(ctx context.Context, method, path string, in, out any) er
 	return s.each(ctx, func(addr string) error {
 		ctx, cancel := context.WithTimeout(ctx, callTimeout)
 		defer cancel()
-		res, err := s.send(ctx, addr, method, path, body)
+		answer, err := s.send(ctx, addr, method, path, body)
 		if err != nil {
 			return err
 		}
-		defer func() { _ = res.Body.Close() }()
-		b, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+		defer func() { _ = answer.Close() }()
+		b, err := io.ReadAll(io.LimitReader(answer, maxAnswer))
 		if err != nil || out == nil {
 			return err
 		}
@@ -147,7 +147,7 @@ func (s *Servers) Stream(ctx context.Context, path string) (io.ReadCloser, error
 	err := s.each(ctx, func(addr string) error {
 		ctx, cancel := context.WithCancelCause(ctx)
 		st := &stream{servers: s, addr: addr, cancel: cancel, idle: time.AfterFunc(silence, func() { cancel(errSilent) })}
-		res, err := s.send(ctx, addr, http.MethodGet, path, nil)
+		body, err := s.send(ctx, addr, http.MethodGet, path, nil)
 		if err != nil {
 			st.idle.Stop()
 			if cause := context.Cause(ctx); cause != nil {
@@ -156,7 +156,7 @@ func (s *Servers) Stream(ctx context.Context, path string) (io.ReadCloser, error
 			cancel(nil)
 			return err
 		}
-		st.cause, st.body = func() error { return context.Cause(ctx) }, res.Body
+		st.cause, st.body = func() error { return context.Cause(ctx) }, body
 		opened = st
 		return nil
 	})
@@ -235,12 +235,12 @@ func (s *Servers) fail(addr string, err error) {
 	avoid := min(avoidFirst<<min(t.times, 8), avoidLast)
 	s.troubles[addr] = trouble{t.times + 1, time.Now().Add(avoid/2 + rand.N(avoid/2))}
 	if t.times == 0 {
-		s.cfg.Log.Warn("a server does not answer", "server", addr, "error", err)
+		s.cfg.Log.Warn("a server is of no use now, and others are tried first", "server", addr, "error", err)
 	}
 }
 
-// send sends one request to one server. An answer other than 2xx is an error.
-func (s *Servers) send(ctx context.Context, addr, method, path string, body []byte) (*http.Response, error) {
+// send sends one request to one server and returns the body of its answer. An answer other than 2xx is an error.
+func (s *Servers) send(ctx context.Context, addr, method, path string, body []byte) (io.ReadCloser, error) {
 	packed := len(body) >= packFrom
 	if packed {
 		var b bytes.Buffer
@@ -267,7 +267,7 @@ func (s *Servers) send(ctx context.Context, addr, method, path string, body []by
 		s.cfg.Clock.Heard(told)
 	}
 	if res.StatusCode/100 == 2 {
-		return res, nil
+		return res.Body, nil
 	}
 	defer func() { _ = res.Body.Close() }()
 	return nil, answerError(res)
