@@ -7,13 +7,14 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/registry"
 	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
 // schedulerLoop runs the scheduler whenever this process leads. Each term has its own fence, which the store checks in every
 // transaction: a leader that was paused for too long writes nothing any more.
-func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Context) error {
+func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o Options) func(context.Context) error {
 	log := o.Log.With("component", "scheduler")
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
@@ -21,7 +22,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Con
 			if err != nil {
 				return err
 			}
-			err = term(ctx, st, leader, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
+			err = term(ctx, st, leader, nodes, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
 			if ctx.Err() != nil {
 				return leader.Resign(context.WithoutCancel(ctx))
 			}
@@ -31,8 +32,8 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, o Options) func(context.Con
 	}
 }
 
-// term schedules until the leadership or ctx ends.
-func term(ctx context.Context, st *store.Store, leader *store.Leader, cfg scheduler.Config) error {
+// term schedules, and clears away what removed nodes have left, until the leadership or ctx ends.
+func term(ctx context.Context, st *store.Store, leader *store.Leader, nodes *registry.Registry, cfg scheduler.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -42,6 +43,7 @@ func term(ctx context.Context, st *store.Store, leader *store.Leader, cfg schedu
 		case <-ctx.Done():
 		}
 	})
+	watch.Go(func() { _ = nodes.Sweeper(ctx, store.Fence(leader.Fence())) }) // it ends with the term, whose end is told anyway
 	cfg.Cluster = placements{st, leader.Fence()}
 	err := scheduler.Run(ctx, cfg)
 	cancel()

@@ -73,7 +73,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	// What decides and what serves.
 	s.registry = registry.New(registry.Config{Store: s.store, Leases: s.kv, Log: o.Log.With("component", "registry")})
 	l.goRun("registry", s.registry.Run)
-	l.goRun("scheduler", schedulerLoop(s.store, s.kv, o))
+	l.goRun("scheduler", schedulerLoop(s.store, s.kv, s.registry, o))
 	metrics := obs.NewRegistry()
 	s.gateway = gateway.New(gateway.Config{
 		View: s.store, LocalNode: s.localNode, NodeTLS: s.nodeTLS(), Log: o.Log.With("component", "gateway"), Registry: metrics,

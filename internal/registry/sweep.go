@@ -20,6 +20,11 @@ const sweepEvery = 10 * time.Second
 func (r *Registry) Sweeper(ctx context.Context, opts ...store.Option) error {
 	var last *cluster.State
 	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(sweepEvery): // first of all, so that a server that starts has made its own node a member
+		}
 		s, changed := r.cfg.Store.Current()
 		if last == nil || !sameNodes(last, s) || last.Endpoints != s.Endpoints {
 			last = s
@@ -27,17 +32,10 @@ func (r *Registry) Sweeper(ctx context.Context, opts ...store.Option) error {
 			case errors.Is(err, store.ErrFenced):
 				return err
 			case err != nil && ctx.Err() == nil:
-				last = nil
 				r.cfg.Log.Warn("documents of removed nodes are not cleared away yet", "error", err)
+				last = nil
+				continue
 			}
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(sweepEvery):
-		}
-		if last == nil {
-			continue
 		}
 		select {
 		case <-ctx.Done():
