@@ -12,6 +12,9 @@ import (
 
 	"go.etcd.io/bbolt"
 	bbolterrors "go.etcd.io/bbolt/errors"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.uber.org/zap"
 )
 
 // ErrDamaged says that the store's files cannot be read as what they should be.
@@ -47,10 +50,55 @@ func checkData(data string, budget time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("look at the store's log: %w", err)
 	}
-	if len(logs) == 0 && applied > 0 {
+	switch {
+	case applied == 0: // it may have died in its first moment
+		return nil
+	case len(logs) == 0:
 		return fmt.Errorf("%w: the log that belongs to %s is missing; %s", ErrDamaged, db, restoreHint)
 	}
+	last, err := readLog(filepath.Dir(logs[0]))
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("read the store's log: %w", err)
+	case err == nil && last < applied:
+		err = fmt.Errorf("it ends at entry %d, the database is at %d", last, applied)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the log in %s: %w; %s", ErrDamaged, filepath.Dir(logs[0]), err, restoreHint)
+	}
 	return nil
+}
+
+// readLog reads the log through and returns the index of its last entry. A torn end is in order: etcd cuts it off, and what is not whole was
+// never acknowledged. But everything in the database was in the log first.
+func readLog(dir string) (last uint64, err error) {
+	defer func() { // etcd's reader trusts what it reads
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	nowhere := zap.NewNop()
+	snapshots, err := wal.ValidSnapshotEntries(nowhere, dir)
+	if err != nil {
+		return 0, err
+	}
+	newest := &walpb.Snapshot{}
+	if len(snapshots) > 0 {
+		newest = snapshots[len(snapshots)-1]
+	}
+	log, err := wal.OpenForRead(nowhere, dir, newest)
+	if err != nil {
+		return 0, err
+	}
+	_, _, entries, err := log.ReadAll()
+	_ = log.Close() // a log that was opened for reading always says that its directory is not open
+	if err != nil {
+		return 0, err
+	}
+	if len(entries) > 0 {
+		return entries[len(entries)-1].GetIndex(), nil
+	}
+	return newest.GetIndex(), nil
 }
 
 // readDB reads all pages of a database, or those that it can until the deadline, and returns the index of the log

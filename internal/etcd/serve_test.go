@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -220,6 +221,18 @@ func TestServe_damaged(t *testing.T) {
 		"cut short":      func(data string) error { return os.Truncate(dbFile(data), 6*4096) },
 		"empty":          func(data string) error { return os.Truncate(dbFile(data), 100) },
 		"log is missing": func(data string) error { return os.RemoveAll(filepath.Join(data, "member", "wal")) },
+		"log is empty":   func(data string) error { return eachLog(data, func(path string) error { return os.Truncate(path, 0) }) },
+		"log is cut": func(data string) error {
+			return eachLog(data, func(path string) error { return os.Truncate(path, 100) })
+		},
+		"log is noise": func(data string) error {
+			return eachLog(data, func(path string) error { return os.WriteFile(path, bytes.Repeat([]byte("noise"), 1<<18), 0o600) })
+		},
+		"log begins later": func(data string) error {
+			return eachLog(data, func(path string) error {
+				return os.Rename(path, filepath.Join(filepath.Dir(path), "0000000000000001-0000000000010000.wal"))
+			})
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -259,6 +272,19 @@ func TestSupervise_damagedLog(t *testing.T) {
 	if _, err := Supervise(t.Context(), childConfig(dir, log)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "crc mismatch") {
 		t.Errorf("got %v", err)
 	}
+}
+
+// eachLog does something to all files of the log.
+func eachLog(data string, do func(path string) error) error {
+	logs, err := filepath.Glob(filepath.Join(data, "member", "wal", "*.wal"))
+	if err != nil || len(logs) == 0 {
+		return fmt.Errorf("no log: %w", err)
+	}
+	var errs []error
+	for _, path := range logs {
+		errs = append(errs, do(path))
+	}
+	return errors.Join(errs...)
 }
 
 func dbFile(data string) string { return filepath.Join(data, "member", "snap", "db") }
