@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.uber.org/zap"
@@ -63,10 +64,16 @@ func CheckBackup(path string) error {
 		return fmt.Errorf("read the backup: %w", err)
 	}
 	if !bytes.Equal(h.Sum(nil), want) {
-		return fmt.Errorf("%w: %s is not what was saved, its checksum does not hold: take another backup", ErrBackup, path)
+		return fmt.Errorf("%w: %s is not what was saved, its checksum does not hold: take another one", ErrBackup, path)
+	}
+	if _, err := readDB(path, time.Now().Add(backupBudget)); err != nil {
+		return fmt.Errorf("%w: %s is not a database of the store: %w; take another one", ErrBackup, path, err)
 	}
 	return nil
 }
+
+// backupBudget bounds the time spent on reading a backup's pages, beyond its checksum.
+const backupBudget = 30 * time.Second
 
 const (
 	// revisionBump is how far a restored store begins beyond the revision of its backup: farther than the store that is lost can have
