@@ -15,8 +15,10 @@ PKG       ?= ./...
 
 # The real engine that tests run; set NEBULA_LLAMA_SERVER to use one of your own.
 with_engine = engine="$${NEBULA_LLAMA_SERVER:-$$(scripts/llama-server.sh)}" && NEBULA_LLAMA_SERVER="$$engine"
+# Only root can make hosts, and only for root are their tools installed: without them the rows are skipped, and say so.
+with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; fi;
 
-.PHONY: build up test test-race test-short lint fmt check bench cover clean engine setup help
+.PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -31,6 +33,12 @@ test: test-race ## every test there is: unit, property, scripts, real etcd, real
 test-race: setup ## the same as test
 	@$(with_engine) CGO_ENABLED=1 go test -race $(TESTFLAGS) $(PKG)
 
+test-chaos: ## break real servers, nodes and engines, in at most 5 minutes; hosts are network namespaces, which need root
+	@$(with_hosts) $(with_engine) go test -v -short -tags chaos -count=1 -timeout 10m ./test/netns ./test/chaos
+
+test-chaos-full: ## the same with every row and every length
+	@$(with_hosts) $(with_engine) go test -tags chaos -count=1 -timeout 60m -v ./test/netns ./test/chaos
+
 test-short: ## the quick tests only: no real etcd, no real engine, no race detector
 	go test -short $(TESTFLAGS) $(PKG)
 
@@ -41,7 +49,7 @@ fmt: ## format all Go code
 	$(LINT) fmt
 
 check: ## what CI runs: vet, lint and every test
-	go vet ./...
+	go vet -tags chaos ./...
 	@$(MAKE) lint
 	@$(MAKE) test
 
@@ -67,4 +75,4 @@ setup: ## install what the tests need and this machine lacks
 	@scripts/setup.sh
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

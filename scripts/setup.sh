@@ -23,6 +23,8 @@ present() {
 	gcc | make | curl | git) command -v "$1" >/dev/null ;;
 	libc6-dev) [[ -e /usr/include/stdlib.h ]] ;;
 	ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
+	iproute2) command -v ip >/dev/null && command -v tc >/dev/null ;;
+	nftables) [[ -x /usr/sbin/nft ]] || command -v nft >/dev/null ;;
 	nginx-light) [[ -x /usr/sbin/nginx ]] || command -v nginx >/dev/null ;;
 	*) dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$' ;;
 	esac

@@ -86,6 +86,8 @@ type Load struct {
 	spec     Spec
 	began    time.Time
 	stop     chan struct{}
+	once     sync.Once
+	end      time.Time
 	clients  sync.WaitGroup
 	answered atomic.Int64
 
@@ -118,14 +120,17 @@ func Start(s Spec) *Load {
 // Answered is how many requests have had a good end so far.
 func (l *Load) Answered() int { return int(l.answered.Load()) }
 
-// Stop lets the requests in flight end and returns what became of all.
+// Stop lets the requests in flight end and returns what became of all. It may be called more than once.
 func (l *Load) Stop() Report {
-	close(l.stop)
+	l.once.Do(func() {
+		l.end = time.Now()
+		close(l.stop)
+	})
 	l.clients.Wait()
 	for _, g := range l.spec.Gateways {
 		g.Client.CloseIdleConnections()
 	}
-	return Report{l.began, time.Since(l.began), l.records}
+	return Report{l.began, l.end.Sub(l.began), l.records}
 }
 
 // client sends one request after the other.

@@ -1,0 +1,63 @@
+//go:build chaos
+
+package chaos
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nebula-serve/nebula/test/traffic"
+)
+
+// The background load: as many clients as the reliability table says, slow enough to leave two cores to what is tested.
+const (
+	streamClients = 50
+	plainClients  = 50
+	clientPause   = 2500 * time.Millisecond
+	// leastPerSecond is the traffic below which a row has shown nothing.
+	leastPerSecond = 10
+	leastRequests  = 100
+)
+
+// load starts the background load and waits until it flows, so that the fault meets it.
+func load(t *testing.T, s traffic.Spec) *traffic.Load {
+	t.Helper()
+	s.Reply, s.Pause, s.Streams, s.Plain = reply, clientPause, streamClients, plainClients
+	l := traffic.Start(s)
+	t.Cleanup(func() {
+		if r := l.Stop(); t.Failed() {
+			t.Log(r)
+		}
+	})
+	flow(t, l, leastRequests)
+	return l
+}
+
+// flow waits until so many more requests have had a good end.
+func flow(t *testing.T, l *traffic.Load, more int) time.Duration {
+	t.Helper()
+	from := l.Answered()
+	return eventually(t, 2*time.Minute, func() error {
+		if n := l.Answered() - from; n < more {
+			return fmt.Errorf("%d of %d requests answered", n, more)
+		}
+		return nil
+	})
+}
+
+// finish stops the load and checks what holds under every fault: no request was cut silently, none hung, none got what the model did not say, and
+// there was enough of it. Outcomes other than those allowed are failures.
+func finish(t *testing.T, l *traffic.Load, allowed ...traffic.Outcome) traffic.Report {
+	t.Helper()
+	r := l.Stop()
+	t.Log(r)
+	if r.Good() < leastRequests || r.PerSecond() < leastPerSecond {
+		t.Errorf("invalid: %d good requests, %.0f a second, are too little traffic to show anything; %d and %d are wanted",
+			r.Good(), r.PerSecond(), leastRequests, leastPerSecond)
+	}
+	if bad := r.Other(allowed...); len(bad) > 0 {
+		t.Errorf("%d requests ended as none may:\n%s", len(bad), traffic.Show(bad))
+	}
+	return r
+}
