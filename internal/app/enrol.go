@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/renameio/v2"
 
@@ -48,7 +49,7 @@ func (s *server) join(ctx context.Context) (*api.JoinServer, error) {
 	}
 	_, answer, err := link.Join(ctx, link.JoinConfig{
 		Server: s.o.Servers[0], Token: s.o.Token, Role: api.MachineServer, ID: s.o.NodeID, Dir: s.o.keyDir(api.MachineServer),
-		Addr: s.info.FleetAddr, PeerURL: member.PeerURL,
+		Addr: s.info.FleetAddr, PeerURL: member.PeerURL, Clock: pki.NewClock(time.Now),
 	})
 	if err != nil {
 		return nil, err

@@ -49,13 +49,14 @@ func (f *fleet) join(ctx context.Context) (time.Duration, error) {
 	err := each(ctx, f.o.nodes, 64, func(ctx context.Context, i int) error {
 		id := fmt.Sprintf("sim-%04d", i)
 		dir := filepath.Join(f.dir, id)
+		clock := pki.NewClock(time.Now)
 		cred, _, err := link.Join(ctx, link.JoinConfig{
-			Server: f.s.fleet, Token: f.tokens[i], Role: api.MachineNode, ID: id, Dir: filepath.Join(dir, "pki"),
+			Clock: clock, Server: f.s.fleet, Token: f.tokens[i], Role: api.MachineNode, ID: id, Dir: filepath.Join(dir, "pki"),
 		})
 		if err != nil {
 			return fmt.Errorf("node %s: %w", id, err)
 		}
-		return f.start(dir, id, cred)
+		return f.start(dir, id, cred, clock)
 	})
 	if err != nil {
 		return 0, err
@@ -74,8 +75,7 @@ func (f *fleet) join(ctx context.Context) (time.Duration, error) {
 }
 
 // start runs one node's link and agent.
-func (f *fleet) start(dir, id string, cred *pki.Credential) error {
-	clock := pki.NewClock(time.Now)
+func (f *fleet) start(dir, id string, cred *pki.Credential, clock *pki.Clock) error {
 	servers := link.NewServers(link.ServersConfig{Addrs: []string{f.s.fleet}, Credential: cred, Clock: clock, Log: f.log})
 	l, err := link.New(link.Config{Dir: dir, NodeID: id, Credential: cred, Servers: servers, Log: f.log})
 	if err != nil {
