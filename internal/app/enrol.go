@@ -111,19 +111,57 @@ func (s *server) admit(ctx context.Context, req api.JoinRequest) (*api.JoinServe
 	return out, nil
 }
 
-// enrol makes this server, and the node in its process, members of the cluster.
+// enrolEvery is how often a server that came up without the store tries to enrol.
+const enrolEvery = 2 * time.Second
+
+// enrol makes this server a member of the cluster. When the store does not answer a server that was one before does so later: until then it
+// serves what it knows.
 func (s *server) enrol(ctx context.Context, token string) error {
-	info, err := s.control.InitCluster(ctx)
-	if err != nil {
-		return fmt.Errorf("set the cluster up: %w", err)
+	tryCtx, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	info, err := s.control.InitCluster(tryCtx)
+	if err == nil {
+		err = s.takeCredential(info.ID)
 	}
+	if err == nil {
+		err = s.enrolNow(tryCtx, token)
+	}
+	if err == nil || s.cred == nil || ctx.Err() != nil {
+		return err
+	}
+	s.o.Log.Warn("the store takes no changes yet; this server serves what it knew last", "error", err)
+	s.life.goRun("enrolment", func(ctx context.Context) error {
+		tick := time.NewTicker(enrolEvery)
+		defer tick.Stop()
+		for {
+			if err := s.enrolNow(ctx, token); err == nil {
+				s.o.Log.Info("the store takes changes again")
+				<-ctx.Done()
+				return nil
+			}
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+	return nil
+}
+
+// takeCredential gets this server its credential for a cluster, unless it has one.
+func (s *server) takeCredential(cluster string) (err error) {
+	if s.fleet != nil && (s.cred == nil || s.cred.Identity().Cluster != cluster) {
+		s.cred, err = s.keys.credential(s.o, api.MachineServer, cluster, s.hosts)
+	}
+	return err
+}
+
+// enrolNow writes what the cluster should know of this server.
+func (s *server) enrolNow(ctx context.Context, token string) error {
 	if s.fleet == nil {
 		return nil
 	}
-	if s.cred, err = s.keys.credential(s.o, api.MachineServer, info.ID, s.hosts); err != nil {
-		return err
-	}
-	s.life.goRun("server's credential", s.keys.keepRenewed(s.cred, s.hosts))
 	self := api.Member{Role: api.MachineServer, ID: s.o.NodeID, KeyHash: s.cred.KeyHash(), Addr: s.info.FleetAddr}
 	if err := s.control.RegisterLocal(ctx, self); err != nil {
 		return fmt.Errorf("make this server a member: %w", err)
@@ -132,6 +170,23 @@ func (s *server) enrol(ctx context.Context, token string) error {
 		return fmt.Errorf("tell gateways of the admin credential: %w", err)
 	}
 	return nil
+}
+
+// formerCredential is the credential of an earlier start, of use while the store does not answer; nil when there is none.
+func (s *server) formerCredential() (*pki.Credential, error) {
+	if s.fleet == nil {
+		return nil, nil
+	}
+	cred, err := pki.LoadCredential(s.o.keyDir(api.MachineServer))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("the credential in %s: %w", s.o.keyDir(api.MachineServer), err)
+	case cred.Identity().ID != s.o.NodeID:
+		return nil, nil
+	}
+	return cred, s.keys.renew(cred, s.hosts)
 }
 
 // nodeTLS is how the gateway in this process reaches nodes; nil: there are no others.

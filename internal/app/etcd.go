@@ -7,15 +7,19 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/etcd"
 )
 
+// firstAnswer is how long a server waits for the store before it begins with what it knew last, if it knew anything.
+const firstAnswer = 5 * time.Second
+
 // startStore starts the embedded etcd as a child of ours, because etcd ends its process when the disk is full, and connects to it; or it connects
 // to an etcd that somebody else runs.
 func (s *server) startStore(ctx context.Context, joined *api.JoinServer) (*etcd.Client, error) {
-	cfg := etcd.Config{Log: s.o.Log.With("component", "etcd-client")}
+	cfg := etcd.Config{Log: s.o.Log.With("component", "etcd-client"), Patient: s.cred != nil, DialTimeout: firstAnswer}
 	var err error
 	if ext := s.o.Serving.External; len(ext.Endpoints) > 0 {
 		cfg.Endpoints = ext.Endpoints

@@ -53,6 +53,9 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	if err != nil {
 		return nil, err
 	}
+	if s.cred, err = s.formerCredential(); err != nil {
+		return nil, err
+	}
 	token, created, err := auth.AdminToken(o.DataDir)
 	if err != nil {
 		return nil, err
@@ -61,13 +64,17 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	if s.kv, err = s.startStore(ctx, joined); err != nil {
 		return nil, err
 	}
-	if s.store, err = store.Open(ctx, s.kv, o.Log.With("component", "store")); err != nil {
+	if err := s.openStore(ctx); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	l.goRun("store", s.store.Run)
 	s.control = control.New(s.store, time.Now).WithFleet(s.admission())
 	if err := s.enrol(ctx, token); err != nil {
 		return nil, err
+	}
+	if s.cred != nil {
+		l.goRun("server's credential", s.keys.keepRenewed(s.cred, s.hosts))
+		kept := snapshot(o, s.cred)
+		l.goRun("snapshot", func(ctx context.Context) error { return s.store.Keep(ctx, kept) })
 	}
 
 	// What decides and what serves.
@@ -87,6 +94,20 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	return s, nil
+}
+
+// openStore brings the store's state into this process. A server that was one before begins with its last state when the store does not answer.
+func (s *server) openStore(ctx context.Context) (err error) {
+	log := s.o.Log.With("component", "store")
+	if s.cred == nil {
+		s.store, err = store.Open(ctx, s.kv, log)
+	} else {
+		s.store, err = store.OpenSnapshot(ctx, s.kv, log, snapshot(s.o, s.cred))
+	}
+	if err == nil {
+		s.life.goRun("store", s.store.Run)
+	}
+	return err
 }
 
 // feed brings the store to gateways on other machines; nil: none can connect.

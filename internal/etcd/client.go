@@ -41,6 +41,7 @@ type Config struct {
 	// Members: the members are Nebula's own. The client learns from them where the others are, follows changes, and makes voters of new
 	// members that have caught up.
 	Members   bool
+	Patient   bool        // an etcd that does not answer the first call is no error: it may come
 	Namespace string      // goes before every key, so that several clusters can share one etcd; none may begin with another
 	TLS       *tls.Config // for https, see [ClientTLS]
 	Log       *slog.Logger
@@ -91,7 +92,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(cfg.DialTimeout, defaultTimeout))
 	defer cancel()
 	c.begin(ctx)
-	if err := c.Health(ctx); err != nil {
+	if err := c.Health(ctx); err != nil && !cfg.Patient {
 		return nil, errors.Join(fmt.Errorf("etcd at %q does not answer: %w", cfg.Endpoints, err), c.Close())
 	}
 	if len(cfg.Endpoints) > 1 || cfg.Members {
