@@ -92,7 +92,7 @@ func (m *Memory) refusedBy(w *wish, node string) bool {
 // gone tells whether a node has been away for so long that its replicas get another place.
 func (m *Memory) gone(node string, now time.Time) bool {
 	since, ok := m.missed[node]
-	return ok && !m.mass && now.Sub(since) >= m.lostAfter
+	return ok && now.Sub(since) >= m.lostAfter
 }
 
 // lost tells whether the node is missed at all.

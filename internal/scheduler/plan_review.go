@@ -102,7 +102,7 @@ func (r *reviewed) look(w *wish, plan *api.PlacementPlan) (on []*node, settled b
 		n := r.table.byID[a.NodeID]
 		r.on = append(r.on, n)
 		settled = settled && !w.need.changed(a) && n.hasGPUs(a.GPUs()) && (i == 0 || plan.Assignments[i-1].ReplicaID < a.ReplicaID)
-		if a.Replaces != nil || n == nil && (r.memory.gone(a.NodeID, r.now) || r.removed(a.NodeID)) || r.table.draining[a.NodeID] {
+		if n == nil && (r.memory.gone(a.NodeID, r.now) || r.removed(a.NodeID)) || r.table.draining[a.NodeID] {
 			settled = false
 		}
 	}

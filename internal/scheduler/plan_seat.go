@@ -109,7 +109,6 @@ func (u *usher) settle(assigned, displaced []api.PlacementAssignment) seat {
 		case u.w.need.changed(d), u.r.removed(d.NodeID):
 		case n == nil:
 			st.displaced = append(st.displaced, *d)
-		case !n.hasGPUs(d.GPUs()):
 		case u.serves(d) && !(n.draining && slices.ContainsFunc(assigned, func(a api.PlacementAssignment) bool { return u.serves(&a) })):
 			return seat{holder: d}
 		case len(assigned) == 0 && claimant == nil:
