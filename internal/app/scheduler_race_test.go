@@ -260,10 +260,10 @@ func (h *history) write(server int, called int64, ifs []store.Cond, ops []store.
 		}
 		in := placed{key: op.Key, value: string(op.Value)}
 		for _, c := range ifs {
-			switch {
-			case c.Key == op.Key:
+			switch c.Key {
+			case op.Key:
 				in.over, in.compared = c.ModRev, true
-			case c.Key == "/leader/scheduler":
+			case "/leader/scheduler":
 				in.epoch = c.ModRev
 			}
 		}
@@ -376,4 +376,3 @@ func (h *history) epochs(t *testing.T, kv *storetest.MemKV, total *tally) {
 		}
 	}
 }
-
