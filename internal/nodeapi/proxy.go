@@ -117,13 +117,24 @@ func (a *API) head(w http.ResponseWriter, res *upstream.Response) {
 	w.WriteHeader(res.Status())
 }
 
+// A stream whose pieces come less than rush apart, thousands in a second, is read every gather only: each piece costs a read and a write
+// wherever it passes, and nobody sees a millisecond. What comes at the speed of real models is never held up.
+const (
+	rush       = 500 * time.Microsecond
+	gather     = time.Millisecond
+	gatherUpTo = 4 << 10 // bytes of a piece that it is worth for
+)
+
 // relay sends an answer on as it comes, b first. An error means that it is not complete.
 func (a *API) relay(w http.ResponseWriter, res *upstream.Response, b []byte) (err error) {
 	a.head(w, res)
 	rc := http.NewResponseController(w)
-	var till time.Time // the write deadline that is set
+	var till, last time.Time // the write deadline that is set, and the last read
 	for left := res.Length(); err == nil; b, err = res.Next() {
-		if now := time.Now(); till.Sub(now) < a.cfg.CallerWrite {
+		now := time.Now()
+		rushed := now.Sub(last) < rush && len(b) < gatherUpTo
+		last = now
+		if till.Sub(now) < a.cfg.CallerWrite {
 			till = now.Add(a.cfg.CallerWrite + a.cfg.CallerWrite/4)
 			_ = rc.SetWriteDeadline(till) // net/http takes it away at the answer's end
 		}
@@ -136,6 +147,9 @@ func (a *API) relay(w http.ResponseWriter, res *upstream.Response, b []byte) (er
 		// Of an answer with a length too: once a byte has gone out, an engine that dies is not taken for a connection that was dead.
 		if err := rc.Flush(); err != nil {
 			return fmt.Errorf("%w: %w", errCallerGone, err)
+		}
+		if rushed {
+			time.Sleep(gather)
 		}
 	}
 	if errors.Is(err, io.EOF) {
