@@ -37,9 +37,11 @@ func TestKeepAlive_many(t *testing.T) {
 	if c.renewals.of(c.era.Load()) != stream || closed(stream.over) {
 		t.Error("more than one stream")
 	}
+	stream.mu.Lock()
 	if len(stream.waiting) != 0 {
 		t.Errorf("%d answers are still waited for", len(stream.waiting))
 	}
+	stream.mu.Unlock()
 	if after := raftIndex(t, c); after != before {
 		t.Errorf("renewals wrote %d entries", after-before)
 	}
