@@ -96,18 +96,33 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	return s, nil
 }
 
-// openStore brings the store's state into this process. A server that was one before begins with its last state when the store does not answer.
-func (s *server) openStore(ctx context.Context) (err error) {
+// openStore brings the store's state into this process. A server that was one before begins with its last state when the store does not
+// answer; one that has just joined waits until its member votes, and one without a snapshot until enough of the others are there.
+func (s *server) openStore(ctx context.Context) error {
 	log := s.o.Log.With("component", "store")
-	if s.cred == nil {
-		s.store, err = store.Open(ctx, s.kv, log)
-	} else {
-		s.store, err = store.OpenSnapshot(ctx, s.kv, log, snapshot(s.o, s.cred))
+	for waiting := false; ; waiting = true {
+		var err error
+		if s.cred == nil {
+			s.store, err = store.Open(ctx, s.kv, log)
+		} else {
+			s.store, err = store.OpenSnapshot(ctx, s.kv, log, snapshot(s.o, s.cred))
+		}
+		if err == nil {
+			s.life.goRun("store", s.store.Run)
+			return nil
+		}
+		if s.cred == nil || ctx.Err() != nil {
+			return err
+		}
+		if !waiting {
+			s.o.Log.Warn("waiting for the store: are most of the servers there?", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
 	}
-	if err == nil {
-		s.life.goRun("store", s.store.Run)
-	}
-	return err
 }
 
 // feed brings the store to gateways on other machines; nil: none can connect.
