@@ -50,10 +50,9 @@ func Run(ctx context.Context, cfg Config) error {
 	for ctx.Err() == nil {
 		began := time.Now()
 		s, changed := l.Cluster.Current()
-		before := l.memory
 		var changes []Change
-		changes, l.memory = Plan(s, before, began, l.LostAfter)
-		l.logMassLoss(before)
+		changes, l.memory = Plan(s, l.memory, began, l.LostAfter)
+		l.logMassLoss(began)
 		rest := min(share*time.Since(began), maxRest)
 		if err := l.carryOut(ctx, changes); err != nil {
 			wait(ctx, nil, l.failed(ctx, err))
@@ -78,6 +77,9 @@ type loop struct {
 	memory  Memory
 	failing string        // the kind of the error that was logged last; empty = none
 	backoff time.Duration // after the next failure
+
+	massSince time.Time // since when most nodes are absent; zero: they are not
+	massTold  bool      // and whether that was logged
 }
 
 // carryOut writes the changes in batches, up to the first that fails.
@@ -129,13 +131,23 @@ func (l *loop) failed(ctx context.Context, err error) time.Duration {
 	return l.backoff
 }
 
-// logMassLoss says when so many nodes become absent that nothing is moved, and when it is over.
-func (l *loop) logMassLoss(before Memory) {
-	switch m := &l.memory; {
-	case m.mass && !before.mass:
+// massTold is how long most nodes must be absent before it is worth a line: while a fleet joins or a server starts, they are for a moment.
+const massTold = 10 * time.Second
+
+// logMassLoss says when so many nodes are absent that nothing is moved, and when it is over.
+func (l *loop) logMassLoss(now time.Time) {
+	m := &l.memory
+	switch {
+	case !m.mass:
+		if l.massTold {
+			l.Log.Info("enough nodes report again: lost nodes are replaced as usual", "absent", m.absent, "known", m.known)
+		}
+		l.massSince, l.massTold = time.Time{}, false
+	case l.massSince.IsZero():
+		l.massSince = now
+	case !l.massTold && now.Sub(l.massSince) >= massTold:
+		l.massTold = true
 		l.Log.Error("most nodes do not report: nothing is moved; check the network", "absent", m.absent, "known", m.known)
-	case before.mass && !m.mass:
-		l.Log.Info("enough nodes report again: lost nodes are replaced as usual", "absent", m.absent, "known", m.known)
 	}
 }
 
