@@ -54,7 +54,7 @@ type Config struct {
 // Client is a [store.KV] on etcd. It is safe for concurrent use, and connects again by itself: while there is
 // no connection, requests wait for one until their time is up.
 //
-// Of several endpoints it uses one at a time, and another within 2.5 s when that one is dead, silent, or without a leader: what has not
+// Of several endpoints it uses one at a time, and another within 1.5 s when that one is dead, silent, or without a leader: what has not
 // been answered is then asked again there, except transactions that may have happened, which end with ErrAmbiguous.
 type Client struct {
 	namespace     string

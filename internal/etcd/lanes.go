@@ -16,12 +16,12 @@ import (
 const (
 	// lookEvery is how often the endpoints are looked at, and lookTime how long one may take to answer: a dead or paused one is left
 	// after at most the sum.
-	lookEvery = time.Second
-	lookTime  = 1500 * time.Millisecond
+	lookEvery = 500 * time.Millisecond
+	lookTime  = time.Second
 	// homeAfter is how often in a row the first endpoint must look good before the client returns to it.
-	homeAfter = 5
+	homeAfter = 10
 	// membersEvery is after how many looks the list of members is read again.
-	membersEvery = 5
+	membersEvery = 10
 )
 
 // lane is the way to one endpoint: a connection of its own. The library's own choice between endpoints goes round all of them, and
