@@ -14,26 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestFigure_line(t *testing.T) {
-	for _, c := range []struct {
-		figure
-		want string
-	}{
-		{figure{name: "a", value: 1.2345, unit: "s"}, "bench: a = 1.23 s"},
-		{figure{"a", 149.96, "MiB", "<", 150}, "bench: a = 150 MiB (target < 150) ok"},
-		{figure{"a", 150, "MiB", "<", 150}, "bench: a = 150 MiB (target < 150) short"},
-		{figure{"a", 4, "x nginx", "<=", 4}, "bench: a = 4.00 x nginx (target <= 4.00) ok"},
-		{figure{"a", 12345.6, "1/s", "<=", 4}, "bench: a = 12346 1/s (target <= 4.00) short"},
-		{figure{name: "a", value: 0.000123, unit: "s"}, "bench: a = 0.000123 s"},
-		{figure{name: "a", value: -15.21, unit: "ms"}, "bench: a = -15.2 ms"},
-		{figure{name: "a", unit: "ms"}, "bench: a = 0 ms"},
-	} {
-		if got := c.String(); got != c.want {
-			t.Errorf("got  %s\nwant %s", got, c.want)
-		}
-	}
-}
-
 func TestParseGo_medianOfEachFigure(t *testing.T) {
 	text := `goos: linux
 BenchmarkPlan/a_new_model-2   	      22	  30000 ns/op	         5.5 cpu-ms/op	        46.9 p99-ms
@@ -52,13 +32,6 @@ PASS
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	v := []float64{5, 1, 4, 2, 3}
-	if m, q, even := median(v), quantile(v, 0.99), median(v[:4]); m != 3 || q != 5 || even != 3 {
-		t.Errorf("median %v, p99 %v, median of four %v", m, q, even)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/nebula-serve/nebula/test/figures"
 )
 
 // How much is asked for in one round.
@@ -34,7 +36,7 @@ type way struct {
 }
 
 // measureGateway sends the same requests to an engine that answers at once: directly, through nginx and through Nebula.
-func measureGateway(ctx context.Context, o options, out report) error {
+func measureGateway(ctx context.Context, o options, out figures.Report) error {
 	data := filepath.Join(o.dir, "gateway")
 	for _, name := range []string{"vllm", "llama-server"} {
 		if err := writeEngine(o.dir, name, o.self); err != nil {
@@ -73,7 +75,7 @@ func measureGateway(ctx context.Context, o options, out report) error {
 	ways := []*way{direct, gateway, collected}
 	var nginx *way
 	if o.nginx == "" {
-		out.note("no nginx on this machine: the figures that compare with it are left out; with Debian: apt-get install nginx-light")
+		out.Note("no nginx on this machine: the figures that compare with it are left out; with Debian: apt-get install nginx-light")
 	} else {
 		p, addr, err := startNginx(ctx, o, engine)
 		if err != nil {
@@ -148,8 +150,8 @@ func (w *way) paced(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	w.p50 = append(w.p50, quantile(res.latency, 0.50))
-	w.p99 = append(w.p99, quantile(res.latency, 0.99))
+	w.p50 = append(w.p50, figures.Quantile(res.latency, 0.50))
+	w.p99 = append(w.p99, figures.Quantile(res.latency, 0.99))
 	return nil
 }
 
@@ -166,35 +168,35 @@ func (w *way) streamed(ctx context.Context, o options) error {
 }
 
 // tellGateway prints the figures. nginx may be nil.
-func tellGateway(out report, direct, nginx, gateway, collected *way) {
+func tellGateway(out figures.Report, direct, nginx, gateway, collected *way) {
 	ways := []*way{direct, nginx, gateway, collected}
 	for _, w := range ways {
 		if w == nil {
 			continue
 		}
-		out.add(figure{name: w.name + "_requests_per_second", value: median(w.perSec), unit: "1/s"})
+		out.Add(figures.Figure{Name: w.name + "_requests_per_second", Value: figures.Median(w.perSec), Unit: "1/s"})
 		if w.pid != 0 {
-			out.add(figure{name: w.name + "_cpu_per_request", value: median(w.cpu), unit: "us"})
+			out.Add(figures.Figure{Name: w.name + "_cpu_per_request", Value: figures.Median(w.cpu), Unit: "us"})
 		}
-		out.add(figure{name: w.name + "_p50", value: median(w.p50), unit: "ms"})
-		out.add(figure{name: w.name + "_p99", value: median(w.p99), unit: "ms"})
+		out.Add(figures.Figure{Name: w.name + "_p50", Value: figures.Median(w.p50), Unit: "ms"})
+		out.Add(figures.Figure{Name: w.name + "_p99", Value: figures.Median(w.p99), Unit: "ms"})
 		if w.pid != 0 && len(w.streams) > 0 {
-			out.add(figure{name: w.name + "_stream_cpu_per_100k_chunks", value: median(w.streams), unit: "s"})
+			out.Add(figures.Figure{Name: w.name + "_stream_cpu_per_100k_chunks", Value: figures.Median(w.streams), Unit: "s"})
 		}
 	}
 	for _, base := range ways[:2] {
 		if base == nil {
 			continue
 		}
-		out.add(figure{name: "gateway_added_p50_over_" + base.name, value: median(each(gateway.p50, base.p50, minus)), unit: "ms"})
-		out.add(figure{name: "gateway_added_p99_over_" + base.name, value: median(each(gateway.p99, base.p99, minus)), unit: "ms"})
+		out.Add(figures.Figure{Name: "gateway_added_p50_over_" + base.name, Value: figures.Median(each(gateway.p50, base.p50, minus)), Unit: "ms"})
+		out.Add(figures.Figure{Name: "gateway_added_p99_over_" + base.name, Value: figures.Median(each(gateway.p99, base.p99, minus)), Unit: "ms"})
 	}
 	if nginx == nil {
 		return
 	}
-	out.add(figure{"gateway_cpu_ratio", median(each(gateway.cpu, nginx.cpu, over)), "x nginx", "<=", 4})
-	out.add(figure{name: "gateway_cpu_ratio_llamacpp", value: median(each(collected.cpu, nginx.cpu, over)), unit: "x nginx"})
-	out.add(figure{name: "gateway_stream_cpu_ratio", value: median(each(gateway.streams, nginx.streams, over)), unit: "x nginx"})
+	out.Add(figures.Figure{Name: "gateway_cpu_ratio", Value: figures.Median(each(gateway.cpu, nginx.cpu, over)), Unit: "x nginx", Op: "<=", Target: 4})
+	out.Add(figures.Figure{Name: "gateway_cpu_ratio_llamacpp", Value: figures.Median(each(collected.cpu, nginx.cpu, over)), Unit: "x nginx"})
+	out.Add(figures.Figure{Name: "gateway_stream_cpu_ratio", Value: figures.Median(each(gateway.streams, nginx.streams, over)), Unit: "x nginx"})
 }
 
 func minus(a, b float64) float64 { return a - b }

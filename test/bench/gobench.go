@@ -7,10 +7,12 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/nebula-serve/nebula/test/figures"
 )
 
 // measureGo runs the Go benchmarks of what decides, at 1,000 nodes and 10,000 models.
-func measureGo(ctx context.Context, o options, out report) error {
+func measureGo(ctx context.Context, o options, out figures.Report) error {
 	count := "3"
 	duration := "1s"
 	if o.short {
@@ -27,7 +29,7 @@ func measureGo(ctx context.Context, o options, out report) error {
 		return fmt.Errorf("go test -bench printed no benchmark: %s", text)
 	}
 	for _, f := range figures {
-		out.add(f)
+		out.Add(f)
 	}
 	return nil
 }
@@ -35,8 +37,8 @@ func measureGo(ctx context.Context, o options, out report) error {
 var goLine = regexp.MustCompile(`^Benchmark(\S+?)(?:-\d+)?\s+\d+\s+(.*)`)
 
 // parseGo reads what go test prints: the median of each figure but the memory ones, in the order of their first appearance.
-func parseGo(text string) []figure {
-	var order []figure
+func parseGo(text string) []figures.Figure {
+	var order []figures.Figure
 	values := map[string][]float64{}
 	for line := range strings.Lines(text) {
 		m := goLine.FindStringSubmatch(line)
@@ -54,13 +56,13 @@ func parseGo(text string) []figure {
 				value /= 1000
 			}
 			if values[name] == nil {
-				order = append(order, figure{name: name, unit: unit})
+				order = append(order, figures.Figure{Name: name, Unit: unit})
 			}
 			values[name] = append(values[name], value)
 		}
 	}
 	for i := range order {
-		order[i].value = median(values[order[i].name])
+		order[i].Value = figures.Median(values[order[i].Name])
 	}
 	return order
 }

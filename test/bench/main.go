@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
+
+	"github.com/nebula-serve/nebula/test/figures"
 )
 
 // options say what to measure and with what.
@@ -34,6 +36,13 @@ func (o options) rounds() int {
 	return 5
 }
 
+func (o options) mode() string {
+	if o.short {
+		return "short"
+	}
+	return "full"
+}
+
 // pick returns the size of a measurement.
 func (o options) pick(full, short int) int {
 	if o.short {
@@ -45,7 +54,7 @@ func (o options) pick(full, short int) int {
 // part is a group of figures that can be measured alone.
 type part struct {
 	name string
-	run  func(context.Context, options, report) error
+	run  func(context.Context, options, figures.Report) error
 }
 
 func main() {
@@ -93,8 +102,8 @@ func run(ctx context.Context, args []string) error {
 	defer os.RemoveAll(dir)
 	o.dir = dir
 
-	out := report{os.Stdout}
-	out.machine(o)
+	out := figures.Report{W: os.Stdout}
+	out.Machine(fmt.Sprintf("%s run: medians of %d interleaved rounds", o.mode(), o.rounds()))
 	var errs []error
 	for _, p := range parts {
 		if err := p.run(ctx, o, out); err != nil {

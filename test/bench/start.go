@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/nebula-serve/nebula/test/figures"
 )
 
 // measureStart starts Nebula with a model on a real engine, again and again, and then lets it rest.
-func measureStart(ctx context.Context, o options, out report) error {
+func measureStart(ctx context.Context, o options, out figures.Report) error {
 	model, err := demoModel(ctx, o)
 	if err != nil {
 		return err
@@ -29,7 +31,7 @@ func measureStart(ctx context.Context, o options, out report) error {
 		}
 		err = firstToken(ctx, n, data, &took)
 		if err == nil && i == o.rounds()-1 {
-			out.add(figure{name: "first_token", value: median(took), unit: "s"})
+			out.Add(figures.Figure{Name: "first_token", Value: figures.Median(took), Unit: "s"})
 			err = measureIdle(ctx, o, out, n)
 		}
 		n.stop()
@@ -98,7 +100,7 @@ const (
 )
 
 // measureIdle measures what Nebula costs when nobody asks it anything, with one engine running.
-func measureIdle(ctx context.Context, o options, out report, n *nebula) error {
+func measureIdle(ctx context.Context, o options, out figures.Report, n *nebula) error {
 	const settle = 3 * time.Second // what a start leaves to do, and the first garbage collections
 	window := time.Duration(o.pick(30, 10)) * time.Second
 	for _, wait := range []time.Duration{settle, window} {
@@ -123,11 +125,11 @@ func measureIdle(ctx context.Context, o options, out report, n *nebula) error {
 			return (after[role].cpu - before[role].cpu).Seconds() / time.Since(began).Seconds() * 100
 		}
 		rss := func(role string) float64 { return after[role].rss }
-		out.add(figure{"idle_rss", rss("up") + rss(etcdCommand), "MiB", "<", 150})
-		out.add(figure{name: "idle_rss_up", value: rss("up"), unit: "MiB"})
-		out.add(figure{name: "idle_rss_store", value: rss(etcdCommand), unit: "MiB"})
-		out.add(figure{name: "idle_rss_shim", value: rss(shimCommand), unit: "MiB"})
-		out.add(figure{"idle_cpu", share("up") + share(etcdCommand) + share(shimCommand), "%", "<", 2})
+		out.Add(figures.Figure{Name: "idle_rss", Value: rss("up") + rss(etcdCommand), Unit: "MiB", Op: "<", Target: 150})
+		out.Add(figures.Figure{Name: "idle_rss_up", Value: rss("up"), Unit: "MiB"})
+		out.Add(figures.Figure{Name: "idle_rss_store", Value: rss(etcdCommand), Unit: "MiB"})
+		out.Add(figures.Figure{Name: "idle_rss_shim", Value: rss(shimCommand), Unit: "MiB"})
+		out.Add(figures.Figure{Name: "idle_cpu", Value: share("up") + share(etcdCommand) + share(shimCommand), Unit: "%", Op: "<", Target: 2})
 	}
 	return nil
 }

@@ -3,30 +3,16 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 	"slices"
-	"strconv"
 	"time"
+
+	"github.com/nebula-serve/nebula/test/figures"
 )
 
 // say prints one figure. Without an op there is no target.
 func say(name string, value float64, unit, op string, target float64, args ...any) {
-	line := fmt.Sprintf("bench: %s = %s %s", fmt.Sprintf(name, args...), number(value), unit)
-	if op != "" {
-		verdict := "short"
-		if value < target || op == "<=" && value == target {
-			verdict = "ok"
-		}
-		line += fmt.Sprintf(" (target %s %s) %s", op, number(target), verdict)
-	}
-	fmt.Println(line)
-}
-
-// number has three digits that mean something, and no exponent.
-func number(v float64) string {
-	if v == 0 || math.IsInf(v, 0) || math.IsNaN(v) {
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	}
-	return strconv.FormatFloat(v, 'f', min(max(0, 2-int(math.Floor(math.Log10(math.Abs(v))))), 6), 64)
+	figures.Report{W: os.Stdout}.Add(figures.Figure{Name: fmt.Sprintf(name, args...), Value: value, Unit: unit, Op: op, Target: target})
 }
 
 // sample is how long things took.

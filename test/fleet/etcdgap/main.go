@@ -16,6 +16,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/nebula-serve/nebula/test/figures"
 )
 
 func main() {
@@ -70,6 +72,7 @@ var faults = []fault{
 }
 
 func measure(ctx context.Context, nebula string, rounds int) error {
+	out := figures.Report{W: os.Stdout}
 	f, err := newFleet(ctx, nebula)
 	if err != nil {
 		return err
@@ -77,7 +80,7 @@ func measure(ctx context.Context, nebula string, rounds int) error {
 	defer f.stop()
 	for _, ft := range faults {
 		if ft.excluded && f.net == nil {
-			fmt.Printf("# etcd leader %s: not measured, this needs root and network namespaces\n", ft.name)
+			out.Note("etcd leader %s: not measured, this needs root and network namespaces", ft.name)
 			continue
 		}
 		var write, watch time.Duration
@@ -88,8 +91,8 @@ func measure(ctx context.Context, nebula string, rounds int) error {
 			}
 			write, watch = max(write, w), max(watch, s)
 		}
-		line("etcd_leader_"+ft.name+"_write_gap", write.Seconds(), "s", ft.target)
-		line("etcd_leader_"+ft.name+"_watch_silence", watch.Seconds(), "s", watchGoal)
+		out.Add(figures.Figure{Name: "etcd_leader_" + ft.name + "_write_gap", Value: write.Seconds(), Unit: "s", Op: "<=", Target: ft.target})
+		out.Add(figures.Figure{Name: "etcd_leader_" + ft.name + "_watch_silence", Value: watch.Seconds(), Unit: "s", Op: "<=", Target: watchGoal})
 	}
 	lost, acked, err := f.lost(ctx)
 	if err != nil {
@@ -98,17 +101,9 @@ func measure(ctx context.Context, nebula string, rounds int) error {
 	if acked == 0 {
 		return errors.New("no write was acknowledged: this run says nothing")
 	}
-	fmt.Printf("# %d writes were acknowledged\n", acked)
-	line("etcd_acknowledged_writes_lost", float64(lost), "writes", 0)
+	out.Note("%d writes were acknowledged", acked)
+	out.Add(figures.Figure{Name: "etcd_acknowledged_writes_lost", Value: float64(lost), Unit: "writes", Op: "<=", Target: 0})
 	return nil
-}
-
-func line(name string, value float64, unit string, target float64) {
-	verdict := "ok"
-	if value > target {
-		verdict = "short"
-	}
-	fmt.Printf("bench: %s = %.3g %s (target <= %.3g) %s\n", name, value, unit, target, verdict)
 }
 
 // suffer lets a fault happen to the leader, and returns the longest times without a write and without a word, of the servers that count.
