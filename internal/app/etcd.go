@@ -4,10 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/google/renameio/v2"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/etcd"
@@ -36,6 +41,10 @@ func (s *server) startStore(ctx context.Context, joined *api.JoinServer) (*etcd.
 		return nil, fmt.Errorf("connect to the store: %w", err)
 	}
 	s.life.onStop("etcd client", func(context.Context) error { return kv.Close() })
+	s.life.goRun("store space", func(ctx context.Context) error { return kv.WatchSpace(ctx, s.o.Log.With("component", "store")) })
+	if cfg.Members {
+		s.life.goRun("store members", func(ctx context.Context) error { return s.noteMembers(ctx, kv) })
+	}
 	return kv, nil
 }
 
@@ -70,7 +79,52 @@ func (s *server) superviseStore(ctx context.Context, joined *api.JoinServer, cfg
 	}
 	s.life.onStop("etcd", func(context.Context) error { sup.Stop(); return nil })
 	cfg.Endpoints = []string{sup.Endpoint()}
+	if cfg.Members {
+		cfg.Endpoints = append(cfg.Endpoints, s.notedMembers()...)
+	}
 	return nil
+}
+
+// membersFile holds the addresses of the store's other members, for a start at which this server's own member is of no use.
+const membersFile = "store-members"
+
+// membersEvery is how often they are looked at.
+const membersEvery = 30 * time.Second
+
+// noteMembers keeps the file up to date until ctx ends.
+func (s *server) noteMembers(ctx context.Context, kv *etcd.Client) error {
+	noted := s.notedMembers()
+	tick := time.NewTicker(membersEvery)
+	defer tick.Stop()
+	for {
+		var others []string
+		members, err := kv.Members(ctx)
+		for _, m := range members {
+			if m.Name != s.o.NodeID {
+				others = append(others, m.ClientURLs...)
+			}
+		}
+		if err == nil && !slices.Equal(others, noted) {
+			path := filepath.Join(s.o.DataDir, membersFile)
+			if err := renameio.WriteFile(path, []byte(strings.Join(others, "\n")), 0o600); err != nil {
+				s.o.Log.Warn("the addresses of the store's other members are not noted", "error", err)
+			}
+			noted = others
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *server) notedMembers() []string {
+	b, err := os.ReadFile(filepath.Join(s.o.DataDir, membersFile))
+	if err != nil {
+		return nil // none noted yet
+	}
+	return strings.Fields(string(b))
 }
 
 // etcdPort is where etcd's members look for each other; their clients use the port below.

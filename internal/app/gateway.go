@@ -62,7 +62,7 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 
 // snapshot is where a process that routes requests keeps its last state.
 func snapshot(o Options, cred *pki.Credential) store.Snapshot {
-	return store.Snapshot{Path: filepath.Join(o.DataDir, "state.snapshot"), Sign: cred.Sign, Verify: cred.Verify}
+	return store.Snapshot{Path: filepath.Join(o.DataDir, "state.snapshot"), Sign: cred.Sign, Verify: cred.Verify, Every: time.Second}
 }
 
 // stateKeys knows people's credentials by what the cluster's state says of them.

@@ -108,6 +108,12 @@ func (c *command) serverCommand() *cobra.Command {
 			"\"nebula token create --for server\". One server alone needs neither. With --etcd-endpoints the state is in an etcd that you run.",
 		Args: exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if join != "" && r.o.Serving.ClusterInit {
+				return usagef("--cluster-init is for the first server, --join for the others: give one of them")
+			}
+			if r.o.Serving.ClusterInit && len(r.o.Serving.External.Endpoints) > 0 {
+				return usagef("--cluster-init is about the store inside Nebula, --etcd-endpoints about one of yours: give one of them")
+			}
 			if join != "" {
 				servers, err := splitServers(join)
 				if err != nil {
@@ -132,8 +138,6 @@ func (c *command) serverCommand() *cobra.Command {
 	f.StringVar(&s.External.Cert, "etcd-cert", "", "certificate for that etcd, a PEM file")
 	f.StringVar(&s.External.Key, "etcd-key", "", "key of that certificate, a PEM file")
 	f.Int64Var(&s.QuotaBytes, "etcd-quota", 0, "bytes at which the embedded store takes no more writes (default 4 GiB)")
-	cmd.MarkFlagsMutuallyExclusive("cluster-init", "join")
-	cmd.MarkFlagsMutuallyExclusive("cluster-init", "etcd-endpoints")
 	return cmd
 }
 

@@ -44,10 +44,11 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// nebula is a data directory and the "nebula up" that works on it.
+// nebula is a data directory and the "nebula up", or "nebula server", that works on it.
 type nebula struct {
 	t    *testing.T
 	dir  string
+	role string
 	args []string
 	env  []string
 
@@ -61,11 +62,17 @@ type nebula struct {
 // up starts Nebula on a new data directory and ends it, with all it started, when the test does.
 func up(t *testing.T, args ...string) *nebula {
 	t.Helper()
+	return begin(t, "up", args...)
+}
+
+// begin is up for either role that has an API.
+func begin(t *testing.T, role string, args ...string) *nebula {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "nebula-data")
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &nebula{t: t, dir: dir, args: args}
+	n := &nebula{t: t, dir: dir, role: role, args: args}
 	t.Cleanup(func() {
 		if n.cmd != nil {
 			n.interrupt()
@@ -88,7 +95,7 @@ func up(t *testing.T, args ...string) *nebula {
 func (n *nebula) start() {
 	n.t.Helper()
 	n.log = &procs.Log{}
-	n.cmd = exec.Command(binary, append([]string{"up", "--data-dir", n.dir, "--listen", "127.0.0.1:0", "--log-level", "debug"}, n.args...)...)
+	n.cmd = exec.Command(binary, append([]string{n.role, "--data-dir", n.dir, "--listen", "127.0.0.1:0", "--log-level", "debug"}, n.args...)...)
 	n.cmd.Env = append(os.Environ(), n.env...)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	n.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
