@@ -19,6 +19,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/link"
 	"github.com/nebula-serve/nebula/internal/pki"
@@ -34,7 +35,7 @@ const clusterID = "c1"
 var discard = slog.New(slog.DiscardHandler)
 
 // patience is how long a condition may take that is only late when the machine is.
-const patience = 60 * time.Second
+const patience = 20 * time.Second
 
 // fleet is a store with any number of servers and nodes around it.
 type fleet struct {
@@ -42,6 +43,8 @@ type fleet struct {
 	ca *pki.CA
 	kv store.KV
 	st *store.Store // a view of the store of the test's own
+
+	logged []*logged
 }
 
 func newFleet(t *testing.T, kv store.KV) *fleet {
@@ -222,7 +225,7 @@ func (f *fleet) serve(id, addr string, st *store.Store) *server {
 	})
 	s := &server{t: f.t, addr: ln.Addr().String(), registry: r, nodes: n, net: &meter{Listener: ln, conns: map[net.Conn]bool{}}}
 	srv := &http.Server{
-		Handler:   httpapi.New(httpapi.Config{View: st, Keys: auth.Keyring{}, Nodes: n, Closing: ctx.Done(), Now: time.Now, Log: discard}),
+		Handler:   httpapi.New(httpapi.Config{View: st, Control: control.New(st, time.Now), Keys: auth.Keyring{}, Nodes: n, Closing: ctx.Done(), Now: time.Now, Log: discard}),
 		TLSConfig: cred.ServerTLS(pki.NewClock(time.Now)), ErrorLog: log.New(io.Discard, "", 0),
 	}
 	served := make(chan error, 1)
@@ -244,9 +247,20 @@ func (f *fleet) await(what string, ok func() bool) {
 	f.t.Helper()
 	for deadline := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			f.t.Fatalf("no %s after %s", what, patience)
+			f.t.Fatalf("no %s after %s; the links say:\n%s", what, patience, f.logs())
 		}
 	}
+}
+
+// logs is what the nodes' links have logged.
+func (f *fleet) logs() string {
+	var out strings.Builder
+	for _, l := range f.logged {
+		l.mu.Lock()
+		out.Write(l.b.Bytes())
+		l.mu.Unlock()
+	}
+	return out.String()
 }
 
 // node is one node's link.
@@ -270,6 +284,7 @@ func (f *fleet) node(id, dir string, cred *pki.Credential, addrs ...string) *nod
 		cred = f.join(api.MachineNode, id)
 	}
 	out := &logged{}
+	f.logged = append(f.logged, out)
 	lg := slog.New(slog.NewTextHandler(out, nil))
 	servers := link.NewServers(link.ServersConfig{Addrs: addrs, Credential: cred, Clock: pki.NewClock(time.Now), Log: lg})
 	l, err := link.New(link.Config{Dir: dir, NodeID: id, Credential: cred, Servers: servers, Log: lg})

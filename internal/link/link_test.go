@@ -216,6 +216,7 @@ func TestLink_startsWithoutServers(t *testing.T) {
 	// A node that finds a server does not begin with what it was told last.
 	f.place("c", 1, "n1")
 	f.unplace("b")
+	f.await("the server's own view of it", func() bool { d, _ := back.registry.Desired("n1"); return keys(d) == "c/0" })
 	third := f.node("n1", n.dir, n.cred, back.addr)
 	f.await("first set", func() bool { d, _ := third.Desired(); return d.Revision > 0 })
 	if d, _ := third.Desired(); keys(d) != "c/0" {
