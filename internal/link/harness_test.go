@@ -35,7 +35,7 @@ const clusterID = "c1"
 var discard = slog.New(slog.DiscardHandler)
 
 // patience is how long a condition may take that is only late when the machine is.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // fleet is a store with any number of servers and nodes around it.
 type fleet struct {
@@ -263,9 +263,20 @@ func (f *fleet) logs() string {
 	return out.String()
 }
 
+// catchUp waits until the test's own view shows all that is in the store. Servers have views of their own.
+func (f *fleet) catchUp() {
+	f.t.Helper()
+	_, revision, err := f.kv.List(context.Background(), "/nodes/")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.await("the newest state", func() bool { st, _ := f.st.Current(); return st.Revision >= revision })
+}
+
 // node is one node's link.
 type node struct {
 	*link.Link
+	fleet   *fleet
 	id      string
 	dir     string
 	cred    *pki.Credential
@@ -299,7 +310,7 @@ func (f *fleet) node(id, dir string, cred *pki.Credential, addrs ...string) *nod
 			f.t.Error(err)
 		}
 	}()
-	n := &node{Link: l, id: id, dir: dir, cred: cred, servers: servers, log: out, stop: sync.OnceFunc(func() { cancel(); <-done })}
+	n := &node{Link: l, fleet: f, id: id, dir: dir, cred: cred, servers: servers, log: out, stop: sync.OnceFunc(func() { cancel(); <-done })}
 	f.t.Cleanup(func() { n.stop(); servers.Close() })
 	return n
 }
@@ -336,11 +347,13 @@ func (n *node) observed(endpoints ...string) api.NodeObserved {
 	return o
 }
 
+// mustReport returns when the test's own view shows the report, too.
 func (n *node) mustReport(t *testing.T, endpoints ...string) {
 	t.Helper()
 	if err := n.Report(t.Context(), n.observed(endpoints...)); err != nil {
 		t.Fatal(err)
 	}
+	n.fleet.catchUp()
 }
 
 // logged keeps a log to look at.

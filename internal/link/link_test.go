@@ -132,6 +132,7 @@ func TestLink_lateReportIsRefused(t *testing.T) {
 	if err := <-one.nodes.late; !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "older") {
 		t.Fatalf("the late report: %v, want a conflict", err)
 	}
+	f.catchUp()
 	st, _ := f.st.Current()
 	if st.Endpoints.Has("old/0") || !st.Endpoints.Has("new/0") {
 		t.Error("the late report has overwritten a newer one")
@@ -418,6 +419,7 @@ func TestLink_hundredNodes(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	f.catchUp()
 	if st, _ := f.st.Current(); st.Nodes.Len() != many || st.Endpoints.Len() != many {
 		t.Errorf("%d nodes and %d endpoints in the store, want %d of each", st.Nodes.Len(), st.Endpoints.Len(), many)
 	}
