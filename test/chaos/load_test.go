@@ -23,7 +23,10 @@ const (
 // load starts the background load and waits until it flows, so that the fault meets it.
 func load(t *testing.T, s traffic.Spec) *traffic.Load {
 	t.Helper()
-	s.Reply, s.Pause, s.Streams, s.Plain = reply, clientPause, streamClients, plainClients
+	s.Reply, s.Pause = reply, clientPause
+	if s.Streams+s.Plain == 0 {
+		s.Streams, s.Plain = streamClients, plainClients
+	}
 	l := traffic.Start(s)
 	t.Cleanup(func() {
 		if r := l.Stop(); t.Failed() {

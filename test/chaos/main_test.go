@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,8 +32,8 @@ func run(m *testing.M) (code int) {
 	if err == nil {
 		code = m.Run()
 	}
-	for i := len(lab.closes) - 1; i >= 0; i-- {
-		err = errors.Join(err, lab.closes[i]())
+	for _, c := range slices.Backward(lab.closes) {
+		err = errors.Join(err, c())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

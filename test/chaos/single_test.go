@@ -286,17 +286,6 @@ func (s *server) offline(t *testing.T, fn func(store.KV)) {
 	fn(kv)
 }
 
-// online opens the store of a running program through its socket.
-func (s *server) online(t *testing.T) *etcd.Client {
-	t.Helper()
-	socket, err := etcd.SocketPath(filepath.Join(s.dir, "etcd"))
-	ok(t, err)
-	kv, err := etcd.Dial(t.Context(), etcd.Config{Endpoints: []string{"unix://" + socket}})
-	ok(t, err)
-	t.Cleanup(func() { _ = kv.Close() })
-	return kv
-}
-
 // TestF59_poison: documents that cannot be decoded stop nothing. The models that they belong to serve on, others are created and run, nobody
 // overwrites them, and so it is after a restart with them in place.
 func TestF59_poison(t *testing.T) {
@@ -308,7 +297,7 @@ func TestF59_poison(t *testing.T) {
 		"/models/stray/spec": "{not json", "/deployments/stray": "[]", "/placements/m": `{"assignments":`, "/nodes/ghost/status": "\x00\xff",
 		"/endpoints/m/7": "null,", "/models/a/b/c": "{}", "/unknown/table": "?",
 	}
-	kv := s.online(t)
+	kv := s.store(t)
 	var ops []store.Op
 	for key, value := range poison {
 		ops = append(ops, store.Op{Key: key, Value: []byte(value)})
@@ -330,7 +319,7 @@ func TestF59_poison(t *testing.T) {
 			t.Errorf("engine %v of the model with the unreadable placement was ended", id)
 		}
 	}
-	stored, _, err := s.online(t).List(context.Background(), "/")
+	stored, _, err := s.store(t).List(context.Background(), "/")
 	ok(t, err)
 	for _, e := range stored {
 		if want, ok := poison[e.Key]; ok && want != string(e.Value) {

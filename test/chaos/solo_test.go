@@ -76,7 +76,7 @@ func (s *server) model(t *testing.T, uid string, replicas uint32) {
 	if _, err := os.Stat(path); err != nil {
 		ok(t, demomodel.WriteFile(path, demomodel.Options{Reply: reply}))
 	}
-	_, err := s.client.CreateModel(t.Context(), api.CreateModel{
+	_, err := s.client.CreateModel(context.Background(), api.CreateModel{
 		ModelName: uid, ModelUID: uid, ModelSource: api.SourceLocal, ModelPath: path, AutoStart: true, Replicas: &replicas,
 	})
 	ok(t, err)
@@ -87,7 +87,7 @@ func (s *server) model(t *testing.T, uid string, replicas uint32) {
 func (s *server) settled(t *testing.T, uid string) time.Duration {
 	t.Helper()
 	return eventually(t, 2*time.Minute, func() error {
-		d, err := s.client.Model(t.Context(), uid)
+		d, err := s.client.Model(context.Background(), uid)
 		if err != nil {
 			return err
 		}
@@ -101,7 +101,7 @@ func (s *server) settled(t *testing.T, uid string) time.Duration {
 // replicas returns each ready replica's engine; one that is not running any more is an error.
 func (s *server) replicas(t *testing.T, uid string) map[uint32]procs.ID {
 	t.Helper()
-	d, err := s.client.Model(t.Context(), uid)
+	d, err := s.client.Model(context.Background(), uid)
 	ok(t, err)
 	out := map[uint32]procs.ID{}
 	for _, e := range d.Endpoints {
