@@ -51,6 +51,14 @@ func New(base, token string) *Client {
 	return c
 }
 
+// WithHTTP returns a client of the same server that sends its calls through h, for example over a connection of another kind. Time-outs and
+// redirects are h's matter then.
+func (c *Client) WithHTTP(h *http.Client) *Client {
+	other := *c
+	other.http = h
+	return &other
+}
+
 // Base returns the server's address.
 func (c *Client) Base() string { return c.base }
 
