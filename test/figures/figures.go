@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Figure is one result.
@@ -82,4 +83,16 @@ func Quantile(v []float64, q float64) float64 {
 		return (s[len(s)/2-1] + s[len(s)/2]) / 2
 	}
 	return s[min(len(s)-1, int(q*float64(len(s))))]
+}
+
+// Gap is the longest time between two of the times, within a span of which the ends count as one.
+func Gap(times []time.Time, from, to time.Time) time.Duration {
+	times = slices.SortedFunc(slices.Values(times), time.Time.Compare)
+	longest, last := time.Duration(0), from
+	for _, t := range times {
+		if t.After(from) && t.Before(to) {
+			longest, last = max(longest, t.Sub(last)), t
+		}
+	}
+	return max(longest, to.Sub(last))
 }

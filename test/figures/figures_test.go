@@ -4,6 +4,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestFigure_line(t *testing.T) {
@@ -47,5 +48,27 @@ func TestReport_onlyFiguresLookLikeFigures(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(b.String()), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], "# ") || lines[1] != "# 1 of 2" || lines[2] != "bench: a = 0 s" {
 		t.Errorf("printed %q", lines)
+	}
+}
+
+func TestGap_endsCount(t *testing.T) {
+	at := func(seconds ...int) (out []time.Time) {
+		for _, s := range seconds {
+			out = append(out, time.Unix(int64(s), 0))
+		}
+		return out
+	}
+	for _, c := range []struct {
+		times []time.Time
+		want  time.Duration
+	}{
+		{nil, 10 * time.Second},
+		{at(5), 5 * time.Second},
+		{at(3, 1), 7 * time.Second},
+		{at(19, 7, 1, -3), 6 * time.Second},
+	} {
+		if got := Gap(c.times, time.Unix(0, 0), time.Unix(10, 0)); got != c.want {
+			t.Errorf("gap of %v is %s, want %s", c.times, got, c.want)
+		}
 	}
 }

@@ -179,6 +179,49 @@ func Of(dir string) ([]Process, error) {
 	})
 }
 
+// End kills every process that works for a directory: those that start others first.
+func End(dir string) error {
+	for range 10 { // one that was just being started may be missed once
+		left, err := Of(dir)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		var all error
+		for _, kind := range []Kind{KindNebula, KindEtcd, KindShim, KindEngine} {
+			for _, p := range left {
+				if p.Kind() == kind {
+					all = errors.Join(all, p.Kill())
+				}
+			}
+		}
+		if all != nil {
+			return all
+		}
+	}
+	return fmt.Errorf("processes for %s come again and again", dir)
+}
+
+// CPU is the processor time, of the user and of the system, that the process has used so far. One that is gone has an error.
+func (id ID) CPU() (time.Duration, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id.PID))
+	if err != nil {
+		return 0, fmt.Errorf("processor time of process %d: %w", id.PID, err)
+	}
+	f := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:]) // f[0] is field 3 of proc_pid_stat(5)
+	if len(f) < 20 || string(f[19]) != strconv.FormatUint(id.Ticks, 10) {
+		return 0, fmt.Errorf("processor time of process %d: it has ended", id.PID)
+	}
+	ticks := 0
+	for _, s := range f[11:13] {
+		n, err := strconv.Atoi(string(s))
+		if err != nil {
+			return 0, fmt.Errorf("processor time of process %d: %w", id.PID, err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond, nil // the clock tick of every Linux that Go runs on
+}
+
 func split(b []byte) []string {
 	b = bytes.TrimRight(b, "\x00")
 	if len(b) == 0 {

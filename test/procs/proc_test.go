@@ -88,3 +88,27 @@ func TestLog(t *testing.T) {
 		t.Errorf("exit code %d, log %q", code, l.String())
 	}
 }
+
+func TestEnd_everyProcessOfADirectory(t *testing.T) {
+	dir := t.TempDir()
+	a, b, other := sleeper(t, dir), sleeper(t, dir+"/below"), sleeper(t, t.TempDir())
+	if err := b.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	if err := End(dir); err != nil {
+		t.Fatal(err)
+	}
+	if a.Alive() || b.Alive() || !other.Alive() {
+		t.Errorf("alive: %v, %v, and another directory's: %v", a.Alive(), b.Alive(), other.Alive())
+	}
+}
+
+func TestCPU(t *testing.T) {
+	r := sleeper(t, "cpu")
+	if used, err := r.CPU(); err != nil || used < 0 || used > time.Second {
+		t.Errorf("a process that sleeps used %s: %v", used, err)
+	}
+	if _, err := (ID{r.PID, r.Ticks + 1}).CPU(); err == nil {
+		t.Error("a stranger's time was told")
+	}
+}

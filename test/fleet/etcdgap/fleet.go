@@ -216,18 +216,6 @@ func (m *member) times(what string) []time.Time {
 	return slices.Clone(m.at[what])
 }
 
-// gap is the longest time between two of the times, within a span of which the ends count as one.
-func gap(times []time.Time, from, to time.Time) time.Duration {
-	slices.SortFunc(times, time.Time.Compare)
-	longest, last := time.Duration(0), from
-	for _, t := range times {
-		if t.After(from) && t.Before(to) {
-			longest, last = max(longest, t.Sub(last)), t
-		}
-	}
-	return max(longest, to.Sub(last))
-}
-
 func (f *fleet) leader(ctx context.Context) (leader *member, err error) {
 	err = until(ctx, "leader", func() bool {
 		for _, m := range f.members {

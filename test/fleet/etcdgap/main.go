@@ -128,8 +128,8 @@ func (f *fleet) suffer(ctx context.Context, ft fault) (write, watch time.Duratio
 		if ft.excluded && m == leader {
 			continue
 		}
-		write = max(write, gap(m.times("ack"), from, to))
-		watch = max(watch, gap(m.times("word"), from, to))
+		write = max(write, figures.Gap(m.times("ack"), from, to))
+		watch = max(watch, figures.Gap(m.times("word"), from, to))
 	}
 	return write, watch, nil
 }
