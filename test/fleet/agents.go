@@ -11,9 +11,6 @@ import (
 	"github.com/nebula-serve/nebula/test/figures"
 )
 
-// between is the time from when an agent is back to the next kill: longer than requests take here.
-const between = 2 * time.Second
-
 // measureAgents kills the agents of two nodes again and again, in turns, under a background load through two gateways.
 func measureAgents(ctx context.Context, o options) error {
 	l, err := newLab(ctx, o, shape{servers: 1, nodes: 2, gateways: 2})
@@ -54,7 +51,7 @@ func measureAgents(ctx context.Context, o options) error {
 		back = append(back, took.Seconds())
 		// The load meets the node again before the other one goes, and requests that lost an engine once have ended: one that has seen two
 		// engines go is given no third.
-		if err := errors.Join(r.flow(ctx, 10), wait(ctx, between)); err != nil {
+		if err := errors.Join(r.flow(ctx, 10), wait(ctx, pick(o, 2*time.Second, time.Second))); err != nil {
 			return err
 		}
 	}

@@ -24,7 +24,6 @@ type fault struct {
 
 const (
 	lasting   = 6 * time.Second // of a fault
-	calm      = 8 * time.Second // before the next one: the cluster has found together again
 	watchGoal = 5.0             // seconds without a word on a watch
 )
 
@@ -49,6 +48,9 @@ var faults = []fault{
 		end:   func(m *machine, _ procs.ID) error { return m.host.Heal() },
 	},
 }
+
+// calm is the time before the next fault: the cluster has found together again.
+func (o options) calm() time.Duration { return pick(o, 8*time.Second, 4*time.Second) }
 
 // measureStore lets faults happen to the store's leader among three servers, while a client writes through any of them and another one watches.
 func measureStore(ctx context.Context, o options) error {
@@ -95,10 +97,10 @@ func (l *lab) suffer(ctx context.Context, ob *observer, ft fault) (write, watch 
 	}
 	// The leader may change once more just after a fault; and without words before it the fault shows nothing.
 	began := time.Now()
-	if err := wait(ctx, calm); err != nil {
+	if err := wait(ctx, l.o.calm()); err != nil {
 		return 0, 0, err
 	}
-	if figures.Gap(ob.times("ack"), began, time.Now()) > calm/2 || figures.Gap(ob.times("word"), began, time.Now()) > calm/2 {
+	if figures.Gap(ob.times("ack"), began, time.Now()) > time.Second || figures.Gap(ob.times("word"), began, time.Now()) > time.Second {
 		return 0, 0, errors.New("there was no steady flow of writes and words before the fault")
 	}
 	if leader, err = l.storeLeader(ctx); err != nil {
