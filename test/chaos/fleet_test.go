@@ -292,7 +292,7 @@ func (f *fleet) programs() []*program {
 func (f *fleet) close() error {
 	var all error
 	for _, p := range f.programs() {
-		all = errors.Join(all, procs.End(p.dir+"/"), os.RemoveAll(p.dir))
+		all = errors.Join(all, end(p.dir+"/"), os.RemoveAll(p.dir))
 		if p.Running != nil {
 			all = errors.Join(all, p.Kill())
 		}

@@ -54,7 +54,7 @@ func setUp() error {
 	if err := os.Mkdir(lab.dir, 0o700); err != nil {
 		return err
 	}
-	lab.closes = append(lab.closes, func() error { return errors.Join(procs.End(lab.dir), os.RemoveAll(lab.dir)) })
+	lab.closes = append(lab.closes, func() error { return errors.Join(end(lab.dir), os.RemoveAll(lab.dir)) })
 	if lab.nebula = os.Getenv("NEBULA_TEST_BINARY"); lab.nebula != "" {
 		return nil
 	}
@@ -74,11 +74,33 @@ func sweep() error {
 		if !ok || owner.Alive() {
 			continue
 		}
-		if err := errors.Join(procs.End(dir), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(end(dir), os.RemoveAll(dir)); err != nil {
 			return err
 		}
 	}
 	return netns.Sweep()
+}
+
+// end kills every process that works for a directory: those that start others first.
+func end(dir string) error {
+	for range 10 { // one that was just being started may be missed once
+		left, err := procs.Of(dir)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		var all error
+		for _, kind := range []procs.Kind{procs.KindNebula, procs.KindEtcd, procs.KindShim, procs.KindEngine} {
+			for _, p := range left {
+				if p.Kind() == kind {
+					all = errors.Join(all, p.Kill())
+				}
+			}
+		}
+		if all != nil {
+			return all
+		}
+	}
+	return fmt.Errorf("processes for %s come again and again", dir)
 }
 
 // full skips a row, or a part of one, that the short lane has no time for.

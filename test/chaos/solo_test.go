@@ -35,7 +35,7 @@ func solo(t *testing.T) *server {
 			}
 		}
 		keepLogs(t, s.program)
-		if err := errors.Join(procs.End(s.dir), os.RemoveAll(s.dir)); err != nil {
+		if err := errors.Join(end(s.dir), os.RemoveAll(s.dir)); err != nil {
 			t.Error(err)
 		}
 	})
