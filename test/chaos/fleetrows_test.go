@@ -161,8 +161,7 @@ func TestF24_quorumLost(t *testing.T) {
 	owned(t, f.servers[0].client, f.nodes...)
 }
 
-// TestF25_allServersKilled: every server and every store is dead for 15 s. Requests go on as if nothing were. In the full lane the outage lasts a
-// minute, and gateway and agents are killed and started again meanwhile: they serve from what they kept on disk.
+// TestF25_allServersKilled: every server and every store is dead for 15 s. Requests go on as if nothing were.
 func TestF25_allServersKilled(t *testing.T) {
 	f := shared(t)
 	before := f.servers[0].replicas(t, "m")
@@ -178,6 +177,32 @@ func TestF25_allServersKilled(t *testing.T) {
 	}
 	w.finish(t)
 	finish(t, l)
+	f.servers[0].sameEngines(t, "m", before)
+	owned(t, f.servers[0].client, f.nodes...)
+}
+
+// TestF25_restartsInTheOutage: every server is dead for a minute, and meanwhile gateway and agents are killed and started again. They serve from what
+// they have kept on disk: no engine is restarted, and only what was under way at the process that was killed is lost.
+func TestF25_restartsInTheOutage(t *testing.T) {
+	full(t)
+	f := shared(t)
+	before := f.servers[0].replicas(t, "m")
+	l := load(t, traffic.Spec{Gateways: []traffic.Gateway{f.gateway(t, f.gateways[0])}, Model: "m", Tries: 100})
+	for _, s := range f.servers {
+		f.kill(t, s)
+	}
+	began := time.Now()
+	for _, p := range []*program{f.gateways[0].program, f.nodes[0], f.nodes[1], f.gateways[0].program} {
+		ok(t, p.Kill())
+		ok(t, p.start())
+		t.Logf("%s started anew without servers: 50 requests were answered after %s", p.name, flow(t, l, 50).Round(10*time.Millisecond))
+	}
+	hold(t, time.Until(began.Add(time.Minute)), func() error { return f.sameEverywhere(t, before) })
+	flow(t, l, 50)
+	ok(t, together(f.servers, func(s *server) error { return s.start() }))
+	f.whole(t)
+	onlyStarted(t, finish(t, l, traffic.Lost, traffic.ErrorEvent))
+	f.servers[0].settled(t, "m")
 	f.servers[0].sameEngines(t, "m", before)
 	owned(t, f.servers[0].client, f.nodes...)
 }

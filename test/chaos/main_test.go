@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,7 +55,7 @@ func setUp() error {
 	if err := os.Mkdir(lab.dir, 0o700); err != nil {
 		return err
 	}
-	lab.closes = append(lab.closes, func() error { return errors.Join(end(lab.dir), os.RemoveAll(lab.dir)) })
+	lab.closes = append(lab.closes, func() error { return clearAway(lab.dir) })
 	if lab.nebula = os.Getenv("NEBULA_TEST_BINARY"); lab.nebula != "" {
 		return nil
 	}
@@ -74,11 +75,30 @@ func sweep() error {
 		if !ok || owner.Alive() {
 			continue
 		}
-		if err := errors.Join(end(dir), os.RemoveAll(dir)); err != nil {
+		if err := clearAway(dir); err != nil {
 			return err
 		}
 	}
 	return netns.Sweep()
+}
+
+// clearAway ends what works for a directory, unmounts what is mounted in it, and removes it.
+func clearAway(dir string) error {
+	if err := end(dir); err != nil {
+		return err
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if at := strings.Fields(line)[1]; strings.HasPrefix(at+"/", dir+"/") {
+			if err := syscall.Unmount(at, 0); err != nil {
+				return fmt.Errorf("unmount %s: %w", at, err)
+			}
+		}
+	}
+	return os.RemoveAll(dir)
 }
 
 // end kills every process that works for a directory: those that start others first.

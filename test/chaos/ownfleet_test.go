@@ -133,11 +133,7 @@ func TestF26_storeDiskFull(t *testing.T) {
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=400m", "nebula-chaos", dir).CombinedOutput(); err != nil {
 		t.Skipf("this machine mounts no tmpfs: %v: %s", err, out)
 	}
-	t.Cleanup(func() { // after the fleet's own, which leaves the mount point busy only while it runs
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Errorf("unmount %s: %v: %s", dir, err, out)
-		}
-	})
+	t.Cleanup(func() { ok(t, clearAway(dir)) })
 	f := own(t, shape{servers: 1, nodes: 1, gateways: 1})
 	s := f.servers[0]
 	s.model(t, "m", 2)
@@ -225,8 +221,8 @@ func TestF37_restore(t *testing.T) {
 	owned(t, s.client, f.nodes...)
 }
 
-// TestF48_clocksDiffer: one node's clock is a day behind, the server's jumps two hours ahead while all runs. Nothing is moved, no engine ends, no
-// request fails, and a machine can join.
+// TestF48_clocksDiffer: one node's clock falls back by a day, and the server's jumps two hours ahead, while all runs. Nothing is moved, no engine ends,
+// no request fails. A machine whose clock is that wrong when it wants to join is told so.
 func TestF48_clocksDiffer(t *testing.T) {
 	full(t)
 	netns.Need(t)
@@ -234,7 +230,8 @@ func TestF48_clocksDiffer(t *testing.T) {
 	f := own(t, shape{servers: 1, nodes: 1, gateways: 1})
 	s := f.servers[0]
 	s.model(t, "m", 1)
-	slow := newSkewed(t, f, skewed, "n2", "-86400")
+	joined := time.Now()
+	slow := newSkewed(t, f, skewed, "n2", "-86400@30")
 	f.whole(t)
 	two := uint32(2)
 	_, err := s.client.ScaleModel(t.Context(), "m", two)
@@ -249,10 +246,14 @@ func TestF48_clocksDiffer(t *testing.T) {
 	s.binary, s.env = skewed, append(s.env, "TEST_CLOCK_SKEW=7200@5")
 	ok(t, s.start())
 	f.serverReady(t, s)
-	hold(t, 30*time.Second, func() error { return f.sameEverywhere(t, before) }) // the jump, and two leases
+	hold(t, time.Until(joined.Add(65*time.Second)), func() error { return f.sameEverywhere(t, before) }) // the jumps, and two leases after them
 	f.whole(t)
-	newSkewed(t, f, skewed, "n3", "0")
-	f.whole(t)
+	wrong := newSkewed(t, f, skewed, "n3", "-86400")
+	<-wrong.Exited()
+	if said := procs.TailFile(wrong.log, 5); wrong.ExitCode() == 0 || !strings.Contains(said, "set the clock") {
+		t.Errorf("a machine whose clock is a day behind ended with %d and said:\n%s", wrong.ExitCode(), said)
+	}
+	f.nodes = f.nodes[:2]
 	finish(t, l)
 	s.sameEngines(t, "m", before)
 	owned(t, s.client, f.nodes...)
