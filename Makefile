@@ -18,7 +18,7 @@ with_engine = engine="$${NEBULA_LLAMA_SERVER:-$$(scripts/llama-server.sh)}" && N
 # Only root can make hosts, and only for root are their tools installed: without them the rows are skipped, and say so.
 with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; fi;
 
-.PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench cover clean engine setup help
+.PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -55,6 +55,9 @@ check: ## what CI runs: vet, lint and every test
 
 bench: ## measure; prints one "bench: NAME = VALUE UNIT (target ...) ok|short" line per figure
 	@if [[ -x scripts/bench.sh ]]; then exec scripts/bench.sh; else $(MAKE) bench-go; fi
+
+bench-fleet: ## the same for a fleet: 1,000 hollow nodes, then faults on real servers, nodes and gateways; some need root
+	@$(with_hosts) exec scripts/bench-fleet.sh
 
 .PHONY: bench-go
 bench-go: ## the Go benchmarks alone

@@ -306,7 +306,19 @@ func (l *lab) stale(h *plans) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	stale, unknown := 0, 0
+	stale, unknown := h.count(writers)
+	l.o.out.Note("%d plans in the store under %d leaderships; of %d the writer was killed before it could say so; terms ended or writes were refused %d times",
+		len(h.plans), len(h.leaders), unknown, refused)
+	if len(h.plans)-unknown < 100 || len(h.leaders) < 3 {
+		return errors.New("too few plans or leaderships: this run says nothing")
+	}
+	l.o.target("scheduler_stale_writes_accepted", float64(stale), "writes", 0)
+	return nil
+}
+
+// count returns how many plans were written by another server than the one that led when the store took them, and of how many the writer is not known.
+// The writers are by model and version of the plan.
+func (h *plans) count(writers map[string]string) (stale, unknown int) {
 	for _, p := range h.plans {
 		leader := ""
 		for _, t := range h.leaders {
@@ -322,13 +334,7 @@ func (l *lab) stale(h *plans) error {
 			stale++
 		}
 	}
-	l.o.out.Note("%d plans in the store under %d leaderships; of %d the writer was killed before it could say so; terms ended or writes were refused %d times",
-		len(h.plans), len(h.leaders), unknown, refused)
-	if len(h.plans)-unknown < 100 || len(h.leaders) < 3 {
-		return errors.New("too few plans or leaderships: this run says nothing")
-	}
-	l.o.target("scheduler_stale_writes_accepted", float64(stale), "writes", 0)
-	return nil
+	return stale, unknown
 }
 
 // logLine is what is read of a program's log.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 	"time"
 
@@ -36,11 +37,10 @@ var faults = []fault{
 		name: "paused", target: 3,
 		begin: func(_ *machine, store procs.ID) error { return store.Signal(syscall.SIGSTOP) },
 		end: func(_ *machine, store procs.ID) error {
-			if err := store.Signal(syscall.SIGCONT); !store.Alive() || err == nil {
-				return nil // its server may have given it up and started another
-			} else {
+			if err := store.Signal(syscall.SIGCONT); !errors.Is(err, os.ErrProcessDone) {
 				return err
 			}
+			return nil // its server has given it up and started another
 		},
 	}, {
 		name: "partitioned", target: 4, hosts: true,
@@ -91,19 +91,15 @@ func measureStore(ctx context.Context, o options) error {
 
 // suffer lets a fault happen and returns the longest times without an acknowledged write and without a word on the watch.
 func (l *lab) suffer(ctx context.Context, ob *observer, ft fault) (write, watch time.Duration, err error) {
-	leader, err := l.storeLeader(ctx)
-	if err != nil {
-		return 0, 0, err
-	}
-	// The leader may change once more just after a fault; and without words before it the fault shows nothing.
-	began := time.Now()
+	began := time.Now() // without a steady flow before the fault it would show nothing
 	if err := wait(ctx, l.o.calm()); err != nil {
 		return 0, 0, err
 	}
 	if figures.Gap(ob.times("ack"), began, time.Now()) > time.Second || figures.Gap(ob.times("word"), began, time.Now()) > time.Second {
 		return 0, 0, errors.New("there was no steady flow of writes and words before the fault")
 	}
-	if leader, err = l.storeLeader(ctx); err != nil {
+	leader, err := l.storeLeader(ctx)
+	if err != nil {
 		return 0, 0, err
 	}
 	store, err := leader.store()
