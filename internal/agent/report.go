@@ -68,7 +68,7 @@ func (l *loop) report(ctx context.Context) {
 	}
 }
 
-const reportTimeout = 5 * time.Second
+const reportTimeout = 10 * time.Second
 
 // document is everything that is true on this node.
 func (l *loop) document(now time.Time) api.NodeObserved {

@@ -32,7 +32,7 @@ const (
 var errNoNodes = &api.Error{Code: api.CodeUnavailable, Message: "this server takes no nodes: use another one of the cluster"}
 
 // nodeDesired answers with what the calling node should run; with ?watch=1 as a stream of lines: one at once, one at each change, and an
-// empty one every second as a sign of life.
+// empty one every second, or every third of a heartbeat if that is longer, as a sign of life.
 func (s *server) nodeDesired(w http.ResponseWriter, r *http.Request) error {
 	if s.Nodes == nil {
 		return errNoNodes
@@ -51,6 +51,7 @@ func (s *server) nodeDesired(w http.ResponseWriter, r *http.Request) error {
 	defer alive.Stop()
 	for {
 		d, changed := s.Nodes.Desired(id)
+		alive.Reset(lineEvery(d))
 		// The stream of a removed node is about to be ended, and what has changed since is not meant for it: it would stop its engines.
 		if st, _ := s.View.Current(); ctx.Err() != nil || !isMember(st, machineCert(r)) {
 			return nil
@@ -73,6 +74,11 @@ func (s *server) nodeDesired(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	}
+}
+
+// lineEvery is how often a stream shows a sign of life: in a large fleet, which beats seldom, that is most of what an idle server does.
+func lineEvery(d api.NodeDesired) time.Duration {
+	return max(linkBeat, time.Duration(d.HeartbeatMS)*time.Millisecond/3)
 }
 
 // lines writes newline-delimited JSON to a caller that stays.

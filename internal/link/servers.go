@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -27,10 +28,11 @@ import (
 // Times of a connection. A server that is dead, cut off or paused is given up after silence, whatever is under way.
 const (
 	dialTimeout = 2 * time.Second
-	callTimeout = 3 * time.Second // for one server's answer to a call: a caller has time for a second one
-	silence     = 4 * time.Second // of a stream
-	pingAfter   = 2 * time.Second // a connection that is quiet for so long is asked for a sign of life,
-	pingWithin  = 2 * time.Second // which must come within this
+	patience    = 10 * time.Second // for the answer of the only server
+	callTimeout = 3 * time.Second  // for one server's answer to a call: a caller has time for a second one
+	silence     = 4 * time.Second  // of a stream, unless Quiet allows more
+	pingAfter   = 5 * time.Second  // a connection that is quiet for so long is asked for a sign of life,
+	pingWithin  = 3 * time.Second  // which must come within this
 	// A server that failed is tried last for a while, which grows with each failure.
 	avoidFirst = time.Second
 	avoidLast  = 30 * time.Second
@@ -58,6 +60,8 @@ type ServersConfig struct {
 type Servers struct {
 	cfg  ServersConfig
 	http *http.Client
+
+	allowed atomic.Int64 // see Quiet
 
 	mu       sync.Mutex
 	addrs    []string // the current one first
@@ -122,7 +126,7 @@ func (s *Servers) JSON(ctx context.Context, method, path string, in, out any) er
 		}
 	}
 	return s.each(ctx, func(addr string) error {
-		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		ctx, cancel := s.bound(ctx)
 		defer cancel()
 		answer, err := s.send(ctx, addr, method, path, body)
 		if err != nil {
@@ -140,13 +144,22 @@ func (s *Servers) JSON(ctx context.Context, method, path string, in, out any) er
 	})
 }
 
+// bound gives one server its time. Where there is no other to ask it gets more: to break off and begin again would only add to the work of a
+// server that is slow because it has much.
+func (s *Servers) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if len(s.Addrs()) == 1 {
+		return context.WithTimeout(ctx, patience)
+	}
+	return context.WithTimeout(ctx, callTimeout)
+}
+
 // Stream opens a long answer. It is broken off when nothing comes for a few seconds: who serves one sends an empty line at least every
 // second. After a broken stream the next call goes to another server; closing a stream is no failure.
 func (s *Servers) Stream(ctx context.Context, path string) (io.ReadCloser, error) {
 	var opened *stream
 	err := s.each(ctx, func(addr string) error {
 		ctx, cancel := context.WithCancelCause(ctx)
-		st := &stream{servers: s, addr: addr, cancel: cancel, idle: time.AfterFunc(silence, func() { cancel(errSilent) })}
+		st := &stream{servers: s, addr: addr, cancel: cancel, idle: time.AfterFunc(s.quiet(), func() { cancel(errSilent) })}
 		body, err := s.send(ctx, addr, http.MethodGet, path, nil)
 		if err != nil {
 			st.idle.Stop()
@@ -166,7 +179,12 @@ func (s *Servers) Stream(ctx context.Context, path string) (io.ReadCloser, error
 	return opened, nil
 }
 
-var errSilent = fmt.Errorf("the server has been silent for %s", silence)
+var errSilent = errors.New("the server has been silent for too long")
+
+// Quiet says how long streams may be silent, at least the usual time.
+func (s *Servers) Quiet(d time.Duration) { s.allowed.Store(int64(d)) }
+
+func (s *Servers) quiet() time.Duration { return max(silence, time.Duration(s.allowed.Load())) }
 
 // each calls do for one server after the other until one has answered.
 func (s *Servers) each(ctx context.Context, do func(addr string) error) error {
@@ -297,7 +315,7 @@ type stream struct {
 func (st *stream) Read(p []byte) (int, error) {
 	n, err := st.body.Read(p)
 	if err == nil {
-		st.idle.Reset(silence)
+		st.idle.Reset(st.servers.quiet())
 		return n, nil
 	}
 	if cause := st.cause(); cause != nil {

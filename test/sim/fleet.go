@@ -120,7 +120,7 @@ func (f *fleet) declare(ctx context.Context, uid string, replicas uint32) error 
 // deploy declares all models and returns how long it took until the server showed every replica ready.
 func (f *fleet) deploy(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	err := each(ctx, f.o.models, 32, func(ctx context.Context, i int) error {
+	err := each(ctx, f.o.models, 128, func(ctx context.Context, i int) error {
 		return f.declare(ctx, fmt.Sprintf("m-%05d", i), uint32(f.o.replicas))
 	})
 	if err != nil {

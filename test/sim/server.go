@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -23,6 +24,9 @@ type server struct {
 	client *client.Client
 	fleet  string // where machines connect
 }
+
+// many keeps as many connections as the simulator has callers, so that it measures calls and not handshakes.
+var many = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute}}
 
 // startServer starts "nebula server" on a data directory of its own and waits until it is ready.
 func startServer(ctx context.Context, o options) (*server, error) {
@@ -48,7 +52,7 @@ func startServer(ctx context.Context, o options) (*server, error) {
 		if err != nil {
 			return false, err
 		}
-		s.client = client.New(strings.TrimSpace(string(addr)), strings.TrimSpace(string(token)))
+		s.client = client.New(strings.TrimSpace(string(addr)), strings.TrimSpace(string(token))).WithHTTP(many)
 		view, err := s.client.Cluster(ctx)
 		if err != nil || len(view.Servers) == 0 {
 			return false, nil
