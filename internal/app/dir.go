@@ -61,6 +61,15 @@ func ServerAddress(dir string) string {
 	return strings.TrimSpace(string(b))
 }
 
+// ClusterCA returns the file with the authority of the cluster whose server a data directory on this machine is of; empty when there is none.
+func ClusterCA(dir string) string {
+	path := filepath.Join(Options{DataDir: dir}.keyDir(""), clusterCA+".crt")
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
 // LocalToken returns the admin credential of a data directory on this machine; fs.ErrNotExist when there is none.
 func LocalToken(dir string) (string, error) {
 	return auth.ReadToken(filepath.Join(dir, auth.TokenFile))

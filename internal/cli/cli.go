@@ -102,6 +102,7 @@ type command struct {
 	server string
 	token  string
 	dir    string
+	caFile string
 	output string
 }
 
@@ -127,6 +128,7 @@ func newRoot(c *command) *cobra.Command {
 	f.StringVar(&c.server, "server", "", "address of the Nebula server (default: the one on this machine)")
 	f.StringVar(&c.token, "token", "", "credential (default: the data directory's admin.token, for a server on this machine)")
 	f.StringVar(&c.dir, "data-dir", "", "Nebula's data directory (default "+defaultDirHelp+")")
+	f.StringVar(&c.caFile, "ca-file", "", "certificate authority of an https server, a PEM file (default: the cluster's, where the data directory has it)")
 	f.String("config", "", "file with options in YAML, name: value")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w\nSee: %s --help", err, cmd.CommandPath())

@@ -1,14 +1,18 @@
 package cli
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"sigs.k8s.io/yaml"
@@ -137,7 +141,7 @@ func (c *command) client() (*client.Client, error) {
 		token, err = app.LocalToken(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return client.New(server, ""), nil // the server's own answer says what is missing
+			return c.trusting(client.New(server, ""), u, dir) // the server's own answer says what is missing
 		case err != nil:
 			return nil, err
 		}
@@ -145,7 +149,40 @@ func (c *command) client() (*client.Client, error) {
 	if token == "" {
 		return nil, &api.Error{Code: api.CodeUnauthorized, Message: "a credential is needed for " + server + ": give --token or set NEBULA_TOKEN"}
 	}
-	return client.New(server, token), nil
+	return c.trusting(client.New(server, token), u, dir)
+}
+
+// trusting makes the client accept an https server of the cluster, whose authority no system knows: that of --ca-file, or the one that a server
+// keeps in its data directory. Without either the system's authorities decide.
+func (c *command) trusting(cl *client.Client, server *url.URL, dir string) (*client.Client, error) {
+	if server.Scheme != "https" {
+		return cl, nil
+	}
+	file := c.caFile
+	if file == "" {
+		file = app.ClusterCA(dir)
+	}
+	if file == "" {
+		return cl, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usagef("read the certificate authority: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, usagef("%s holds no PEM certificate", file)
+	}
+	return cl.WithHTTP(&http.Client{
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 30 * time.Second,
+			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}), nil
 }
 
 func loopback(host string) bool {
