@@ -67,6 +67,13 @@ func shared(t *testing.T) *fleet {
 			return f.close()
 		})
 		f.servers[0].model(t, "m", 2)
+		d, err := f.servers[0].client.Model(context.Background(), "m")
+		ok(t, err)
+		for _, e := range d.Endpoints {
+			if len(e.GPUIndices) != 1 {
+				t.Fatalf("replica %d has GPUs %v: without one the rows show nothing of GPUs", e.ReplicaID, e.GPUIndices)
+			}
+		}
 	}
 	theFleet.mend(t)
 	return theFleet
@@ -167,7 +174,9 @@ func (f *fleet) addNode(t *testing.T, id string, env []string) *program {
 	ok(t, err)
 	p := newProgram(f.name+"-"+id, h, "node", "--node-id", id, "--listen", h.Addr(netns.Data)+":8083", "--llama-server", llama.Need(t),
 		"--server", f.fleetAddrs(), "--token", f.token(t, api.MachineNode))
-	p.env = env
+	path, err := fakeGPUs()
+	ok(t, err)
+	p.env = append([]string{path, "NEBULA_NODE=" + id}, env...)
 	f.nodes = append(f.nodes, p)
 	ok(t, p.start())
 	return p
@@ -454,4 +463,17 @@ func (f *fleet) sameEverywhere(t *testing.T, before map[uint32]procs.ID) error {
 		return fmt.Errorf("%d engines run instead of %d", n, len(before))
 	}
 	return nil
+}
+
+// gpus is how many GPUs each node believes to have: enough for all replicas of all rows, so that two that get the same one are a fault.
+const gpus = 8
+
+// fakeGPUs makes a directory with an nvidia-smi that tells of GPUs, for the PATH of nodes, and returns the PATH.
+func fakeGPUs() (string, error) {
+	dir := filepath.Join(lab.dir, "gpus")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	script := fmt.Sprintf("#!/bin/sh\nfor i in $(seq 0 %d); do echo \"$i, GPU-$NEBULA_NODE-$i, Test GPU, 8192, 1, 40, 0\"; done\n", gpus-1)
+	return "PATH=" + dir + ":" + os.Getenv("PATH"), os.WriteFile(filepath.Join(dir, "nvidia-smi"), []byte(script), 0o700)
 }

@@ -206,6 +206,7 @@ func (h *history) check(t *testing.T) {
 	}
 	var ops []porcupine.Operation
 	holder := store.Event{Deleted: true}
+	plans := map[string]api.PlacementPlan{}
 	terms := 0
 	slices.SortStableFunc(h.events, func(a, b store.Event) int { return int(a.ModRev - b.ModRev) })
 	for _, e := range h.events {
@@ -220,10 +221,13 @@ func (h *history) check(t *testing.T) {
 			t.Errorf("%s was written at revision %d while nobody held the office", e.Key, e.ModRev)
 		}
 		var plan api.PlacementPlan
+		uid := strings.TrimPrefix(e.Key, placementAt)
 		if e.Deleted || json.Unmarshal(e.Value, &plan) != nil {
+			delete(plans, uid)
 			continue
 		}
-		uid := strings.TrimPrefix(e.Key, placementAt)
+		plans[uid] = plan
+		onePerGPU(t, plans, e.ModRev)
 		w, said := claims[fmt.Sprintf("%s %d", uid, plan.Version)]
 		if !said { // the server died before it could say so: the store's word alone
 			w = write{model: uid, version: plan.Version, epoch: holder.ModRev, server: string(holder.Value)}
@@ -242,6 +246,23 @@ func (h *history) check(t *testing.T) {
 	}
 	if terms < 2 {
 		t.Errorf("invalid: %d terms, so that leadership never changed", terms)
+	}
+}
+
+// onePerGPU checks that no GPU is given to two replicas.
+func onePerGPU(t *testing.T, plans map[string]api.PlacementPlan, revision int64) {
+	t.Helper()
+	held := map[string]string{}
+	for uid, p := range plans {
+		for _, a := range p.Assignments {
+			for _, g := range a.GPUIndices {
+				at, name := fmt.Sprintf("GPU %d of %s", g, a.NodeID), fmt.Sprintf("%s/%d", uid, a.ReplicaID)
+				if other := held[at]; other != "" {
+					t.Errorf("at revision %d %s is given to %s and to %s", revision, at, other, name)
+				}
+				held[at] = name
+			}
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,13 +15,17 @@ import (
 	"github.com/nebula-serve/nebula/test/procs"
 )
 
-// TestF04_schedulerLeaderKilled: the server that leads the scheduling is killed, three times. Another one takes over, no placement is lost or
+// TestF04_schedulerLeaderKilled: the server that leads the scheduling is killed, again and again. Another one takes over, no placement is lost or
 // doubled, and nothing is written in between.
 func TestF04_schedulerLeaderKilled(t *testing.T) {
 	f := shared(t)
 	before := f.servers[0].replicas(t, "m")
 	l, h := f.load(t), f.record(t)
-	for range 3 {
+	kills := 2
+	if !testing.Short() {
+		kills = 5
+	}
+	for range kills {
 		leader, epoch := f.planner(t, f.up(t).store(t))
 		ok(t, leader.Kill())
 		began := time.Now()
@@ -90,12 +96,7 @@ func TestF06_twoSchedulers(t *testing.T) {
 	s := f.servers[0]
 	kv := s.store(t)
 	_, epoch := f.planner(t, kv)
-	st, err := store.Open(t.Context(), kv, nil)
-	ok(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- st.Run(ctx) }()
-	defer func() { cancel(); _ = <-done }()
+	st := follow(t, kv)
 	d, err := s.client.Model(t.Context(), "m")
 	ok(t, err)
 	for _, wrong := range []int64{0, 1, epoch - 1, epoch + 1} {
@@ -147,12 +148,7 @@ func TestF32_betweenListAndWatch(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}}
-	st, err := store.Open(t.Context(), late, nil)
-	ok(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- st.Run(ctx) }()
-	defer func() { cancel(); _ = <-done }()
+	st := follow(t, late)
 	w.finish(t) // nobody changes anything any more
 	stored, _, err := kv.List(t.Context(), "/models/")
 	ok(t, err)
@@ -167,6 +163,21 @@ func TestF32_betweenListAndWatch(t *testing.T) {
 		}
 		return all
 	})
+}
+
+// follow opens the cluster's state on a store and keeps it up to date until the test ends.
+func follow(t *testing.T, kv store.KV) *store.Store {
+	t.Helper()
+	st, err := store.Open(t.Context(), kv, slog.New(slog.DiscardHandler))
+	ok(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var run sync.WaitGroup
+	run.Go(func() { _ = st.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		run.Wait()
+	})
+	return st
 }
 
 // lateWatch is a store whose watches begin only after something has changed.

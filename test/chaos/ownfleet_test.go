@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -312,7 +311,9 @@ func Now() Time {
 // skewedBuild builds nebula with a package time whose clock can be set wrong.
 func skewedBuild(t *testing.T) string {
 	t.Helper()
-	original := filepath.Join(runtime.GOROOT(), "src", "time", "time.go")
+	root, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	ok(t, err)
+	original := filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
 	src, err := os.ReadFile(original)
 	ok(t, err)
 	renamed := regexp.MustCompile(`(?m)^func Now\(\) Time \{`).ReplaceAll(src, []byte("func trueNow() Time {"))
