@@ -164,6 +164,10 @@ func (l *lab) depose(ctx context.Context, h *plans, name string, begin, end func
 	}
 	defer kv.Close()
 	other := l.servers[(slices.Index(l.servers, leader)+1)%len(l.servers)]
+	storeLeader, err := l.storeLeader(ctx)
+	if err != nil {
+		return 0, err
+	}
 
 	roundCtx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup
@@ -171,6 +175,7 @@ func (l *lab) depose(ctx context.Context, h *plans, name string, begin, end func
 	working.Go(func() { watchErr = h.follow(roundCtx, kv) })
 	working.Go(func() { l.declareOn(roundCtx, other, name) })
 	took, err := l.fault(ctx, h, name, leader, other, begin, end)
+	l.o.out.Note("%s: %.2f s; the server led the store, too: %v", name, took.Seconds(), storeLeader == leader)
 	cancel()
 	working.Wait()
 	if errors.Is(watchErr, context.Canceled) {
