@@ -18,6 +18,9 @@ with_engine = engine="$${NEBULA_LLAMA_SERVER:-$$(scripts/llama-server.sh)}" && N
 # Only root can make hosts, and only for root are their tools installed: without them the rows are skipped, and say so.
 with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; fi;
 
+# Where the logs of rows that fail are kept.
+faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
+
 .PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
@@ -34,10 +37,10 @@ test-race: setup ## the same as test
 	@$(with_engine) CGO_ENABLED=1 go test -race $(TESTFLAGS) $(PKG)
 
 test-chaos: ## break real servers, nodes and engines, in at most 5 minutes; hosts are network namespaces, which need root
-	@$(with_hosts) $(with_engine) go test -v -short -tags chaos -count=1 -timeout 10m ./test/netns ./test/chaos
+	@$(with_hosts) $(with_engine) go test -v -short -tags chaos -count=1 -timeout 10m $(faultlogs) ./test/netns ./test/chaos
 
 test-chaos-full: ## the same with every row and every length
-	@$(with_hosts) $(with_engine) go test -tags chaos -count=1 -timeout 60m -v ./test/netns ./test/chaos
+	@$(with_hosts) $(with_engine) go test -v -tags chaos -count=1 -timeout 60m $(faultlogs) ./test/netns ./test/chaos
 
 test-short: ## the quick tests only: no real etcd, no real engine, no race detector
 	go test -short $(TESTFLAGS) $(PKG)
