@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -111,7 +112,8 @@ func (a *authority) store(o Options, hosts []string) (storeFiles, error) {
 }
 
 // keepRenewed renews a credential that this process issues to itself. It looks at the clock every minute, so a machine that slept is no case.
-func (a *authority) keepRenewed(cred *pki.Credential, hosts []string) func(context.Context) error {
+// A certificate that cannot be kept, on a full disk, is in use all the same: that ends nothing, and the next start issues another.
+func (a *authority) keepRenewed(cred *pki.Credential, hosts []string, log *slog.Logger) func(context.Context) error {
 	return func(ctx context.Context) error {
 		tick := time.NewTicker(time.Minute)
 		defer tick.Stop()
@@ -124,7 +126,7 @@ func (a *authority) keepRenewed(cred *pki.Credential, hosts []string) func(conte
 					continue
 				}
 				if err := a.renew(cred, hosts); err != nil {
-					return err
+					log.Warn("this server's own certificate was not renewed in order", "valid_until", cred.NotAfter().UTC(), "error", err)
 				}
 			}
 		}

@@ -19,45 +19,68 @@ import (
 	"github.com/nebula-serve/nebula/internal/pki"
 )
 
-// takeKeys gets the authorities: those of an earlier start, those of the cluster that this server joins (then what it was told is returned,
-// too), or new ones.
-func (s *server) takeKeys(ctx context.Context) (*api.JoinServer, error) {
-	var joined *api.JoinServer
+// takeKeys gets the authorities: those of an earlier start, those of the cluster that this server joins, or new ones.
+func (s *server) takeKeys(ctx context.Context) (err error) {
 	if s.o.Serving.Join {
-		if _, err := os.Stat(filepath.Join(s.o.keyDir(""), clusterCA+".key")); errors.Is(err, fs.ErrNotExist) {
-			if joined, err = s.join(ctx); err != nil {
-				return nil, err
+		if _, err := os.Stat(filepath.Join(s.o.keyDir(""), clusterCA+".crt")); errors.Is(err, fs.ErrNotExist) {
+			if err := s.join(ctx); err != nil {
+				return err
 			}
 		} else if err != nil {
-			return nil, fmt.Errorf("look for the keys of an earlier start: %w", err)
+			return fmt.Errorf("look for the keys of an earlier start: %w", err)
 		}
 	}
-	var err error
 	s.keys, err = openAuthority(s.o)
-	return joined, err
+	return err
 }
 
-// join lets this server into the cluster of another one. The keys are written last-needed first, so that after a crash in between joining
-// begins anew.
-func (s *server) join(ctx context.Context) (*api.JoinServer, error) {
+// join lets this server into the cluster of another one. What tells the next start that this is done, the certificate of the cluster's authority,
+// is written last: after a crash in between joining begins anew, with another token that is bound to this server's name.
+func (s *server) join(ctx context.Context) error {
 	if s.fleet == nil {
-		return nil, api.Errorf(api.CodeInvalidRequest, "a server that joins others must be reached by them: give --fleet-listen")
+		return api.Errorf(api.CodeInvalidRequest, "a server that joins others must be reached by them: give --fleet-listen")
 	}
 	member, err := s.memberConfig()
 	if err != nil {
-		return nil, err
+		return err
+	}
+	if err := forgetHalfJoined(s.o); err != nil {
+		return err
 	}
 	_, answer, err := link.Join(ctx, link.JoinConfig{
 		Server: s.o.Servers[0], Token: s.o.Token, Role: api.MachineServer, ID: s.o.NodeID, Dir: s.o.keyDir(api.MachineServer),
 		Addr: s.info.FleetAddr, PeerURL: member.PeerURL, Clock: pki.NewClock(time.Now),
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if answer.Server == nil {
-		return nil, errors.New("the server that was asked to join sent no keys")
+		return errors.New("the server that was asked to join sent no keys")
 	}
-	dir := s.o.keyDir("")
+	return keepJoined(s.o, answer)
+}
+
+// forgetHalfJoined removes the credential of a join that was cut off before the cluster's keys were kept: it is of no use without them, and
+// the cluster sends them to who joins, only.
+func forgetHalfJoined(o Options) error {
+	err := os.Remove(filepath.Join(o.keyDir(api.MachineServer), "machine.crt"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("begin to join anew: %w", err)
+	}
+	return nil
+}
+
+// keepJoined writes what a server that joins was told.
+func keepJoined(o Options, answer api.JoinResponse) error {
+	token := filepath.Join(o.DataDir, auth.TokenFile)
+	if err := renameio.WriteFile(token, []byte(answer.Server.AdminToken+"\n"), 0o600, renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("keep the admin credential: %w", err)
+	}
+	members := filepath.Join(o.DataDir, initialFile)
+	if err := renameio.WriteFile(members, []byte(answer.Server.InitialCluster), 0o600); err != nil {
+		return fmt.Errorf("keep the store's members: %w", err)
+	}
+	dir := o.keyDir("")
 	for _, one := range []struct {
 		name      string
 		cert, key []byte
@@ -67,14 +90,10 @@ func (s *server) join(ctx context.Context) (*api.JoinServer, error) {
 			err = ca.Save(dir, one.name)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("keep the cluster's keys: %w", err)
+			return fmt.Errorf("keep the cluster's keys: %w", err)
 		}
 	}
-	token := filepath.Join(s.o.DataDir, auth.TokenFile)
-	if err := renameio.WriteFile(token, []byte(answer.Server.AdminToken+"\n"), 0o600, renameio.IgnoreUmask()); err != nil {
-		return nil, fmt.Errorf("keep the admin credential: %w", err)
-	}
-	return answer.Server, nil
+	return nil
 }
 
 // admission is what this server needs to let machines in; without a fleet port it lets none in.

@@ -2,7 +2,9 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -23,7 +25,7 @@ const firstAnswer = 5 * time.Second
 
 // startStore starts the embedded etcd as a child of ours, because etcd ends its process when the disk is full, and connects to it; or it connects
 // to an etcd that somebody else runs.
-func (s *server) startStore(ctx context.Context, joined *api.JoinServer) (*etcd.Client, error) {
+func (s *server) startStore(ctx context.Context) (*etcd.Client, error) {
 	cfg := etcd.Config{Log: s.o.Log.With("component", "etcd-client"), Patient: s.cred != nil, DialTimeout: firstAnswer}
 	var err error
 	if ext := s.o.Serving.External; len(ext.Endpoints) > 0 {
@@ -33,7 +35,7 @@ func (s *server) startStore(ctx context.Context, joined *api.JoinServer) (*etcd.
 				return nil, api.Errorf(api.CodeInvalidRequest, "the certificates for your etcd cannot be used: %v", err)
 			}
 		}
-	} else if err := s.superviseStore(ctx, joined, &cfg); err != nil {
+	} else if err := s.superviseStore(ctx, &cfg); err != nil {
 		return nil, err
 	}
 	kv, err := etcd.Dial(ctx, cfg)
@@ -48,7 +50,7 @@ func (s *server) startStore(ctx context.Context, joined *api.JoinServer) (*etcd.
 	return kv, nil
 }
 
-func (s *server) superviseStore(ctx context.Context, joined *api.JoinServer, cfg *etcd.Config) error {
+func (s *server) superviseStore(ctx context.Context, cfg *etcd.Config) error {
 	dir := filepath.Join(s.o.DataDir, "etcd")
 	sc := etcd.SuperviseConfig{
 		Command: []string{s.o.Exe, etcdCommand, dir}, Dir: dir, QuotaBytes: s.o.Serving.QuotaBytes, Log: s.o.Log.With("component", "etcd"),
@@ -64,9 +66,7 @@ func (s *server) superviseStore(ctx context.Context, joined *api.JoinServer, cfg
 			return fmt.Errorf("certificate for the store: %w", err)
 		}
 		member.CAFile, member.CertFile, member.KeyFile = files.ca, files.cert, files.key
-		if member.Init = s.o.Serving.ClusterInit; joined != nil {
-			member.Initial = joined.InitialCluster
-		}
+		member.Init, member.Initial = s.o.Serving.ClusterInit, initialMembers(s.o)
 		sc.Cluster = member
 		if cfg.TLS, err = etcd.ClientTLS(files.ca, files.cert, files.key); err != nil {
 			return err
@@ -81,6 +81,26 @@ func (s *server) superviseStore(ctx context.Context, joined *api.JoinServer, cfg
 	cfg.Endpoints = []string{sup.Endpoint()}
 	if cfg.Members {
 		cfg.Endpoints = append(cfg.Endpoints, s.notedMembers()...)
+	}
+	return nil
+}
+
+// initialFile holds what a member that joins needs for its first start, which may be cut off and come again. Once the member serves it goes:
+// one that has lost its data must not begin anew under its old name, with votes that it has forgotten.
+const initialFile = "store-initial"
+
+func initialMembers(o Options) string {
+	b, err := os.ReadFile(filepath.Join(o.DataDir, initialFile))
+	if err != nil || !o.Serving.Join {
+		return "" // it did not join
+	}
+	return string(b)
+}
+
+func forgetInitial(o Options) error {
+	err := os.Remove(filepath.Join(o.DataDir, initialFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the store's first members: %w", err)
 	}
 	return nil
 }

@@ -126,7 +126,7 @@ func (s *server) startLocalNode(ctx context.Context) (surroundings, error) {
 	if err != nil {
 		return around, err
 	}
-	s.life.goRun("node's credential", s.keys.keepRenewed(cred, nil))
+	s.life.goRun("node's credential", s.keys.keepRenewed(cred, nil, s.o.Log))
 	port := serveNode(s.life, s.o, ln, cluster, cred.ServerTLS(s.keys.clock))
 	around.addr, around.endpoints = addr, port.SetEndpoints
 	around.inFlight = func(uid string, replica uint32) int {

@@ -49,10 +49,10 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	if err := s.listen(ctx); err != nil { // early, so that a taken port is known before anything runs
 		return nil, err
 	}
-	joined, err := s.takeKeys(ctx)
-	if err != nil {
+	if err := s.takeKeys(ctx); err != nil {
 		return nil, err
 	}
+	var err error
 	if s.cred, err = s.formerCredential(); err != nil {
 		return nil, err
 	}
@@ -61,18 +61,21 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 		return nil, err
 	}
 	s.info.TokenFile, s.info.TokenCreated = filepath.Join(o.DataDir, auth.TokenFile), created
-	if s.kv, err = s.startStore(ctx, joined); err != nil {
+	if s.kv, err = s.startStore(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.openStore(ctx); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	if err := forgetInitial(o); err != nil {
+		return nil, err
 	}
 	s.control = control.New(s.store, time.Now).WithFleet(s.admission())
 	if err := s.enrol(ctx, token); err != nil {
 		return nil, err
 	}
 	if s.cred != nil {
-		l.goRun("server's credential", s.keys.keepRenewed(s.cred, s.hosts))
+		l.goRun("server's credential", s.keys.keepRenewed(s.cred, s.hosts, o.Log))
 		kept := snapshot(o, s.cred)
 		l.goRun("snapshot", func(ctx context.Context) error { return s.store.Keep(ctx, kept) })
 	}
