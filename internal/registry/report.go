@@ -35,6 +35,9 @@ func (r *Registry) report(ctx context.Context, id string, o api.NodeObserved, me
 		return err
 	}
 	s, _ := r.cfg.Store.Current()
+	if err := fence(s, id, o.Node); err != nil {
+		return err
+	}
 	lease, err := r.lease(ctx, s, id)
 	if err != nil {
 		return err
@@ -66,6 +69,19 @@ func (r *Registry) report(ctx context.Context, id string, o api.NodeObserved, me
 	}
 }
 
+// fence refuses a report that is known to be older before it renews the lease: what is stored must be able to end when all that comes is
+// refused, as from a machine that lost its disk and has a clock that is behind.
+func fence(s *cluster.State, id string, n api.NodeStatus) error {
+	if was, ok := s.Nodes.Value(id); ok && older(n.Epoch, n.Seq, was) {
+		return stale(id, n, was)
+	}
+	return nil
+}
+
+func stale(id string, n, was api.NodeStatus) error {
+	return api.Errorf(api.CodeConflict, "node %s: report %d.%d is older than the stored %d.%d and was not stored", id, n.Epoch, n.Seq, was.Epoch, was.Seq)
+}
+
 // admit refuses a report that must not be written any more.
 func admit(tx *store.Tx, id string, n api.NodeStatus, member bool) error {
 	if member {
@@ -78,7 +94,7 @@ func admit(tx *store.Tx, id string, n api.NodeStatus, member bool) error {
 	}
 	was, ok, err := store.Nodes.Get(tx, id)
 	if err == nil && ok && older(n.Epoch, n.Seq, was) {
-		return api.Errorf(api.CodeConflict, "node %s: report %d.%d is older than the stored %d.%d and was not stored", id, n.Epoch, n.Seq, was.Epoch, was.Seq)
+		return stale(id, n, was)
 	}
 	return err
 }

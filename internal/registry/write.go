@@ -25,10 +25,12 @@ func (w *writer) report(o api.NodeObserved) error {
 	s := w.tx.State()
 	endpoints := map[string]api.EndpointInfo{}
 	for _, e := range o.Endpoints {
-		if other, ok := s.Endpoints.Value(e.Key()); ok && other.NodeID != w.node {
+		if other, ok := s.Endpoints.Value(e.Key()); ok && other.NodeID != w.node || !ok && planned(s, e.ModelUID) {
 			switch place(s, e.ModelUID, e.ReplicaID, w.node, e.PlanVersion) {
 			case elsewhere:
-				continue // replaced there, and ours is on its way out; or ours is an invention, to draw the other's requests here
+				if ok || !restored(s) {
+					continue // replaced there, and ours is on its way out; or ours is an invention, to draw the model's requests here
+				}
 			case untold:
 				return api.Errorf(api.CodeConflict, "this server does not know the plan yet that node %s reports about: send it again", w.node)
 			}
@@ -63,8 +65,17 @@ const (
 	untold
 )
 
+// planned tells whether a model has a plan, which then says where it runs.
+func planned(s *cluster.State, uid string) bool { return s.Placements.Has(uid) }
+
+// restored tells whether the cluster is a backup that nobody has accepted yet. Nodes run on what it does not know, and say so.
+func restored(s *cluster.State) bool {
+	info, ok := s.Info.Value(api.ClusterInfoID)
+	return ok && !info.HistoryAccepted
+}
+
 // place tells whether a plan gives a replica to a node. A node may have heard of a newer plan from another server; a model without a plan
-// has no newer one to wait for.
+// has no newer one to wait for, nor has a restored cluster, whose nodes have heard of plans that are lost.
 func place(s *cluster.State, uid string, replica uint32, node string, version uint64) where {
 	plan, ok := s.Placements.Value(uid)
 	for i := range plan.Assignments {
@@ -72,7 +83,12 @@ func place(s *cluster.State, uid string, replica uint32, node string, version ui
 			return here
 		}
 	}
-	if ok && version > plan.Version {
+	for i := range plan.Displaced {
+		if a := &plan.Displaced[i]; a.ReplicaID == replica && a.NodeID == node && !s.Endpoints.Has(api.EndpointKey(uid, replica)) {
+			return here // its place was taken while it was away, and nothing stands there
+		}
+	}
+	if ok && version > plan.Version && !restored(s) {
 		return untold
 	}
 	return elsewhere
