@@ -141,15 +141,17 @@ func TestF26_storeDiskFull(t *testing.T) {
 	filler := filepath.Join(dir, "filler")
 	fill(t, filler)
 	// Small changes fit into what the store has laid out ahead: it is made to want more.
-	big := strings.Repeat("x", 60)
+	big := strings.Repeat("x", 50)
+	patient := s.client.WithHTTP(f.http()) // the refusal is to be the server's own
 	eventually(t, 3*time.Minute, func() error {
 		for i := range 200 {
 			labels := map[string]string{}
 			for k := range 30 {
-				labels[fmt.Sprintf("%s%d", "k", k)] = fmt.Sprintf("%s%d", big[:50], i)
+				labels[fmt.Sprintf("k%d", k)] = fmt.Sprintf("%s%d", big, i)
 			}
-			if _, err := s.client.UpdateModel(t.Context(), "m", api.UpdateModel{Labels: labels}, 0); err != nil {
-				t.Logf("on a full disk changes are refused: %v", err)
+			began := time.Now()
+			if _, err := patient.UpdateModel(t.Context(), "m", api.UpdateModel{Labels: labels}, 0); err != nil {
+				t.Logf("on a full disk a change is refused after %s: %v", time.Since(began).Round(10*time.Millisecond), err)
 				return nil
 			}
 		}
