@@ -187,9 +187,13 @@ func (l *Link) take(d api.NodeDesired) bool {
 	return true
 }
 
-// save keeps the newest set for a start without servers. The caller holds mu.
+// save keeps the newest set for a start without servers. When that cannot be done, what was kept before goes: it names less than what will run,
+// and a start by it would stop the rest; a start by nothing stops nothing. The caller holds mu.
 func (l *Link) save() {
 	err := saveSnapshot(l.cfg.Dir, l.wish.snapshot, l.cfg.Credential)
+	if err != nil {
+		err = errors.Join(err, dropSnapshot(l.cfg.Dir))
+	}
 	if err != nil && !l.unsaved {
 		l.cfg.Log.Warn("what this node should run cannot be kept on disk; a start without servers would not know it", "error", err)
 	}

@@ -75,6 +75,14 @@ func saveSnapshot(dir string, s snapshot, cred *pki.Credential) error {
 	return renameio.WriteFile(filepath.Join(dir, snapshotFile), b, 0o600, renameio.IgnoreUmask())
 }
 
+// dropSnapshot removes the snapshot, which also works on a full disk.
+func dropSnapshot(dir string) error {
+	if err := os.Remove(filepath.Join(dir, snapshotFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove the outdated copy: %w", err)
+	}
+	return nil
+}
+
 // nextEpoch returns a number larger than that of every earlier start, and keeps it before it is used. The clock is there for a machine
 // that has lost its disk; a clock that has gone back does no harm.
 func nextEpoch(dir string, now time.Time) (uint64, error) {
