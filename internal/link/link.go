@@ -41,6 +41,9 @@ type Link struct {
 	changed chan struct{}
 	unsaved bool // the last snapshot could not be written
 
+	began    chan struct{} // closed by the agent's first report, with which wish.running is known
+	beginOne sync.Once
+
 	failing bool // no server tells; belongs to Run
 
 	sending chan struct{} // held by the report on its way
@@ -73,7 +76,7 @@ func New(cfg Config) (*Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Link{cfg: cfg, epoch: epoch, changed: make(chan struct{}), sending: make(chan struct{}, 1)}
+	l := &Link{cfg: cfg, epoch: epoch, changed: make(chan struct{}), sending: make(chan struct{}, 1), began: make(chan struct{})}
 	switch s, err := loadSnapshot(cfg.Dir, cfg.NodeID, cfg.Credential); {
 	case err == nil:
 		l.wish.snapshot = s
@@ -139,6 +142,9 @@ func (l *Link) follow(ctx context.Context) (told bool, err error) {
 		if d.NodeID != l.cfg.NodeID || d.Revision <= 0 {
 			return told, l.distrust(body, fmt.Errorf("a desired set for node %q at revision %d", d.NodeID, d.Revision))
 		}
+		if err := l.awaitAgent(ctx, d); err != nil {
+			return told, err
+		}
 		if !l.take(d) {
 			return told, l.distrust(body, errBehind)
 		}
@@ -153,6 +159,35 @@ func (l *Link) follow(ctx context.Context) (told bool, err error) {
 		return told, err
 	}
 	return told, io.ErrUnexpectedEOF
+}
+
+// awaitAgent waits for the agent's first report when a set can be judged only by what runs: nothing is known of earlier ones, as after
+// joining again, and the cluster is a backup that may not know what this node was told.
+func (l *Link) awaitAgent(ctx context.Context, d api.NodeDesired) error {
+	l.mu.Lock()
+	known := l.wish.Desired.NodeID != ""
+	l.mu.Unlock()
+	if known || !restored(d) {
+		return nil
+	}
+	select {
+	case <-l.began:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// begin takes note of what runs before this link has told anything.
+func (l *Link) begin(o api.NodeObserved) {
+	l.beginOne.Do(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for i := range o.Endpoints {
+			l.wish.running = append(l.wish.running, held{o.Endpoints[i].Key(), o.Endpoints[i].ModelUID})
+		}
+		close(l.began)
+	})
 }
 
 // distrust makes the next call go to another server than the stream's.
@@ -226,6 +261,7 @@ func (l *Link) useSnapshot() {
 // Report stores what is true on this node, and returns nil once the cluster shows it. When nothing has changed since the last report it is
 // a heartbeat, which is left out while the last one is young.
 func (l *Link) Report(ctx context.Context, o api.NodeObserved) error {
+	l.begin(o)
 	select {
 	case l.sending <- struct{}{}:
 	case <-ctx.Done():

@@ -305,6 +305,23 @@ func TestLink_restore(t *testing.T) {
 	f.await("end of the hold", func() bool { d, _ := n.Desired(); return d.HistoryAccepted && len(d.Frozen) == 0 })
 }
 
+// TestLink_joinsARestoredCluster: a node that knows nothing of earlier sets, because the backup did not know it and it had to join again,
+// stops nothing that runs until people have looked.
+func TestLink_joinsARestoredCluster(t *testing.T) {
+	f := newFleet(t, mem(t))
+	f.info(api.ClusterInfo{ID: clusterID, History: "h2"})
+	s := f.serve("s1", "", nil)
+	f.place("a", 1, "n1")
+	n := f.node("n1", "", nil, s.addr)
+	_ = n.Report(t.Context(), n.observed("a", "x")) // whether it is stored already is another matter
+	d := f.sees(n, "a/0")
+	if got := strings.Join(d.Frozen, " "); got != "x" {
+		t.Errorf("%q is left alone, want x, which runs and is not named", got)
+	}
+	f.info(api.ClusterInfo{ID: clusterID, History: "h2", HistoryAccepted: true})
+	f.await("end of the hold", func() bool { d, _ := n.Desired(); return d.HistoryAccepted && len(d.Frozen) == 0 })
+}
+
 // TestLink_neverGoesBack: the only server that is left has not seen the newest changes yet.
 func TestLink_neverGoesBack(t *testing.T) {
 	kv := mem(t)

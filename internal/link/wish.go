@@ -21,7 +21,8 @@ type held struct {
 // wish is what a link knows of what its node should run. It is a value: take returns the next one.
 type wish struct {
 	snapshot
-	behind time.Time // since when servers tell an older set than this; zero: they do not
+	behind  time.Time // since when servers tell an older set than this; zero: they do not
+	running []held    // what an earlier life of the agent has left running, as the first report says
 }
 
 // verdict is what became of a set that a server told.
@@ -35,7 +36,7 @@ const (
 
 // take looks at a set that a server told. It is pure.
 //
-//  1. Nothing known before: it counts.
+//  1. Nothing known before: it counts. When its history is a restored one, whatever runs here and is not named is held.
 //  2. Of the known history, older, and different: it is left, until that has been so for behindFor.
 //  3. Of another history, or older for too long: it counts, but whatever it does not name any more is held.
 //  4. A history that people have accepted holds nothing back, and frees what an earlier one has held.
@@ -43,7 +44,11 @@ const (
 func (w wish) take(d api.NodeDesired, now time.Time) (wish, verdict) {
 	old := w.Desired
 	if old.NodeID == "" { // 1
-		return wish{snapshot: snapshot{Desired: d}}, taken
+		next := wish{snapshot: snapshot{Desired: d}}
+		if restored(d) {
+			next.Held = slices.DeleteFunc(slices.Clone(w.running), func(h held) bool { return names(d, h.Key) })
+		}
+		return next, taken
 	}
 	next := wish{snapshot: snapshot{Desired: d, Held: w.Held, HeldUnder: w.HeldUnder}}
 	other := d.History != old.History
@@ -72,6 +77,9 @@ func (w wish) take(d api.NodeDesired, now time.Time) (wish, verdict) {
 	}
 	return next, taken
 }
+
+// restored tells whether a set is of a history that nobody has accepted yet.
+func restored(d api.NodeDesired) bool { return d.History != "" && !d.HistoryAccepted }
 
 // hold keeps what an earlier set names.
 func (w *wish) hold(old api.NodeDesired) {
