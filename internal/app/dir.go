@@ -24,7 +24,7 @@ type InUseError struct{ Dir, Holder string }
 
 // Error says who and what to do.
 func (e *InUseError) Error() string {
-	return fmt.Sprintf("another nebula up works on %s (%s): use that one, stop it, or give another --data-dir", e.Dir, e.Holder)
+	return fmt.Sprintf("another nebula works on %s (%s): use that one, stop it, or give another --data-dir", e.Dir, e.Holder)
 }
 
 // lockDir makes the data directory private and ours alone, until the returned function is called.

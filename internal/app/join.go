@@ -71,7 +71,7 @@ func nodeOnly(ctx context.Context, l *life, o Options) error {
 		return err
 	}
 	if o.Started != nil {
-		o.Started(Info{FleetAddr: addr})
+		o.Started(Info{NodeID: o.NodeID, NodeAddr: addr})
 	}
 	return l.wait(ctx)
 }

@@ -65,7 +65,9 @@ type NodeOptions struct {
 // Info tells where a started process is.
 type Info struct {
 	URL          string // for people; empty: there is no such port
-	FleetAddr    string // for machines; empty: there is no such port
+	FleetAddr    string // where machines join; empty: there is no such port
+	NodeID       string // of a node on its own
+	NodeAddr     string // where gateways reach its engines; empty: there is no such port
 	TokenFile    string
 	TokenCreated bool
 }

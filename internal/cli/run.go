@@ -74,8 +74,19 @@ func (r *runner) started(info app.Info) {
 		fmt.Fprintf(w, "Nebula is up at %s (OpenAI API at %s/v1). Ctrl-C stops it.\n", info.URL, info.URL)
 	}
 	if info.FleetAddr != "" {
-		fmt.Fprintln(w, info.FleetAddr)
+		fmt.Fprintf(w, "Machines join at https://%s, each with a token of: nebula token create\n", info.FleetAddr)
 	}
+	if info.NodeAddr != "" {
+		fmt.Fprintf(w, "Node %s serves its engines to gateways at %s. Ctrl-C stops it%s.\n", info.NodeID, info.NodeAddr, r.afterwards())
+	}
+}
+
+// afterwards says what becomes of a node's engines.
+func (r *runner) afterwards() string {
+	if r.o.Running.KeepEngines {
+		return "; its engines serve on"
+	}
+	return " and its engines"
 }
 
 func (c *command) upCommand() *cobra.Command {

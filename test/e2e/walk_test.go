@@ -216,7 +216,7 @@ func TestKeepEngines_surviveAnOrderlyEnd(t *testing.T) {
 func TestSecondUp_saysSoAndExits(t *testing.T) {
 	n := up(t)
 	out, errs, code := n.cli("up", "--listen", "127.0.0.1:0")
-	if code != 4 || !strings.Contains(errs, "another nebula up") || !strings.Contains(errs, fmt.Sprint(n.cmd.Process.Pid)) {
+	if code != 4 || !strings.Contains(errs, "another nebula") || !strings.Contains(errs, fmt.Sprint(n.cmd.Process.Pid)) {
 		t.Errorf("exit %d, %q %q; want 4 and who holds the directory", code, out, errs)
 	}
 	if err := n.client.Ready(context.Background()); err != nil {
