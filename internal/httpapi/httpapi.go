@@ -114,6 +114,7 @@ func (s *server) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := requestID(r)
 		r = r.WithContext(context.WithValue(r.Context(), keyRequestID, id))
+		hurry(w, r)
 		h := w.Header()
 		h.Set("X-Request-Id", id)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -176,6 +177,7 @@ func (s *server) wrap(route Route) http.Handler {
 				s.fail(w, r, err)
 				return
 			}
+			unhurried(w, r)
 			r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who))
 		}
 		if !route.OwnBody {
@@ -185,6 +187,21 @@ func (s *server) wrap(route Route) http.Handler {
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// strangerRead is how long a caller who has proven nothing may take to send its body, also one that nobody reads: else strangers could hold
+// connections, for nothing, for as long as they like.
+const strangerRead = 15 * time.Second
+
+func hurry(w http.ResponseWriter, r *http.Request) { readWithin(w, r, time.Now().Add(strangerRead)) }
+
+// unhurried is for a caller who is known, or whose body is here: the handler may take its time.
+func unhurried(w http.ResponseWriter, r *http.Request) { readWithin(w, r, time.Time{}) }
+
+func readWithin(w http.ResponseWriter, r *http.Request, at time.Time) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(at) // where deadlines are not supported the connection has its own
+	}
 }
 
 // authenticate finds the one credential of a request: the certificate of a machine, else Authorization: Bearer, else x-api-key. Who shows

@@ -55,6 +55,7 @@ func (s *server) join(w http.ResponseWriter, r *http.Request) error {
 	err := decode(r, &req, false)
 	var res api.JoinResponse
 	if err == nil {
+		unhurried(w, r) // a server waits here for the store to take it in
 		res, err = s.Control.Join(r.Context(), req)
 	}
 	if err != nil {
