@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -131,6 +132,7 @@ func (r *renewal) renew(ctx context.Context, lease int64) (int64, error) {
 	case <-r.over:
 		return 0, r.cause
 	case <-ctx.Done():
+		r.forget(lease, answer) // it was not asked: an answer would be for somebody else
 		return 0, r.giveUp(ctx, before)
 	}
 	select {
@@ -140,6 +142,16 @@ func (r *renewal) renew(ctx context.Context, lease int64) (int64, error) {
 		return 0, r.cause
 	case <-ctx.Done():
 		return 0, r.giveUp(ctx, before)
+	}
+}
+
+// forget takes one who has asked nothing out of those that wait.
+func (r *renewal) forget(lease int64, answer chan int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting[lease] = slices.DeleteFunc(r.waiting[lease], func(c chan int64) bool { return c == answer })
+	if len(r.waiting[lease]) == 0 {
+		delete(r.waiting, lease)
 	}
 }
 
@@ -187,15 +199,20 @@ func (r *renewal) receive(stream pb.Lease_LeaseKeepAliveClient) {
 			r.end(err)
 			return
 		}
-		r.mu.Lock()
-		r.answers++
-		if first := r.waiting[resp.ID]; len(first) > 1 {
-			first[0] <- resp.TTL
-			r.waiting[resp.ID] = first[1:]
-		} else if len(first) == 1 {
-			first[0] <- resp.TTL
-			delete(r.waiting, resp.ID)
-		}
-		r.mu.Unlock()
+		r.deliver(resp.ID, resp.TTL)
+	}
+}
+
+// deliver gives an answer to the one who has waited longest for it.
+func (r *renewal) deliver(lease, ttl int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answers++
+	if first := r.waiting[lease]; len(first) > 1 {
+		first[0] <- ttl
+		r.waiting[lease] = first[1:]
+	} else if len(first) == 1 {
+		first[0] <- ttl
+		delete(r.waiting, lease)
 	}
 }
