@@ -28,6 +28,13 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == listCommand {
+		if err := listMain(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "sim: list models:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
@@ -92,7 +99,10 @@ func measure(ctx context.Context, o options, s *server, dir string) error {
 	}
 	say("join_of_%d_nodes", float64(joined.Seconds()), "s", "<=", 15, o.nodes)
 
-	lists := s.listing(ctx) // goes on until the end
+	lists, err := s.listing(s.token)
+	if err != nil {
+		return err
+	}
 	placed, err := fleet.deploy(ctx)
 	if err != nil {
 		return err
@@ -107,7 +117,9 @@ func measure(ctx context.Context, o options, s *server, dir string) error {
 	}
 	say("change_to_node_p50", way.quantile(0.5), "ms", "", 0)
 	say("change_to_node_p99", way.p99(), "ms", "<=", 2000)
-	lists.stop()
+	if err := lists.stop(); err != nil {
+		return fmt.Errorf("list models: %w", err)
+	}
 
 	idle, err := s.idle(ctx, o.hold)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -21,6 +20,7 @@ type server struct {
 	proc   *procs.Running
 	log    procs.Log
 	dir    string
+	token  string
 	client *client.Client
 	fleet  string // where machines connect
 }
@@ -52,7 +52,8 @@ func startServer(ctx context.Context, o options) (*server, error) {
 		if err != nil {
 			return false, err
 		}
-		s.client = client.New(strings.TrimSpace(string(addr)), strings.TrimSpace(string(token))).WithHTTP(many)
+		s.token = strings.TrimSpace(string(token))
+		s.client = client.New(strings.TrimSpace(string(addr)), s.token).WithHTTP(many)
 		view, err := s.client.Cluster(ctx)
 		if err != nil || len(view.Servers) == 0 {
 			return false, nil
@@ -113,51 +114,6 @@ func (s *server) times(ctx context.Context, n int) (sample, error) {
 		out, cursor = append(out, time.Since(began)), next
 	}
 	return out, nil
-}
-
-// listing lists models ten times a second until it is stopped.
-type listing struct {
-	mu    sync.Mutex
-	taken sample
-	end   context.CancelFunc
-	done  chan struct{}
-}
-
-func (s *server) listing(ctx context.Context) *listing {
-	ctx, cancel := context.WithCancel(ctx)
-	l := &listing{end: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(l.done)
-		tick := time.NewTicker(100 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-			}
-			if t, err := s.times(ctx, 1); err == nil {
-				l.mu.Lock()
-				l.taken = append(l.taken, t...)
-				l.mu.Unlock()
-			}
-		}
-	}()
-	return l
-}
-
-// cut returns what was taken since the last cut.
-func (l *listing) cut() sample {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	out := l.taken
-	l.taken = nil
-	return out
-}
-
-func (l *listing) stop() {
-	l.end()
-	<-l.done
 }
 
 // idleness is what a fleet costs that does nothing.
