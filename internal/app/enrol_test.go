@@ -46,7 +46,9 @@ func TestKeepRenewed_outlivesADiskThatTakesNothing(t *testing.T) {
 			t.Error("the certificate is still the first one")
 		}
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -116,7 +116,8 @@ func (s *Servers) Addrs() []string {
 }
 
 // JSON sends in (unless nil) to the current server, and to the others in turn when that one fails, and decodes the answer into out (unless
-// nil). An answer that is an error comes back as the *api.Error that it is; when no server answers, it is one of CodeUnavailable.
+// nil). An answer that is an error comes back as the *api.Error that it is; when no server answers, it is one of CodeUnavailable. That a server
+// does not know this machine, CodeUnauthorized, counts when all of them answer so.
 func (s *Servers) JSON(ctx context.Context, method, path string, in, out any) error {
 	var body []byte
 	if in != nil {
@@ -189,11 +190,16 @@ func (s *Servers) quiet() time.Duration { return max(silence, time.Duration(s.al
 // each calls do for one server after the other until one has answered.
 func (s *Servers) each(ctx context.Context, do func(addr string) error) error {
 	var failed []string
+	var unknown error // of a server that does not know this machine: it may lag, so all that there are must say so
 	for i, addr := range s.order() {
 		if i > 0 && sleep(ctx, rand.N(moveJitter)) != nil {
 			break
 		}
 		err := do(addr)
+		if api.HasCode(err, api.CodeUnauthorized) {
+			unknown = err
+			continue
+		}
 		if err == nil || answered(err) {
 			s.succeed(addr)
 			return err
@@ -210,6 +216,9 @@ func (s *Servers) each(ctx context.Context, do func(addr string) error) error {
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ctx.Err()
+	}
+	if unknown != nil && len(failed) == 0 {
+		return unknown
 	}
 	return api.Errorf(api.CodeUnavailable,
 		"no server of the cluster answers; what runs here goes on: check that they run and that this machine reaches them (%s)", strings.Join(failed, "; "))

@@ -91,15 +91,37 @@ func TestServers_goOnToOneThatAnswers(t *testing.T) {
 	}
 }
 
-// TestServers_anAnswerIsAnAnswer: what one server refuses, all would.
+// TestServers_anAnswerIsAnAnswer: what one server refuses, all would. Whether it knows the machine is another matter.
 func TestServers_anAnswerIsAnAnswer(t *testing.T) {
 	f := newFleet(t, mem(t))
-	for _, code := range []api.Code{api.CodeConflict, api.CodeForbidden, api.CodeUnauthorized, api.CodeNotFound, api.CodeInvalidRequest} {
+	for _, code := range []api.Code{api.CodeConflict, api.CodeForbidden, api.CodeNotFound, api.CodeInvalidRequest} {
 		calls := 0
 		count := func(w http.ResponseWriter, r *http.Request) { calls++; refuse(code.HTTPStatus(), code)(w, r) }
 		if err := f.servers(f.handler(count), f.handler(count)).JSON(t.Context(), "GET", "/x", nil, nil); !api.HasCode(err, code) || calls != 1 {
 			t.Errorf("%s: %v after %d calls", code, err, calls)
 		}
+	}
+}
+
+// TestServers_oneThatLagsKnowsNobody: a server that has not seen yet that this machine has joined is not the cluster's word about it.
+func TestServers_oneThatLagsKnowsNobody(t *testing.T) {
+	f := newFleet(t, mem(t))
+	lags := f.handler(refuse(401, api.CodeUnauthorized))
+	good := f.handler(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
+	s := f.servers(lags, good)
+	for range 3 {
+		if err := s.JSON(t.Context(), "GET", "/x", nil, nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if s.Addrs()[0] != good {
+		t.Error("it keeps to the one that lags")
+	}
+	if err := f.servers(lags, closed(t)).JSON(t.Context(), "GET", "/x", nil, nil); !api.HasCode(err, api.CodeUnavailable) {
+		t.Errorf("while the others are away: %v", err)
+	}
+	if err := f.servers(lags, f.handler(refuse(401, api.CodeUnauthorized))).JSON(t.Context(), "GET", "/x", nil, nil); !api.HasCode(err, api.CodeUnauthorized) {
+		t.Errorf("when all say so: %v", err)
 	}
 }
 
