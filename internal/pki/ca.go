@@ -25,7 +25,7 @@ const (
 	caLife = 20 * 365 * 24 * time.Hour
 	// CertLife is how long a machine's certificate lives. It is renewed after two thirds.
 	CertLife = 24 * time.Hour
-	// backdate is how far a machine's clock may be behind the issuer's.
+	// backdate is how far a clock may be behind that of the first server, when it made the authority.
 	backdate = time.Hour
 )
 
@@ -105,6 +105,9 @@ func LoadCA(dir, name string) (*CA, error) {
 
 // Issue signs a certificate for an identity and the key of a PKCS#10 request. Nothing but the key is taken from the request. Hosts are
 // the names and addresses under which the machine is reached by programs that know no identities, such as people's.
+//
+// It is valid from the authority's own beginning on: to refuse it for its youth would protect nothing, and would shut out a machine whose
+// [Clock] is behind, because no server has told it the time for hours, from all that was renewed since, the servers among it.
 func (c *CA) Issue(csr []byte, id Identity, hosts []string, now time.Time) (*x509.Certificate, error) {
 	req, err := x509.ParseCertificateRequest(csr)
 	if err == nil {
@@ -118,7 +121,7 @@ func (c *CA) Issue(csr []byte, id Identity, hosts []string, now time.Time) (*x50
 	}
 	return c.issue(&x509.Certificate{
 		Subject: pkix.Name{CommonName: string(id.Role) + " " + id.ID}, URIs: []*url.URL{id.uri()},
-		NotBefore: now.Add(-backdate), NotAfter: now.Add(CertLife),
+		NotBefore: c.Cert.NotBefore, NotAfter: now.Add(CertLife),
 	}, hosts, req.PublicKey)
 }
 

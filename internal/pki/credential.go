@@ -147,8 +147,7 @@ func (c *Credential) Request() ([]byte, error) { return Request(c.key) }
 
 // RenewAt is when the next certificate is due: after two thirds of the life of this one.
 func (c *Credential) RenewAt() time.Time {
-	leaf := c.leaf.Load()
-	return leaf.NotAfter.Add(-leaf.NotAfter.Sub(leaf.NotBefore.Add(backdate)) / 3)
+	return c.leaf.Load().NotAfter.Add(-CertLife / 3)
 }
 
 // NotAfter is when the present certificate ends.

@@ -194,6 +194,24 @@ func TestClock_keepsCertificatesGood(t *testing.T) {
 	}
 }
 
+// TestClock_knowsWhoWasRenewedMeanwhile: a clock that has stood still refuses nobody for being new: not the servers, whom it would never hear
+// again, and not a gateway that reaches them while this machine does not.
+func TestClock_knowsWhoWasRenewedMeanwhile(t *testing.T) {
+	ca, at := authority(t), time.Now()
+	wall := at
+	c := NewClock(func() time.Time { return wall })
+	c.Heard(at)
+	node := credential(t, ca, api.MachineNode, "n1", at)
+	wall = at.Add(12 * time.Hour)
+	server, gateway := credential(t, ca, api.MachineServer, "s1", wall), credential(t, ca, api.MachineGateway, "g1", wall)
+	if serverErr, clientErr := shake(t, server.ServerTLS(frozen(wall)), node.ClientTLS(c, api.MachineServer, "")); serverErr != nil || clientErr != nil {
+		t.Errorf("server: %v; node: %v", serverErr, clientErr)
+	}
+	if nodeErr, clientErr := shake(t, node.ServerTLS(c), gateway.ClientTLS(frozen(wall), api.MachineNode, "n1")); nodeErr != nil || clientErr != nil {
+		t.Errorf("node: %v; gateway: %v", nodeErr, clientErr)
+	}
+}
+
 func TestIssue_takesNothingButTheKey(t *testing.T) {
 	ca, now := authority(t), time.Now()
 	key, err := NewKey()
