@@ -18,6 +18,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/store"
 )
 
 // firstAnswer is how long a server waits for the store before it begins with what it knew last, if it knew anything.
@@ -53,7 +54,8 @@ func (s *server) startStore(ctx context.Context) (*etcd.Client, error) {
 func (s *server) superviseStore(ctx context.Context, cfg *etcd.Config) error {
 	dir := filepath.Join(s.o.DataDir, "etcd")
 	sc := etcd.SuperviseConfig{
-		Command: []string{s.o.Exe, etcdCommand, dir}, Dir: dir, QuotaBytes: s.o.Serving.QuotaBytes, Log: s.o.Log.With("component", "etcd"),
+		Command: []string{s.o.Exe, etcdCommand, dir}, Dir: dir, QuotaBytes: s.o.Serving.QuotaBytes,
+		Release: etcd.Held{Key: store.LeaderKey(schedulerOffice), Value: s.o.NodeID}, Log: s.o.Log.With("component", "etcd"),
 	}
 	if s.o.Serving.ClusterInit || s.o.Serving.Join {
 		member, err := s.memberConfig()

@@ -12,13 +12,16 @@ import (
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
+// schedulerOffice is what the servers compete for.
+const schedulerOffice = "scheduler"
+
 // schedulerLoop runs the scheduler whenever this process leads. Each term has its own fence, which the store checks in every
 // transaction: a leader that was paused for too long writes nothing any more.
 func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o Options) func(context.Context) error {
 	log := o.Log.With("component", "scheduler")
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
-			leader, err := store.Campaign(ctx, kv, store.Candidate{Name: "scheduler", ID: o.NodeID, TTLSeconds: leaderTTL, Log: log})
+			leader, err := store.Campaign(ctx, kv, store.Candidate{Name: schedulerOffice, ID: o.NodeID, TTLSeconds: leaderTTL, Log: log})
 			if err != nil {
 				return err
 			}

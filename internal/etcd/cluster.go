@@ -62,6 +62,7 @@ func (c *ClusterConfig) check() error {
 type setup struct {
 	QuotaBytes int64          `json:"quota_bytes,omitempty"`
 	Cluster    *ClusterConfig `json:"cluster,omitempty"` // nil: a single member on a unix socket
+	Release    Held           `json:"release,omitzero"`
 }
 
 const setupFile = "server.json"

@@ -54,8 +54,13 @@ func childMain() int {
 }
 
 // parentMain supervises a child until it is killed. It says the child's pid and endpoint.
+// held is what such a parent holds in the store.
+var held = Held{Key: "/office", Value: "the parent"}
+
 func parentMain() int {
-	s, err := Supervise(context.Background(), childConfig(os.Getenv(dirEnv), nil))
+	cfg := childConfig(os.Getenv(dirEnv), nil)
+	cfg.Release = held
+	s, err := Supervise(context.Background(), cfg)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

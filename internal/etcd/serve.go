@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver"
@@ -48,6 +49,8 @@ type ServeConfig struct {
 	// cluster. When neither is given, both come from the file that [Supervise] has left in Dir.
 	QuotaBytes int64
 	Cluster    *ClusterConfig
+	// Release is deleted when the parent is gone. Like Cluster it comes from the file when it is not given.
+	Release Held
 	// Parent is read until its end, which means that the parent process is gone, by whatever death. A child process
 	// passes os.Stdin. Nil: there is no parent.
 	Parent io.Reader
@@ -140,7 +143,7 @@ func serve(ctx context.Context, cfg ServeConfig) error {
 		if err != nil {
 			return err
 		}
-		cfg.Cluster, cfg.QuotaBytes = s.Cluster, s.QuotaBytes
+		cfg.Cluster, cfg.QuotaBytes, cfg.Release = s.Cluster, s.QuotaBytes, s.Release
 	}
 	data := filepath.Join(cfg.Dir, "data")
 	if err := checkData(data, checkBudget); err != nil {
@@ -209,6 +212,9 @@ func run(ctx context.Context, cfg ServeConfig, data, socket string) error {
 	}
 	select {
 	case <-ctx.Done():
+		if cfg.Release != (Held{}) {
+			release(e.Server, cfg.Release, cfg.Log)
+		}
 		return nil
 	case err := <-e.Err():
 		return fmt.Errorf("etcd: %w", err)
@@ -260,6 +266,32 @@ func tellPeerURL(ctx context.Context, s *etcdserver.EtcdServer, peerURL string, 
 }
 
 // embedConfig is etcd's configuration for the directory.
+// Held is a key with the value that it has while the parent holds what it stands for.
+type Held struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
+// releaseTime bounds the release: without a majority it cannot be done, and the key's lease does it later.
+const releaseTime = time.Second
+
+// release deletes what a parent held that is gone: nobody has to wait until its lease runs out, which begins anew, besides, when this very
+// member led the others. A key that somebody else holds by now has another value and stays.
+func release(server *etcdserver.EtcdServer, held Held, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), releaseTime)
+	defer cancel()
+	key := []byte(held.Key)
+	_, err := server.Txn(ctx, &pb.TxnRequest{
+		Compare: []*pb.Compare{{
+			Key: key, Target: pb.Compare_VALUE, Result: pb.Compare_EQUAL, TargetUnion: &pb.Compare_Value{Value: []byte(held.Value)},
+		}},
+		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key}}}},
+	})
+	if err != nil {
+		log.Debug("what the parent held is left to its lease", "key", held.Key, "error", err)
+	}
+}
+
 func embedConfig(cfg ServeConfig, data, socket string) (*embed.Config, error) {
 	client := url.URL{Scheme: "unix", Path: socket}
 	conf := embed.NewConfig()

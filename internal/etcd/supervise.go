@@ -31,7 +31,9 @@ type SuperviseConfig struct {
 	Dir        string
 	QuotaBytes int64
 	Cluster    *ClusterConfig
-	Log        *slog.Logger
+	// Release is what this process holds in the store while it lives: the child deletes it when the process is gone, by whatever death.
+	Release Held
+	Log     *slog.Logger
 	// ReadyTimeout bounds the first start: 30 s when zero.
 	ReadyTimeout time.Duration
 }
@@ -58,7 +60,7 @@ func Supervise(ctx context.Context, cfg SuperviseConfig) (*Supervisor, error) {
 	if len(cfg.Command) == 0 {
 		return nil, errors.New("supervise the store: no command")
 	}
-	if err := writeSetup(cfg.Dir, setup{cfg.QuotaBytes, cfg.Cluster}); err != nil {
+	if err := writeSetup(cfg.Dir, setup{cfg.QuotaBytes, cfg.Cluster, cfg.Release}); err != nil {
 		return nil, err
 	}
 	s := &Supervisor{cfg: cfg, stop: make(chan struct{}), done: make(chan struct{})}

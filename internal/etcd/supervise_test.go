@@ -237,9 +237,19 @@ func TestTxn_notSent(t *testing.T) {
 	}
 }
 
-// TestSupervisor_parentKilled: the child goes with its parent, and a new parent can start at once.
+// TestSupervisor_parentKilled: the child goes with its parent, and a new parent can start at once. What the parent held goes with it, what
+// somebody else holds by then stays.
 func TestSupervisor_parentKilled(t *testing.T) {
 	t.Parallel()
+	for holder, left := range map[string]int{held.Value: 1, "another": 2} {
+		t.Run(holder, func(t *testing.T) {
+			t.Parallel()
+			parentKilled(t, holder, left)
+		})
+	}
+}
+
+func parentKilled(t *testing.T, holder string, left int) {
 	dir := t.TempDir()
 	parent, child, endpoint := startParent(t, dir)
 	func() {
@@ -249,6 +259,7 @@ func TestSupervisor_parentKilled(t *testing.T) {
 		}
 		defer func() { _ = c.Close() }()
 		mustPut(t, c, "/k", "kept")
+		mustPut(t, c, held.Key, holder)
 		if err := parent.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -260,8 +271,8 @@ func TestSupervisor_parentKilled(t *testing.T) {
 		t.Errorf("endpoint %s, was %s", s.Endpoint(), endpoint)
 	}
 	kvs, _, err := dial(t, s.Endpoint(), "").List(t.Context(), "/")
-	if err != nil || len(kvs) != 1 {
-		t.Errorf("got %v, %v", kvs, err)
+	if err != nil || len(kvs) != left {
+		t.Errorf("got %v, %v, want %d", kvs, err, left)
 	}
 }
 

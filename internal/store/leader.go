@@ -14,6 +14,9 @@ import (
 // leaderPrefix is where the keys of leaders are. The State ignores them.
 const leaderPrefix = "/leader/"
 
+// LeaderKey is the key of an office; its value is the ID of who holds it.
+func LeaderKey(office string) string { return leaderPrefix + office }
+
 // Candidate wants to lead.
 type Candidate struct {
 	Name       string // of the office: a key segment, "scheduler"
