@@ -265,7 +265,6 @@ func tellPeerURL(ctx context.Context, s *etcdserver.EtcdServer, peerURL string, 
 	}
 }
 
-// embedConfig is etcd's configuration for the directory.
 // Held is a key with the value that it has while the parent holds what it stands for.
 type Held struct {
 	Key   string `json:"key"`
@@ -292,6 +291,7 @@ func release(server *etcdserver.EtcdServer, held Held, log *slog.Logger) {
 	}
 }
 
+// embedConfig is etcd's configuration for the directory.
 func embedConfig(cfg ServeConfig, data, socket string) (*embed.Config, error) {
 	client := url.URL{Scheme: "unix", Path: socket}
 	conf := embed.NewConfig()

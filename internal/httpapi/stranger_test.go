@@ -41,6 +41,7 @@ func TestStrangersCannotHoldConnections(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer func() { _ = res.Body.Close() }()
+				defer func() { _ = res.Body.Close() }()
 				_ = client.SetReadDeadline(began.Add(time.Hour))
 				if _, err := io.Copy(io.Discard, client); err != nil {
 					t.Errorf("%s, and after an hour the connection is still there: %v", res.Status, err)
