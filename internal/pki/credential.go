@@ -123,8 +123,12 @@ func (c *Credential) Renewed(cert []byte) error {
 	if err != nil {
 		return err
 	}
-	if id, err := IdentityOf(leaf); err != nil || id != c.id {
-		return fmt.Errorf("the new certificate is for %v, not for %v: %w", id, c.id, err)
+	id, err := IdentityOf(leaf)
+	if err != nil {
+		return err
+	}
+	if id != c.id {
+		return fmt.Errorf("the new certificate is for %s %s, not for %s %s", id.Role, id.ID, c.id.Role, c.id.ID)
 	}
 	c.leaf.Store(leaf)
 	if c.dir == "" {
