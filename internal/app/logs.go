@@ -31,7 +31,7 @@ func (s *server) OpenLog(ctx context.Context, uid string, replica uint32, o http
 		return nil, fmt.Errorf("ask node %s for a log: %w", node, err)
 	}
 	t := &http.Transport{
-		DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		DialContext:     (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 		TLSClientConfig: s.cred.ClientTLS(s.keys.clock, api.MachineNode, node), TLSHandshakeTimeout: 5 * time.Second,
 		ResponseHeaderTimeout: 10 * time.Second, DisableKeepAlives: true, DisableCompression: true,
 	}
