@@ -57,6 +57,8 @@ type ClusterInfo struct {
 	// KeyHash is the SHA-256, hex, of the admin credential, by which gateways on other machines know it. It is 256 random bits, so its digest
 	// gives nothing away; people are not shown it all the same.
 	KeyHash string `json:"key_hash,omitempty"`
+	// Authority is the fingerprint of the authority that its machines' certificates are of.
+	Authority string `json:"authority,omitempty"`
 }
 
 // ClusterInfoID is the id of the one ClusterInfo.

@@ -140,6 +140,9 @@ func (s *server) enrol(ctx context.Context, token string) error {
 	defer cancel()
 	info, err := s.control.InitCluster(tryCtx)
 	if err == nil {
+		if err := s.sameAuthority(info); err != nil {
+			return err
+		}
 		err = s.takeCredential(info.ID)
 	}
 	if err == nil {
@@ -168,6 +171,16 @@ func (s *server) enrol(ctx context.Context, token string) error {
 	return nil
 }
 
+// sameAuthority refuses a store whose machines have certificates of another authority than this server's: two servers that trust different ones
+// would each be a stranger to the other's nodes. --cluster-init begins anew on purpose.
+func (s *server) sameAuthority(info api.ClusterInfo) error {
+	if s.fleet == nil || s.o.Serving.ClusterInit || info.Authority == "" || info.Authority == pki.Fingerprint(s.keys.ca.DER()) {
+		return nil
+	}
+	return api.Errorf(api.CodeConflict, "this store belongs to a cluster whose certificate authority this server does not have: join it with --join and a token of "+
+		"nebula token create --for server, or put back the folder %s of a server of it; --cluster-init makes a new authority, and every machine joins again", s.o.keyDir(""))
+}
+
 // takeCredential gets this server its credential for a cluster, unless it has one.
 func (s *server) takeCredential(cluster string) (err error) {
 	if s.fleet != nil && (s.cred == nil || s.cred.Identity().Cluster != cluster) {
@@ -185,7 +198,7 @@ func (s *server) enrolNow(ctx context.Context, token string) error {
 	if err := s.control.RegisterLocal(ctx, self); err != nil {
 		return fmt.Errorf("make this server a member: %w", err)
 	}
-	if err := s.control.PublishKey(ctx, auth.Digest(token)); err != nil {
+	if err := s.control.Publish(ctx, pki.Fingerprint(s.keys.ca.DER()), auth.Digest(token)); err != nil {
 		return fmt.Errorf("tell gateways of the admin credential: %w", err)
 	}
 	return nil

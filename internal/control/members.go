@@ -31,14 +31,14 @@ func randomName() string {
 	return hex.EncodeToString(b)
 }
 
-// PublishKey lets gateways on other machines know the admin credential by its digest.
-func (c *Control) PublishKey(ctx context.Context, hash string) error {
+// Publish notes the cluster's authority, by its fingerprint, and the digest of the admin credential, by which gateways on other machines know it.
+func (c *Control) Publish(ctx context.Context, authority, hash string) error {
 	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
 		info, exists, err := store.Info.Get(tx, api.ClusterInfoID)
-		if err != nil || !exists || info.KeyHash == hash {
+		if err != nil || !exists || info.KeyHash == hash && info.Authority == authority {
 			return err
 		}
-		info.KeyHash = hash
+		info.KeyHash, info.Authority = hash, authority
 		return store.Info.Put(tx, api.ClusterInfoID, info)
 	})
 	return err

@@ -270,6 +270,19 @@ func TestFleet_wrongBeginnings(t *testing.T) {
 	}
 }
 
+// TestFleet_anotherAuthority: a server that has lost its keys, or was pointed at another cluster's store, does not pretend to be one of it.
+func TestFleet_anotherAuthority(t *testing.T) {
+	s := begin(t, "server", "--fleet-listen", port(t))
+	s.interrupt()
+	if err := os.RemoveAll(filepath.Join(s.dir, "pki")); err != nil {
+		t.Fatal(err)
+	}
+	_, errs, code := s.cli("server", "--fleet-listen", port(t), "--listen", "127.0.0.1:0")
+	if code != 4 || !strings.Contains(errs, "--join") || !strings.Contains(errs, filepath.Join(s.dir, "pki")) {
+		t.Errorf("exit %d: %s", code, errs)
+	}
+}
+
 // nodesReady waits until so many nodes report.
 func (n *nebula) nodesReady(want int) {
 	n.t.Helper()
