@@ -355,9 +355,11 @@ func TestInitCluster_isForGood(t *testing.T) {
 	if again, err := f.InitCluster(t.Context()); err != nil || again != restored {
 		t.Errorf("after a restore: %+v, %v", again, err)
 	}
-	for range 2 {
-		if got, err := f.AcceptHistory(t.Context()); err != nil || !got.HistoryAccepted || got.History != "other" || got.ID != first.ID {
-			t.Errorf("accepted: %+v, %v", got, err)
-		}
+	if got, err := f.AcceptHistory(t.Context()); err != nil || !got.HistoryAccepted || got.History != "other" || got.ID != first.ID {
+		t.Errorf("accepted: %+v, %v", got, err)
+	}
+	// Said again, it frees what nodes hold although no restore was noted: another history, accepted.
+	if got, err := f.AcceptHistory(t.Context()); err != nil || !got.HistoryAccepted || got.History == "other" || got.ID != first.ID {
+		t.Errorf("accepted again: %+v, %v", got, err)
 	}
 }

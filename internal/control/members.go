@@ -44,7 +44,9 @@ func (c *Control) Publish(ctx context.Context, authority, hash string) error {
 	return err
 }
 
-// AcceptHistory says that the cluster as it was restored is right: from now on nodes stop what it does not name.
+// AcceptHistory says that the cluster as it was restored is right: from now on nodes stop what it does not name. Said of a history that is accepted
+// already it begins another, accepted one: nodes that hold something back because revisions went down, by a store that was put back by
+// hand, let go of it.
 func (c *Control) AcceptHistory(ctx context.Context) (api.ClusterInfo, error) {
 	var info api.ClusterInfo
 	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
@@ -56,6 +58,9 @@ func (c *Control) AcceptHistory(ctx context.Context) (api.ClusterInfo, error) {
 			return api.Errorf(api.CodeUnavailable, "the cluster is not set up yet: its first server is still starting; try again in a moment")
 		}
 		info = old
+		if info.HistoryAccepted {
+			info.History = randomName()
+		}
 		info.HistoryAccepted = true
 		return store.Info.Put(tx, api.ClusterInfoID, info)
 	})
