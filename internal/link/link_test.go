@@ -120,7 +120,8 @@ func TestLink_leavesAPausedServer(t *testing.T) {
 // TestLink_lateReportIsRefused: a report that a server has taken before it was paused comes after a newer one through another server.
 func TestLink_lateReportIsRefused(t *testing.T) {
 	f := newFleet(t, mem(t))
-	one, two := f.serve("s1", "", nil), f.serve("s2", "", nil)
+	view := f.open()
+	one, two := f.serve("s1", "", view), f.serve("s2", "", nil)
 	n := f.node("n1", "", nil, one.addr)
 	n.mustReport(t, "a")
 	resume := one.nodes.pause()
@@ -128,6 +129,8 @@ func TestLink_lateReportIsRefused(t *testing.T) {
 	n.servers.Learn([]string{one.addr, two.addr})
 	n.mustReport(t, "old") // hangs at one; two takes it in the end
 	n.mustReport(t, "new")
+	// One whose view shows just what the late report says has nothing to write, and nothing to refuse.
+	f.await("the paused server's view", func() bool { st, _ := view.Current(); return st.Endpoints.Has("new/0") })
 	resume()
 	if err := <-one.nodes.late; !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "older") {
 		t.Fatalf("the late report: %v, want a conflict", err)
