@@ -15,7 +15,7 @@ const (
 	streamClients = 50
 	plainClients  = 50
 	clientPause   = 2500 * time.Millisecond
-	// leastPerSecond is the traffic below which a row has shown nothing.
+	// leastPerSecond is the traffic below which a row has shown nothing: of that many clients, of fewer in proportion.
 	leastPerSecond = 10
 	leastRequests  = 100
 )
@@ -55,9 +55,10 @@ func finish(t *testing.T, l *traffic.Load, allowed ...traffic.Outcome) traffic.R
 	t.Helper()
 	r := l.Stop()
 	t.Log(r)
-	if r.Good() < leastRequests || r.PerSecond() < leastPerSecond {
-		t.Errorf("invalid: %d good requests, %.0f a second, are too little traffic to show anything; %d and %d are wanted",
-			r.Good(), r.PerSecond(), leastRequests, leastPerSecond)
+	rate := float64(leastPerSecond*l.Clients()) / (streamClients + plainClients)
+	if r.Good() < leastRequests || r.PerSecond() < rate {
+		t.Errorf("invalid: %d good requests, %.0f a second, are too little traffic to show anything; %d and %.0f are wanted",
+			r.Good(), r.PerSecond(), leastRequests, rate)
 	}
 	if bad := r.Other(allowed...); len(bad) > 0 {
 		t.Errorf("%d requests ended as none may:\n%s", len(bad), traffic.Show(bad))

@@ -120,6 +120,9 @@ func Start(s Spec) *Load {
 // Answered is how many requests have had a good end so far.
 func (l *Load) Answered() int { return int(l.answered.Load()) }
 
+// Clients is how many clients there are.
+func (l *Load) Clients() int { return l.spec.Streams + l.spec.Plain }
+
 // Stop lets the requests in flight end and returns what became of all. It may be called more than once.
 func (l *Load) Stop() Report {
 	l.once.Do(func() {
