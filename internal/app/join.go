@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/gateway/upstream"
 	"github.com/nebula-serve/nebula/internal/link"
 	"github.com/nebula-serve/nebula/internal/nodeapi"
 	"github.com/nebula-serve/nebula/internal/pki"
@@ -91,11 +92,15 @@ func listenNode(ctx context.Context, l *life, o Options, flag string) (net.Liste
 	return ln, addr, err
 }
 
+// keptToEngine is how many unused connections a node keeps to one engine. llama-server has a thread for each connection, used or not, and few of
+// them: kept ones would make the requests of a burst wait until they run out, seconds later. A new one on loopback costs next to nothing.
+const keptToEngine = 2
+
 // serveNode serves this machine's engines to the gateways of the cluster.
 func serveNode(l *life, o Options, ln net.Listener, cluster string, secure *tls.Config) *nodeapi.API {
 	logs := o.replicaDir()
 	port := nodeapi.New(nodeapi.Config{
-		Cluster: cluster, Log: o.Log.With("component", "node"),
+		Cluster: cluster, Log: o.Log.With("component", "node"), Engines: upstream.Limits{MaxIdle: keptToEngine},
 		OpenLog: func(ctx context.Context, uid string, replica uint32, lo nodeapi.LogOptions) (io.ReadCloser, error) {
 			return supervise.OpenLog(ctx, logs, uid, replica, supervise.LogOptions{Tail: lo.Tail, Follow: lo.Follow, Previous: lo.Previous})
 		},
