@@ -53,19 +53,16 @@ func openAuthority(o Options) (*authority, error) {
 	return a, nil
 }
 
-// credential returns the credential that this process issues to itself for a role, renewed if it can be. The cluster's name is empty while
-// the store has not been read: then only a credential of an earlier start will do.
+// credential returns the credential that this process issues to itself for a role in a cluster: that of an earlier start, renewed, or a new one.
 func (a *authority) credential(o Options, role api.MachineRole, cluster string, hosts []string) (*pki.Credential, error) {
 	dir := o.keyDir(role)
 	want := pki.Identity{Cluster: cluster, Role: role, ID: o.NodeID}
 	cred, err := pki.LoadCredential(dir)
 	switch {
-	case err == nil && (cluster == "" || cred.Identity() == want):
+	case err == nil && cred.Identity() == want:
 		return cred, a.renew(cred, hosts)
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("the credential in %s: %w", dir, err)
-	case cluster == "":
-		return nil, api.Errorf(api.CodeUnavailable, "the store does not answer, and this server has no credential of an earlier start: start the other servers, or the etcd, first")
 	}
 	key, err := pki.NewKey()
 	if err != nil {
