@@ -16,6 +16,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/engine"
 	"github.com/nebula-serve/nebula/internal/hw"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/supervise"
 )
 
@@ -92,7 +93,7 @@ func (f fetcher) Fetch(ctx context.Context, spec api.ModelSpec, engineName strin
 		p.Fill(&d)
 		progress(d)
 	})
-	if e, ok := modelfiles.AsError(err); ok {
+	if e, ok := fail.As(err); ok {
 		return agent.Model{}, &engine.Failure{Code: e.Code, Message: e.Message, Final: e.Final}
 	}
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // How often a running download leaves a mark to go on from.
@@ -22,12 +24,15 @@ const (
 	syncBytes    = 512 << 20
 )
 
-// opener gives a file's bytes from an offset on.
-type opener func(ctx context.Context, from int64) (*stretch, error)
+// opener gives a file's bytes from one offset to another, and says where what comes ends.
+type opener func(ctx context.Context, from, to int64) (io.ReadCloser, int64, error)
+
+// segment is the most that one request asks for: a CDN does not serve files of any size in one answer.
+const segment = 1 << 30
 
 // blob is one file's content on its way into the cache. One goroutine owns it, under the blob's lock.
 type blob struct {
-	Entry
+	manifest.Entry
 	dir  repoDir
 	log  *slog.Logger
 	boot string
@@ -44,7 +49,7 @@ type blob struct {
 	syncedAt time.Time
 }
 
-// fetch brings the blob into the cache, verified; retry is [web.retry].
+// fetch brings the blob into the cache, verified; retry is [hub.Client.Retry].
 func (b *blob) fetch(ctx context.Context, open opener, retry func(context.Context, func() int64, func() error) error) error {
 	unlock, err := lockFile(ctx, b.dir.lock(b.Hash), b.watchOther)
 	if err != nil {
@@ -72,7 +77,7 @@ func (b *blob) fetch(ctx context.Context, open opener, retry func(context.Contex
 		}
 		b.log.Warn("fetched file has the wrong hash", "file", b.Path, "want", b.Hex, "got", got, "again", !second)
 		if second {
-			return final(api.FailDownload, ReasonCorrupt,
+			return fail.Final(api.FailDownload, fail.Corrupt,
 				"%q arrived damaged twice: its %s is %s and should be %s. Nothing of it was kept. Something between here and the hub changes data (a proxy, a mirror, bad memory).",
 				b.Path, b.Algo, got, b.Hex)
 		}
@@ -207,12 +212,12 @@ func (b *blob) catchUp(ctx context.Context, f *os.File) error {
 func (b *blob) stream(ctx context.Context, open opener) error {
 	buf := make([]byte, 256<<10)
 	for b.at < b.Size {
-		s, err := open(ctx, b.at)
+		body, end, err := open(ctx, b.at, min(b.at+segment, b.Size))
 		if err != nil {
 			return err
 		}
-		err = b.copy(s, buf)
-		_ = s.Body.Close()
+		err = b.copy(body, end, buf)
+		_ = body.Close()
 		if err != nil {
 			return err
 		}
@@ -220,16 +225,16 @@ func (b *blob) stream(ctx context.Context, open opener) error {
 	return nil
 }
 
-func (b *blob) copy(s *stretch, buf []byte) error {
-	for b.at < s.end {
-		n, err := s.Body.Read(buf[:min(int64(len(buf)), s.end-b.at)])
+func (b *blob) copy(body io.Reader, end int64, buf []byte) error {
+	for b.at < end {
+		n, err := body.Read(buf[:min(int64(len(buf)), end-b.at)])
 		if n > 0 {
 			if err := b.write(buf[:n]); err != nil {
 				return err
 			}
 		}
-		if err != nil && b.at < s.end {
-			return ended(s.answer, b.Entry, err)
+		if err != nil && b.at < end {
+			return err
 		}
 	}
 	return nil
@@ -329,9 +334,9 @@ func diskError(root, what string, err error) error {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		free := "nothing"
 		if _, _, avail, err := usage(root); err == nil {
-			free = size(avail)
+			free = fail.Size(avail)
 		}
-		return passing(api.FailDiskFull, ReasonDiskSpace, "the disk of %s is full (%s left). What was fetched is kept; free some space and the download goes on.", root, free).because(err)
+		return fail.Passing(api.FailDiskFull, fail.DiskSpace, "the disk of %s is full (%s left). What was fetched is kept; free some space and the download goes on.", root, free).Because(err)
 	}
-	return passing(api.FailDownload, ReasonDisk, "cannot %s under %s: %v. Check that Nebula may write there.", what, root, err).because(err)
+	return fail.Passing(api.FailDownload, fail.Disk, "cannot %s under %s: %v. Check that Nebula may write there.", what, root, err).Because(err)
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // ledger adds up the disk space that running downloads still need, so that two of them are not promised the same.
@@ -41,7 +43,7 @@ func (r *reservation) release() {
 }
 
 // reserve promises the space for blobs, or says by how much it is short.
-func (s *Store) reserve(d repoDir, blobs []Entry) (*reservation, error) {
+func (s *Store) reserve(d repoDir, blobs []manifest.Entry) (*reservation, error) {
 	r := &reservation{ledger: &s.room, root: d.root}
 	for _, b := range blobs {
 		if fi, err := os.Lstat(d.blob(b.Hash)); err == nil && fi.Size() == b.Size {
@@ -71,9 +73,9 @@ func (s *Store) reserve(d repoDir, blobs []Entry) (*reservation, error) {
 			keep = min(total/50, 5<<30)
 		}
 		if free := int64(avail) - promised - int64(keep); free < r.left {
-			return nil, passing(api.FailDiskFull, ReasonDiskSpace,
+			return nil, fail.Passing(api.FailDiskFull, fail.DiskSpace,
 				"the model needs %s more on the disk of %s, which has %s free, %s of it promised to other downloads and %s kept free: %s are missing. Free some space, or put model_path on another disk.",
-				size(r.left), d.root, size(avail), size(promised), size(keep), size(r.left-free))
+				fail.Size(r.left), d.root, fail.Size(avail), fail.Size(promised), fail.Size(keep), fail.Size(r.left-free))
 		}
 	}
 	s.room.taken[r] = true
@@ -136,7 +138,7 @@ func Alerts(before []api.DiskAlert, d api.NodeDiskStatus, now time.Time) []api.D
 		if d.UsagePct >= t.raise || held && d.UsagePct >= t.clear {
 			out = append(out, api.DiskAlert{
 				NodeID: d.NodeID, AlertType: t.kind, ModelDir: d.ModelDir, UsagePct: d.UsagePct, AvailableBytes: d.AvailableBytes, CreatedAtMS: since,
-				Message: fmt.Sprintf("The disk of %s is %.1f %% full; %s are left. %s", d.ModelDir, d.UsagePct, size(d.AvailableBytes), t.advice),
+				Message: fmt.Sprintf("The disk of %s is %.1f %% full; %s are left. %s", d.ModelDir, d.UsagePct, fail.Size(d.AvailableBytes), t.advice),
 			})
 		}
 	}

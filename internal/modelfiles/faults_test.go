@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	wire "github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/test/hub"
 )
 
@@ -70,7 +72,7 @@ func TestFetch_survives(t *testing.T) {
 func stallsSoon(f hub.Faults) func(*Config) {
 	return func(c *Config) {
 		if f.Stall != 0 {
-			c.patience.stall = 300 * time.Millisecond
+			c.patience.Stall = 300 * time.Millisecond
 		}
 	}
 }
@@ -111,40 +113,40 @@ func TestFetch_givesUp(t *testing.T) {
 		token  string
 		req    Request
 		code   api.FailureCode
-		reason Reason
+		reason fail.Reason
 		final  bool
 		says   string
 		most   int // requests
 	}{
-		{"missing", hub.Repo{ID: "other/repo"}, hub.Faults{}, "", llama(), api.FailHub, ReasonNotFound, true, "no token", 1},
-		{"private without a token", private, hub.Faults{}, "", llama(), api.FailHub, ReasonNotFound, true, "no token", 1},
-		{"private with a stranger's token", private, hub.Faults{}, "stranger", llama(), api.FailHub, ReasonNotFound, true, "no access", 1},
-		{"gated without a token", gated, hub.Faults{}, "", llama(), api.FailHubAuth, ReasonGated, true, "ask for access", 3},
-		{"gated with a stranger's token", gated, hub.Faults{}, "stranger", llama(), api.FailHubAuth, ReasonGated, true, "ask for access", 3},
-		{"a bad token", plain, hub.Faults{}, "expired", llama(), api.FailHubAuth, ReasonBadToken, true, "mistyped, expired or revoked", 1},
-		{"disabled", disabled, hub.Faults{}, "", llama(), api.FailHub, ReasonDisabled, true, "disabled", 1},
-		{"no such revision", plain, hub.Faults{}, "", revision("nope"), api.FailHub, ReasonNoRevision, true, "branches", 1},
-		{"a hostile name", hostile, hub.Faults{}, "", llama(), api.FailInvalidModel, ReasonUnsafeName, true, "../../evil.gguf", 2},
-		{"listed but gone", plain, hub.Faults{Gone: []string{"a.gguf"}}, "", llama(), api.FailHub, ReasonInconsistent, true, "does not have", 5},
-		{"another commit", plain, hub.Faults{OtherCommit: true}, "", llama(), api.FailHub, ReasonInconsistent, true, "does not have", 7},
-		{"another file", plain, hub.Faults{OtherETag: true}, "", llama(), api.FailHub, ReasonInconsistent, true, "does not have", 7},
-		{"always out of order", plain, hub.Faults{Fail: hub.Always}, "", llama(), api.FailHub, ReasonServer, false, "6 times in a row", 6},
-		{"always too many requests", plain, hub.Faults{RateLimit: hub.Always}, "", llama(), api.FailHub, ReasonRateLimited, false, "limits the number", 6},
-		{"always cut at once", plain, hub.Faults{Cut: hub.Always}, "", llama(), api.FailDownload, ReasonNetwork, false, "6 times in a row", 14},
-		{"always stalled", plain, hub.Faults{Stall: hub.Always}, "", llama(), api.FailDownload, ReasonNetwork, false, "sent nothing", 14},
-		{"always damaged", plain, hub.Faults{Flip: hub.Always, FlipAt: 9}, "", llama(), api.FailDownload, ReasonCorrupt, true, "damaged twice", 5},
-		{"always short", plain, hub.Faults{ShortBy: hub.Always}, "", llama(), api.FailDownload, ReasonBadServer, false, "bytes instead of", 14},
-		{"always compressed", plain, hub.Faults{Gzip: hub.Always}, "", llama(), api.FailDownload, ReasonBadServer, false, "compressed", 14},
-		{"signed addresses never work", plain, hub.Faults{Fail: hub.Always, FailStatus: 403, FailPath: "/blob/"}, "", llama(), api.FailDownload, reasonExpiredAddress, false, "refuses the address", 14},
-		{"redirects in circles", plain, hub.Faults{Redirect: hub.Always, RedirectTo: "/org/model/resolve/main/a.gguf"}, "", llama(), api.FailHub, ReasonRedirect, true, "circles", 8},
-		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", llama(), api.FailHub, ReasonRedirect, true, "not encrypted", 3},
-		{"a listing without an end", plain, hub.Faults{PageSize: 1, EndlessNext: true}, "", llama(), api.FailHub, ReasonBadServer, true, "never ends", 4},
-		{"a listing of everything", plain, hub.Faults{HugeListing: true}, "", llama(), api.FailHub, ReasonTooLarge, true, "more than 5000 files", 3},
-		{"a listing that is none", plain, hub.Faults{BadListing: true}, "", llama(), api.FailHub, ReasonBadServer, false, "not what a hub says", 7},
-		{"the listing goes on elsewhere", plain, hub.Faults{PageSize: 1, EndlessNext: true, NextHost: "http://evil.example"}, "", llama(), api.FailHub, ReasonRedirect, true, "evil.example", 2},
-		{"not GGUF", junk, hub.Faults{}, "", llama(), api.FailNotGGUF, ReasonNotGGUF, true, "does not begin with GGUF", 4},
-		{"GGUF cut before it was uploaded", short, hub.Faults{}, "", llama(), api.FailModelTruncated, ReasonTruncated, true, "incomplete", 4},
-		{"nothing for this engine", plain, hub.Faults{}, "", vllm(), api.FailInvalidModel, ReasonNoWeights, true, "llamacpp", 2},
+		{"missing", hub.Repo{ID: "other/repo"}, hub.Faults{}, "", llama(), api.FailHub, fail.NotFound, true, "no token", 1},
+		{"private without a token", private, hub.Faults{}, "", llama(), api.FailHub, fail.NotFound, true, "no token", 1},
+		{"private with a stranger's token", private, hub.Faults{}, "stranger", llama(), api.FailHub, fail.NotFound, true, "no access", 1},
+		{"gated without a token", gated, hub.Faults{}, "", llama(), api.FailHubAuth, fail.Gated, true, "ask for access", 3},
+		{"gated with a stranger's token", gated, hub.Faults{}, "stranger", llama(), api.FailHubAuth, fail.Gated, true, "ask for access", 3},
+		{"a bad token", plain, hub.Faults{}, "expired", llama(), api.FailHubAuth, fail.BadToken, true, "mistyped, expired or revoked", 1},
+		{"disabled", disabled, hub.Faults{}, "", llama(), api.FailHub, fail.Disabled, true, "disabled", 1},
+		{"no such revision", plain, hub.Faults{}, "", revision("nope"), api.FailHub, fail.NoRevision, true, "branches", 1},
+		{"a hostile name", hostile, hub.Faults{}, "", llama(), api.FailInvalidModel, fail.UnsafeName, true, "../../evil.gguf", 2},
+		{"listed but gone", plain, hub.Faults{Gone: []string{"a.gguf"}}, "", llama(), api.FailHub, fail.Inconsistent, true, "does not have", 5},
+		{"another commit", plain, hub.Faults{OtherCommit: true}, "", llama(), api.FailHub, fail.Inconsistent, true, "does not have", 7},
+		{"another file", plain, hub.Faults{OtherETag: true}, "", llama(), api.FailHub, fail.Inconsistent, true, "does not have", 7},
+		{"always out of order", plain, hub.Faults{Fail: hub.Always}, "", llama(), api.FailHub, fail.Server, false, "6 times in a row", 6},
+		{"always too many requests", plain, hub.Faults{RateLimit: hub.Always}, "", llama(), api.FailHub, fail.RateLimited, false, "limits the number", 6},
+		{"always cut at once", plain, hub.Faults{Cut: hub.Always}, "", llama(), api.FailDownload, fail.Network, false, "6 times in a row", 14},
+		{"always stalled", plain, hub.Faults{Stall: hub.Always}, "", llama(), api.FailDownload, fail.Network, false, "sent nothing", 14},
+		{"always damaged", plain, hub.Faults{Flip: hub.Always, FlipAt: 9}, "", llama(), api.FailDownload, fail.Corrupt, true, "damaged twice", 5},
+		{"always short", plain, hub.Faults{ShortBy: hub.Always}, "", llama(), api.FailDownload, fail.BadServer, false, "bytes instead of", 14},
+		{"always compressed", plain, hub.Faults{Gzip: hub.Always}, "", llama(), api.FailDownload, fail.BadServer, false, "compressed", 14},
+		{"signed addresses never work", plain, hub.Faults{Fail: hub.Always, FailStatus: 403, FailPath: "/blob/"}, "", llama(), api.FailDownload, fail.ExpiredAddress, false, "refuses the address", 14},
+		{"redirects in circles", plain, hub.Faults{Redirect: hub.Always, RedirectTo: "/org/model/resolve/main/a.gguf"}, "", llama(), api.FailHub, fail.Redirect, true, "circles", 8},
+		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", llama(), api.FailHub, fail.Redirect, true, "not encrypted", 3},
+		{"a listing without an end", plain, hub.Faults{PageSize: 1, EndlessNext: true}, "", llama(), api.FailHub, fail.BadServer, true, "never ends", 4},
+		{"a listing of everything", plain, hub.Faults{HugeListing: true}, "", llama(), api.FailHub, fail.TooLarge, true, "more than 5000 files", 3},
+		{"a listing that is none", plain, hub.Faults{BadListing: true}, "", llama(), api.FailHub, fail.BadServer, false, "not what a hub says", 7},
+		{"the listing goes on elsewhere", plain, hub.Faults{PageSize: 1, EndlessNext: true, NextHost: "http://evil.example"}, "", llama(), api.FailHub, fail.Redirect, true, "evil.example", 2},
+		{"not GGUF", junk, hub.Faults{}, "", llama(), api.FailNotGGUF, fail.NotGGUF, true, "does not begin with GGUF", 4},
+		{"GGUF cut before it was uploaded", short, hub.Faults{}, "", llama(), api.FailModelTruncated, fail.Truncated, true, "incomplete", 4},
+		{"nothing for this engine", plain, hub.Faults{}, "", vllm(), api.FailInvalidModel, fail.NoWeights, true, "llamacpp", 2},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -152,13 +154,12 @@ func TestFetch_givesUp(t *testing.T) {
 			h := hub.Start(t, c.repo)
 			h.AddToken("stranger")
 			h.Break(c.faults)
-			s := newStore(t, h, stallsSoon(c.faults), func(cfg *Config) { cfg.Token = c.token })
-			s.web.entries = 5000
+			s := newStore(t, h, stallsSoon(c.faults), func(cfg *Config) { cfg.Token, cfg.maxEntries = c.token, 5000 })
 			var last Progress
 			_, err := s.Fetch(t.Context(), c.req, func(p Progress) { last = p })
-			e, ok := AsError(err)
+			e, ok := fail.As(err)
 			if !ok {
-				t.Fatalf("no *Error: %v", err)
+				t.Fatalf("no *fail.Error: %v", err)
 			}
 			if e.Code != c.code || e.Reason != c.reason || e.Final != c.final || !strings.Contains(e.Message, c.says) {
 				t.Errorf("got %s %s final=%t: %s", e.Code, e.Reason, e.Final, e.Message)
@@ -172,7 +173,7 @@ func TestFetch_givesUp(t *testing.T) {
 			if n := len(h.Requests()); n > c.most {
 				t.Errorf("%d requests, at most %d are needed to know", n, c.most)
 			}
-			if c.reason != ReasonNotGGUF && c.reason != ReasonTruncated { // those are verified, but of no use
+			if c.reason != fail.NotGGUF && c.reason != fail.Truncated { // those are verified, but of no use
 				unpublished(t, s)
 			}
 		})
@@ -193,26 +194,26 @@ func TestFetch_badRequests(t *testing.T) {
 		req := llama()
 		req.Spec.ModelName = name
 		_, err := s.Fetch(t.Context(), req, nil)
-		if !hasReason(err, ReasonUnsafeName) {
+		if !fail.Has(err, fail.UnsafeName) {
 			t.Errorf("name %q: %v", name, err)
 		}
 	}
 	for _, rev := range []string{"..", "a/../b", "/a", "a\x00", `a\b`, strings.Repeat("a", 300)} {
-		if _, err := s.Fetch(t.Context(), revision(rev), nil); !hasReason(err, ReasonUnsafeName) {
+		if _, err := s.Fetch(t.Context(), revision(rev), nil); !fail.Has(err, fail.UnsafeName) {
 			t.Errorf("revision %q: %v", rev, err)
 		}
 	}
 	for _, root := range []string{"relative", "/a/../b", "/a\x00b", "x.gguf"} {
 		req := llama()
 		req.Spec.ModelPath = root
-		if _, err := s.Fetch(t.Context(), req, nil); !hasReason(err, ReasonUnsafeName) {
+		if _, err := s.Fetch(t.Context(), req, nil); !fail.Has(err, fail.UnsafeName) {
 			t.Errorf("cache root %q: %v", root, err)
 		}
 	}
 	req := llama()
 	req.Spec.ModelSource = api.SourceModelScope
 	_, err := s.Fetch(t.Context(), req, nil)
-	if e, ok := AsError(err); !ok || e.Code != api.FailUnsupportedModel || !e.Final || !strings.Contains(e.Message, "huggingface") {
+	if e, ok := fail.As(err); !ok || e.Code != api.FailUnsupportedModel || !e.Final || !strings.Contains(e.Message, "huggingface") {
 		t.Errorf("modelscope: %v", err)
 	}
 	if n := len(h.Requests()); n != 0 {
@@ -294,13 +295,13 @@ func TestFetch_secure(t *testing.T) {
 	front.StartTLS()
 	defer front.Close()
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	rt := transport(nil)
+	rt := wire.Transport(nil)
 	rt.TLSClientConfig = front.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 	rt.TLSClientConfig.NextProtos = nil
 	s := newStore(t, h, func(c *Config) { c.Endpoint, c.Transport = front.URL, rt })
 	defer rt.CloseIdleConnections()
 	_, err = s.Fetch(t.Context(), llama(), nil)
-	if !hasReason(err, ReasonRedirect) {
+	if !fail.Has(err, fail.Redirect) {
 		t.Errorf("from https to http: %v", err)
 	}
 	close(protos)
@@ -354,38 +355,12 @@ func TestFetch_rateLimit(t *testing.T) {
 	}
 }
 
-func TestParkFor(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	p := defaultPatience()
-	for _, c := range []struct {
-		limit, after string
-		want         time.Duration
-	}{
-		{"", "", p.maxDelay},
-		{"", "7", 7 * time.Second},
-		{"", "Thu, 01 Jan 2026 00:00:09 GMT", 9 * time.Second},
-		{"", "Wed, 31 Dec 2025 00:00:00 GMT", 0},
-		{"", "soon", p.maxDelay},
-		{"", "-5", p.maxPark},
-		{"", "99999999999999999999", p.maxDelay},
-		{"", "999999999999", p.maxPark},
-		{`"resolvers";r=0;t=12`, "5", 13 * time.Second},
-		{`"resolvers";r=4;t=12`, "5", 5 * time.Second},
-		{`"resolvers";r=0;t=999999999999`, "", p.maxPark},
-	} {
-		h := http.Header{"Ratelimit": {c.limit}, "Retry-After": {c.after}}
-		if got := parkFor(h, now, p); got != c.want {
-			t.Errorf("RateLimit %q, Retry-After %q: %s, want %s", c.limit, c.after, got, c.want)
-		}
-	}
-}
-
 // TestFetch_hubComesBack: refused connections are waited out.
 func TestFetch_hubComesBack(t *testing.T) {
 	files := map[string][]byte{"a.gguf": ggufFile(100, 1)}
 	h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
 	down := 3
-	rt := transport(nil)
+	rt := wire.Transport(nil)
 	defer rt.CloseIdleConnections()
 	s := newStore(t, h, func(c *Config) {
 		c.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -407,7 +382,7 @@ func TestFetch_offline(t *testing.T) {
 	h := hub.Start(t, one("a.gguf", ggufFile(100, 1)))
 	s := newStore(t, h, func(c *Config) { c.Offline = true })
 	_, err := s.Fetch(t.Context(), llama(), nil)
-	if e, ok := AsError(err); !ok || e.Final || !strings.Contains(e.Message, "offline") || len(h.Requests()) != 0 {
+	if e, ok := fail.As(err); !ok || e.Final || !strings.Contains(e.Message, "offline") || len(h.Requests()) != 0 {
 		t.Errorf("%v, %d requests", err, len(h.Requests()))
 	}
 }
@@ -416,7 +391,7 @@ func TestFetch_offline(t *testing.T) {
 func TestFetch_mirror(t *testing.T) {
 	files := map[string][]byte{"a.gguf": ggufFile(100, 1), "b.md": []byte("x"), "c.md": []byte("y")}
 	h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
-	h.Break(hub.Faults{PageSize: 1, NextHost: defaultHub})
+	h.Break(hub.Faults{PageSize: 1, NextHost: wire.Default})
 	mustFetch(t, newStore(t, h), llama("*"), files)
 }
 
@@ -431,7 +406,7 @@ func TestFetch_cancelIsQuick(t *testing.T) {
 			t.Parallel()
 			h := hub.Start(t, one("a.gguf", ggufFile(big, 1)))
 			h.Break(f)
-			s := newStore(t, h, func(c *Config) { c.patience.stall = time.Hour })
+			s := newStore(t, h, func(c *Config) { c.patience.Stall = time.Hour })
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
 			if _, err := s.Fetch(ctx, llama(), nil); !errors.Is(err, context.DeadlineExceeded) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	wire "github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/test/hub"
 )
 
@@ -86,7 +87,7 @@ func TestFetch_firstMayLeave(t *testing.T) {
 func TestFetch_nobodyJoinsTheDying(t *testing.T) {
 	files := map[string][]byte{"a.gguf": ggufFile(100, 1)}
 	h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
-	rt := transport(nil)
+	rt := wire.Transport(nil)
 	defer rt.CloseIdleConnections()
 	asked, dying, die := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var second atomic.Bool

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/nebula-serve/nebula/api"
+	wire "github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/test/hub"
 )
 
@@ -66,8 +67,8 @@ func tensors(n int, seed uint64) []byte {
 }
 
 // quick is a patience for tests: nothing in them depends on how long it is, only on its being short.
-func quick() patience {
-	return patience{time.Millisecond, 10 * time.Millisecond, 6, 20 * time.Second, time.Minute}
+func quick() wire.Patience {
+	return wire.Patience{FirstDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond, Tries: 6, Stall: 20 * time.Second, MaxPark: time.Minute}
 }
 
 func newStore(t *testing.T, h *hub.Hub, change ...func(*Config)) *Store {

@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/gguf"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // Metadata is what the files say about the model.
@@ -26,7 +28,7 @@ type Metadata struct {
 // inspect reads the headers of a model's weights and what its configuration says. It refuses files that no engine could
 // load, before one is started on them.
 func inspect(m Model) (Metadata, error) {
-	if m.Format == FormatGGUF && slices.Contains(m.Files, m.Path) {
+	if m.Format == manifest.FormatGGUF && slices.Contains(m.Files, m.Path) {
 		return inspectGGUF(m)
 	}
 	for _, name := range m.Files {
@@ -42,7 +44,7 @@ func inspect(m Model) (Metadata, error) {
 func inspectGGUF(m Model) (Metadata, error) {
 	var out Metadata
 	for _, name := range m.Files {
-		if !isGGUF(name) && name != m.Path {
+		if !manifest.IsGGUF(name) && name != m.Path {
 			continue
 		}
 		h, err := readGGUF(name)
@@ -51,7 +53,7 @@ func inspectGGUF(m Model) (Metadata, error) {
 		}
 		if name == m.Path {
 			out = Metadata{
-				Architecture: h.Architecture, Name: clip(h.Name), ContextLength: uint32(min(h.ContextLength, 1<<31)),
+				Architecture: h.Architecture, Name: fail.Clip(h.Name), ContextLength: uint32(min(h.ContextLength, 1<<31)),
 				Embedding: h.Embedding(), ChatTemplate: h.ChatTemplate,
 			}
 		}
@@ -75,11 +77,11 @@ func readGGUF(name string) (gguf.Header, error) {
 	case err == nil:
 		return h, nil
 	case errors.Is(err, gguf.ErrNotGGUF):
-		return h, final(api.FailNotGGUF, ReasonNotGGUF, "%s is not a GGUF file: it does not begin with GGUF. Give llama.cpp a .gguf file, or choose another engine.", name).because(err)
+		return h, fail.Final(api.FailNotGGUF, fail.NotGGUF, "%s is not a GGUF file: it does not begin with GGUF. Give llama.cpp a .gguf file, or choose another engine.", name).Because(err)
 	case errors.Is(err, gguf.ErrTruncated):
-		return h, final(api.FailModelTruncated, ReasonTruncated, "%s is incomplete (%s): %v. Copy or download it again.", name, size(fi.Size()), err).because(err)
+		return h, fail.Final(api.FailModelTruncated, fail.Truncated, "%s is incomplete (%s): %v. Copy or download it again.", name, fail.Size(fi.Size()), err).Because(err)
 	case errors.Is(err, gguf.ErrInvalid):
-		return h, final(api.FailInvalidModel, ReasonBadFile, "%s begins as a GGUF file, but %v. Copy or download it again.", name, err).because(err)
+		return h, fail.Final(api.FailInvalidModel, fail.BadFile, "%s begins as a GGUF file, but %v. Copy or download it again.", name, err).Because(err)
 	}
 	return h, unreadable(name, err)
 }
@@ -99,9 +101,9 @@ func checkTensors(name string) error {
 		return unreadable(name, err)
 	}
 	short := func(need uint64) error {
-		return final(api.FailModelTruncated, ReasonTruncated, "%s is incomplete: it has %d bytes and needs %d. Copy or download it again.", name, fi.Size(), need)
+		return fail.Final(api.FailModelTruncated, fail.Truncated, "%s is incomplete: it has %d bytes and needs %d. Copy or download it again.", name, fi.Size(), need)
 	}
-	bad := final(api.FailInvalidModel, ReasonBadFile, "%s is not a safetensors file. Copy or download it again.", name)
+	bad := fail.Final(api.FailInvalidModel, fail.BadFile, "%s is not a safetensors file. Copy or download it again.", name)
 	var n uint64
 	if err := binary.Read(f, binary.LittleEndian, &n); err != nil {
 		return short(8)
@@ -114,7 +116,7 @@ func checkTensors(name string) error {
 	}
 	var tensors map[string]json.RawMessage
 	if err := json.NewDecoder(io.LimitReader(f, int64(n))).Decode(&tensors); err != nil {
-		return bad.because(err)
+		return bad.Because(err)
 	}
 	end := uint64(0)
 	for key, raw := range tensors {
@@ -124,7 +126,7 @@ func checkTensors(name string) error {
 		if key == "__metadata__" {
 			continue
 		}
-		if json.Unmarshal(raw, &t) != nil || t.Offsets[1] > maxFile {
+		if json.Unmarshal(raw, &t) != nil || t.Offsets[1] > manifest.MaxSize {
 			return bad
 		}
 		end = max(end, t.Offsets[1])
@@ -147,9 +149,9 @@ func readConfig(dir string) Metadata {
 	}
 	var m Metadata
 	if readJSON(filepath.Join(dir, "config.json"), &c) == nil {
-		m.Name, m.ContextLength = clip(c.Name), max(c.Positions, c.Text.Positions)
+		m.Name, m.ContextLength = fail.Clip(c.Name), max(c.Positions, c.Text.Positions)
 		if len(c.Architectures) > 0 {
-			m.Architecture = clip(c.Architectures[0])
+			m.Architecture = fail.Clip(c.Architectures[0])
 		}
 	}
 	if _, err := os.Stat(filepath.Join(dir, "modules.json")); err == nil { // a sentence-transformers model

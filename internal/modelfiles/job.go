@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,6 +16,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // parallel is how many files one fetch transfers at once.
@@ -23,9 +27,10 @@ const parallel = 4
 // job is one transfer: these files of this repository into this cache.
 type job struct {
 	dir      repoDir
-	repo     hubRepo
+	repo     hub.Repo
+	name     string // of the repository
 	revision string
-	want     Want
+	want     manifest.Want
 	refresh  bool
 }
 
@@ -33,7 +38,7 @@ func (j job) key() string {
 	return strings.Join([]string{j.dir.dir(), j.revision, selectionKey(j.want), fmt.Sprint(j.refresh)}, "\x00")
 }
 
-func (s *Store) newJob(req Request, want Want) (job, error) {
+func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
 	r := root(filepath.Clean(s.cfg.CacheDir))
 	if p := strings.TrimSpace(req.Spec.ModelPath); p != "" { // of a hub's model: another cache
 		if err := checkRoot(p); err != nil {
@@ -45,10 +50,10 @@ func (s *Store) newJob(req Request, want Want) (job, error) {
 	if revision == "" {
 		revision = "main"
 	}
-	if err := checkRepo(req.Spec.ModelName, revision); err != nil {
+	if err := hub.CheckRepo(req.Spec.ModelName, revision); err != nil {
 		return job{}, err
 	}
-	return job{newRepoDir(r, req.Spec.ModelName), hubRepo{s.web, req.Spec.ModelName}, revision, want, req.Refresh}, nil
+	return job{newRepoDir(r, req.Spec.ModelName), s.hub.Repo(req.Spec.ModelName), req.Spec.ModelName, revision, want, req.Refresh}, nil
 }
 
 // run brings a model into the cache.
@@ -63,23 +68,23 @@ func (s *Store) newJob(req Request, want Want) (job, error) {
 func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
 	selection := selectionKey(j.want)
 	if r, ok := j.dir.find(j.revision, selection); ok && !j.refresh { // 1
-		err := s.complete(ctx, j, pin{j.repo.name, j.revision, r.Commit}, r, m)
+		err := s.complete(ctx, j, hub.Pin{Repo: j.name, Revision: j.revision, Commit: r.Commit}, r, m)
 		if err == nil {
 			j.dir.used(r, time.Now())
 			return j.model(r), nil
 		}
-		if !hasReason(err, ReasonNoEntry) && !hasReason(err, ReasonNoRevision) {
+		if !fail.Has(err, fail.NoEntry) && !fail.Has(err, fail.NoRevision) {
 			return Model{}, err
 		}
 	}
 	if s.cfg.Offline {
 		return Model{}, offline()
 	}
-	p, err := j.repo.resolve(ctx, j.revision) // 2
+	p, err := j.repo.Resolve(ctx, j.revision) // 2
 	if err != nil {
 		return Model{}, err
 	}
-	r, ok := j.dir.find(p.commit, selection)
+	r, ok := j.dir.find(p.Commit, selection)
 	if ok && j.dir.whole(r) {
 		r.Revisions = append([]string{j.revision}, without(r.Revisions, j.revision)...)
 		err = s.complete(ctx, j, p, r, m)
@@ -93,24 +98,24 @@ func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
 }
 
 // transferTwice lists again when a listed file is gone: the listing may have been older than the files.
-func (s *Store) transferTwice(ctx context.Context, j job, p pin, m *meter) (ready, error) {
+func (s *Store) transferTwice(ctx context.Context, j job, p hub.Pin, m *meter) (ready, error) {
 	r, err := s.transfer(ctx, j, p, m)
-	if hasReason(err, ReasonNoEntry) {
+	if fail.Has(err, fail.NoEntry) {
 		r, err = s.transfer(ctx, j, p, m)
 	}
-	if hasReason(err, ReasonNoEntry) {
-		err = final(api.FailHub, ReasonInconsistent, "the hub lists files of %s that it does not have: %v. Choose another revision or mirror.", p.repo, err).because(err)
+	if fail.Has(err, fail.NoEntry) {
+		err = fail.Final(api.FailHub, fail.Inconsistent, "the hub lists files of %s that it does not have: %v. Choose another revision or mirror.", p.Repo, err).Because(err)
 	}
 	return r, err
 }
 
 func offline() error {
-	return passing(api.FailHub, ReasonNetwork, "the model is not complete on this node, and Nebula is set to work offline. Allow it to reach the hub, or put the files there yourself and use model_source local.")
+	return fail.Passing(api.FailHub, fail.Network, "the model is not complete on this node, and Nebula is set to work offline. Allow it to reach the hub, or put the files there yourself and use model_source local.")
 }
 
 // transfer chooses the files of a commit and fetches them; on success they are all in place, linked and of sound form.
-func (s *Store) transfer(ctx context.Context, j job, p pin, m *meter) (ready, error) {
-	entries, err := j.repo.list(ctx, p)
+func (s *Store) transfer(ctx context.Context, j job, p hub.Pin, m *meter) (ready, error) {
+	entries, err := j.repo.List(ctx, p)
 	if err != nil {
 		return ready{}, err
 	}
@@ -118,13 +123,13 @@ func (s *Store) transfer(ctx context.Context, j job, p pin, m *meter) (ready, er
 	if err != nil {
 		return ready{}, err
 	}
-	man, err := selectFiles(entries, j.want, idx)
+	man, err := manifest.Select(entries, j.want, idx)
 	if err != nil {
 		return ready{}, err
 	}
-	s.cfg.Log.Info("files selected", "repo", p.repo, "commit", p.commit, "files", len(man.Files), "bytes", man.Total(), "skipped", len(man.Skipped))
+	s.cfg.Log.Info("files selected", "repo", p.Repo, "commit", p.Commit, "files", len(man.Files), "bytes", man.Total(), "skipped", len(man.Skipped))
 	r := ready{
-		Version: readyVersion, Repo: p.repo, Revisions: []string{p.revision}, Commit: p.commit, Selection: selectionKey(j.want),
+		Version: readyVersion, Repo: p.Repo, Revisions: []string{p.Revision}, Commit: p.Commit, Selection: selectionKey(j.want),
 		Format: man.Format, Primary: man.Primary, MMProj: man.MMProj, Files: man.Files, CreatedMS: time.Now().UnixMilli(),
 	}
 	if err := s.complete(ctx, j, p, r, m); err != nil {
@@ -136,7 +141,7 @@ func (s *Store) transfer(ctx context.Context, j job, p pin, m *meter) (ready, er
 }
 
 // complete brings every file of r in place, verified and linked. What is there already costs a look at its name.
-func (s *Store) complete(ctx context.Context, j job, p pin, r ready, m *meter) error {
+func (s *Store) complete(ctx context.Context, j job, p hub.Pin, r ready, m *meter) error {
 	blobs, counts := counters(r.Files)
 	if j.dir.whole(r) {
 		for _, c := range counts {
@@ -149,14 +154,14 @@ func (s *Store) complete(ctx context.Context, j job, p pin, r ready, m *meter) e
 	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
 		return err
 	}
-	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.link(p.commit, r.Files) })
+	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.link(p.Commit, r.Files) })
 }
 
 // counters returns the distinct blobs of files, and a counter for each.
-func counters(files []Entry) ([]Entry, []*counter) {
-	var blobs []Entry
+func counters(files []manifest.Entry) ([]manifest.Entry, []*counter) {
+	var blobs []manifest.Entry
 	var counts []*counter
-	at := map[Hash]*counter{}
+	at := map[manifest.Hash]*counter{}
 	for _, f := range files {
 		c, ok := at[f.Hash]
 		if !ok {
@@ -170,7 +175,7 @@ func counters(files []Entry) ([]Entry, []*counter) {
 }
 
 // fetchAll fetches blobs, a few at a time. The first failure stops the others, which keep what they have.
-func (s *Store) fetchAll(ctx context.Context, j job, p pin, blobs []Entry, counts []*counter, m *meter) error {
+func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest.Entry, counts []*counter, m *meter) error {
 	space, err := s.reserve(j.dir, blobs)
 	if err != nil {
 		return err
@@ -183,48 +188,48 @@ func (s *Store) fetchAll(ctx context.Context, j job, p pin, blobs []Entry, count
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return s.newBlob(j, e, counts[i], m, space).fetch(ctx, j.opener(p, e, s.cfg.Offline), j.repo.retry)
+			return s.newBlob(j, e, counts[i], m, space).fetch(ctx, j.opener(p, e, s.cfg.Offline), j.repo.Retry)
 		})
 	}
 	return g.Wait()
 }
 
-func (s *Store) newBlob(j job, e Entry, c *counter, m *meter, space *reservation) *blob {
+func (s *Store) newBlob(j job, e manifest.Entry, c *counter, m *meter, space *reservation) *blob {
 	return &blob{
 		Entry: e, dir: j.dir, log: s.cfg.Log, boot: s.boot, count: c,
 		network: func(n int64) { m.network.Add(n) }, took: space.took,
 	}
 }
 
-func (j job) opener(p pin, e Entry, offlineOnly bool) opener {
-	loc := new(location)
-	return func(ctx context.Context, from int64) (*stretch, error) {
+func (j job) opener(p hub.Pin, e manifest.Entry, offlineOnly bool) opener {
+	src := j.repo.Source(p, e)
+	return func(ctx context.Context, from, to int64) (io.ReadCloser, int64, error) {
 		if offlineOnly {
-			return nil, offline()
+			return nil, 0, offline()
 		}
-		return j.repo.open(ctx, p, e, from, loc)
+		return src.Open(ctx, from, to)
 	}
 }
 
 // readIndex fetches the small file that names the shards, if the selection needs one, and returns its names.
-func (s *Store) readIndex(ctx context.Context, j job, p pin, entries []Entry, m *meter) (indexes, error) {
-	name := indexName(entries, j.want)
-	if name == "" || checkNames(entries) != nil { // selectFiles will say why
+func (s *Store) readIndex(ctx context.Context, j job, p hub.Pin, entries []manifest.Entry, m *meter) (manifest.Indexes, error) {
+	name := manifest.IndexName(entries, j.want)
+	if name == "" || manifest.CheckNames(entries) != nil { // manifest.Select will say why
 		return nil, nil
 	}
-	e := byPath(entries)[name]
-	if e.Size > maxSide {
-		return nil, final(api.FailInvalidModel, ReasonInconsistent, "%s is %s long; Nebula reads at most %s", name, size(e.Size), size(int64(maxSide)))
+	e := manifest.ByPath(entries)[name]
+	if e.Size > manifest.MaxIndex {
+		return nil, fail.Final(api.FailInvalidModel, fail.Inconsistent, "%s is %s long; Nebula reads at most %s", name, fail.Size(e.Size), fail.Size(int64(manifest.MaxIndex)))
 	}
-	blobs, counts := counters([]Entry{e})
+	blobs, counts := counters([]manifest.Entry{e})
 	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
 		return nil, err
 	}
 	names, err := readWeightMap(j.dir.blob(e.Hash))
 	if err != nil {
-		return nil, final(api.FailInvalidModel, ReasonInconsistent, "%s is not an index of weights. The repository is broken; choose another.", name).because(err)
+		return nil, fail.Final(api.FailInvalidModel, fail.Inconsistent, "%s is not an index of weights. The repository is broken; choose another.", name).Because(err)
 	}
-	return indexes{name: names}, nil
+	return manifest.Indexes{name: names}, nil
 }
 
 // readWeightMap returns the distinct file names of an index of shards, sorted.

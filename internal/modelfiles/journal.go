@@ -12,6 +12,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // journal is what a download leaves behind so that the next one goes on where it stopped, without reading again what
@@ -19,7 +21,7 @@ import (
 type journal struct {
 	Version int    `json:"version"`
 	Boot    string `json:"boot"` // of the system that wrote it: after another boot only synced bytes are on the disk
-	Hash
+	manifest.Hash
 	Size   int64 `json:"size"`
 	Hashed mark  `json:"hashed"`
 	Synced mark  `json:"synced"`
@@ -34,8 +36,8 @@ type mark struct {
 const journalVersion = 1
 
 // newSum returns the hash that names content of that size.
-func newSum(h Hash, size int64) hash.Hash {
-	if h.Algo == GitSHA1 {
+func newSum(h manifest.Hash, size int64) hash.Hash {
+	if h.Algo == manifest.GitSHA1 {
 		d := sha1.New()
 		d.Write([]byte("blob " + strconv.FormatInt(size, 10) + "\x00"))
 		return d
@@ -54,13 +56,13 @@ func markOf(sum hash.Hash, at int64) (mark, error) {
 }
 
 // fits tells whether the journal is about this content.
-func (j *journal) fits(e Entry) bool {
+func (j *journal) fits(e manifest.Entry) bool {
 	return j.Version == journalVersion && j.Hash == e.Hash && j.Size == e.Size
 }
 
 // resumeAt returns the hash and the offset to go on from: the newest mark that can be believed, else the beginning.
 // length is the partial file's.
-func (j *journal) resumeAt(e Entry, boot string, length int64) (hash.Hash, int64) {
+func (j *journal) resumeAt(e manifest.Entry, boot string, length int64) (hash.Hash, int64) {
 	sum := newSum(e.Hash, e.Size)
 	m := j.Synced
 	if boot != "" && j.Boot == boot {

@@ -8,6 +8,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // root is a folder that holds models: hub/ in the Hugging Face cache layout, which other programs read too, and nebula/
@@ -20,7 +22,7 @@ func (r root) hub() string { return filepath.Join(string(r), "hub") }
 func (r root) state(kind string) string { return filepath.Join(string(r), "nebula", kind) }
 
 // repoDir is one repository in the cache. Names from outside are checked before they get here: repository and revision
-// by checkRepo, hashes by Hash.valid, paths by nameFault.
+// by checkRepo, hashes by hash.valid, paths by nameFault.
 type repoDir struct {
 	root root
 	name string // "org--name"
@@ -30,27 +32,27 @@ func newRepoDir(r root, repo string) repoDir {
 	return repoDir{r, strings.ReplaceAll(repo, "/", "--")}
 }
 
-func (d repoDir) dir() string              { return filepath.Join(d.root.hub(), "models--"+d.name) }
-func (d repoDir) blobs() string            { return filepath.Join(d.dir(), "blobs") }
-func (d repoDir) blob(h Hash) string       { return filepath.Join(d.blobs(), h.Hex) }
-func (d repoDir) snapshot(c string) string { return filepath.Join(d.dir(), "snapshots", c) }
+func (d repoDir) dir() string                 { return filepath.Join(d.root.hub(), "models--"+d.name) }
+func (d repoDir) blobs() string               { return filepath.Join(d.dir(), "blobs") }
+func (d repoDir) blob(h manifest.Hash) string { return filepath.Join(d.blobs(), h.Hex) }
+func (d repoDir) snapshot(c string) string    { return filepath.Join(d.dir(), "snapshots", c) }
 func (d repoDir) manifests() string {
 	return filepath.Join(d.root.state("manifests"), "huggingface", d.name)
 }
 
 // verified is where the seal of a blob is.
-func (d repoDir) verified(h Hash) string {
+func (d repoDir) verified(h manifest.Hash) string {
 	return filepath.Join(d.root.state("verified"), "huggingface", d.name, h.Hex+".json")
 }
 
 // lock is the file that the hub's Python client locks for the same blob.
-func (d repoDir) lock(h Hash) string {
+func (d repoDir) lock(h manifest.Hash) string {
 	return filepath.Join(d.root.hub(), ".locks", "models--"+d.name, h.Hex+".lock")
 }
 
 // part is the partial file. It must not end in ".incomplete": the hub's own tools delete those.
-func (d repoDir) part(h Hash) string    { return d.blob(h) + ".nebula.part" }
-func (d repoDir) journal(h Hash) string { return d.blob(h) + ".nebula.journal" }
+func (d repoDir) part(h manifest.Hash) string    { return d.blob(h) + ".nebula.part" }
+func (d repoDir) journal(h manifest.Hash) string { return d.blob(h) + ".nebula.journal" }
 
 // seal is how a blob looked when its bytes were verified. While it looks the same, it need not be read again.
 type seal struct {
@@ -62,7 +64,7 @@ type seal struct {
 func sealOf(fi fs.FileInfo) seal { return seal{fi.Size(), inode(fi), fi.ModTime().UnixNano()} }
 
 // sealed tells whether the blob is there and as it was when it was verified.
-func (d repoDir) sealed(e Entry) bool {
+func (d repoDir) sealed(e manifest.Entry) bool {
 	fi, err := os.Lstat(d.blob(e.Hash))
 	if err != nil || !fi.Mode().IsRegular() || fi.Size() != e.Size {
 		return false
@@ -72,7 +74,7 @@ func (d repoDir) sealed(e Entry) bool {
 }
 
 // setSeal records that the blob was verified.
-func (d repoDir) setSeal(h Hash) error {
+func (d repoDir) setSeal(h manifest.Hash) error {
 	fi, err := os.Lstat(d.blob(h))
 	if err != nil {
 		return err
@@ -86,7 +88,7 @@ func (d repoDir) setSeal(h Hash) error {
 
 // link makes the snapshot of a commit: one relative link per file, to blobs that are all there. Names come from the
 // hub, so every step stays below the snapshot's folder whatever links lie in it.
-func (d repoDir) link(commit string, files []Entry) error {
+func (d repoDir) link(commit string, files []manifest.Entry) error {
 	dir := d.snapshot(commit)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -105,11 +107,11 @@ func (d repoDir) link(commit string, files []Entry) error {
 }
 
 // target is where a snapshot's link points: up to the repository's folder, then to the blob.
-func target(f Entry) string {
+func target(f manifest.Entry) string {
 	return strings.Repeat("../", 2+strings.Count(f.Path, "/")) + "blobs/" + f.Hex
 }
 
-func linkOne(snap *os.Root, f Entry) error {
+func linkOne(snap *os.Root, f manifest.Entry) error {
 	if at, err := snap.Readlink(f.Path); err == nil && at == target(f) {
 		return nil
 	}
@@ -129,7 +131,7 @@ func linkOne(snap *os.Root, f Entry) error {
 }
 
 // linked tells whether the snapshot has every file as a link to its blob.
-func (d repoDir) linked(commit string, files []Entry) bool {
+func (d repoDir) linked(commit string, files []manifest.Entry) bool {
 	for _, f := range files {
 		at, err := os.Readlink(filepath.Join(d.snapshot(commit), filepath.FromSlash(f.Path)))
 		if err != nil || at != target(f) {
@@ -142,7 +144,7 @@ func (d repoDir) linked(commit string, files []Entry) bool {
 // setRef lets a branch or tag point to a commit: the last step of a publication. The file holds exactly the commit; a
 // line feed at its end would break every other reader.
 func (d repoDir) setRef(revision, commit string) error {
-	if isCommit(revision) {
+	if manifest.IsCommit(revision) {
 		return nil
 	}
 	dir := filepath.Join(d.dir(), "refs")

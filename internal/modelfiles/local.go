@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // Limits of a local model's folder.
@@ -25,14 +27,14 @@ const (
 //  2. A file: GGUF, with the other parts of a split model beside it.
 //  3. A folder: chosen from as a repository would be; for llama.cpp without patterns it must hold one model.
 //  4. The headers agree with the lengths of the files.
-func (s *Store) openLocal(ctx context.Context, spec api.ModelSpec, want Want) (Model, error) {
+func (s *Store) openLocal(ctx context.Context, spec api.ModelSpec, want manifest.Want) (Model, error) {
 	path, fi, err := s.localPath(spec.ModelPath) // 1
 	if err != nil {
 		return Model{}, err
 	}
 	m := Model{Path: path}
 	var dir string
-	var man Manifest
+	var man manifest.Manifest
 	if fi.IsDir() { // 3
 		dir = path
 		man, err = selectLocal(ctx, dir, want)
@@ -60,7 +62,7 @@ func (s *Store) openLocal(ctx context.Context, spec api.ModelSpec, want Want) (M
 // localPath returns the path with all links followed.
 func (s *Store) localPath(given string) (string, fs.FileInfo, error) {
 	if !filepath.IsAbs(given) || strings.ContainsRune(given, 0) || slices.Contains(strings.Split(given, "/"), "..") {
-		return "", nil, final(api.FailInvalidModel, ReasonUnsafeName, "%q is no path of a local model: it must be absolute and without \"..\"", clip(given))
+		return "", nil, fail.Final(api.FailInvalidModel, fail.UnsafeName, "%q is no path of a local model: it must be absolute and without \"..\"", fail.Clip(given))
 	}
 	path, err := filepath.EvalSymlinks(given)
 	if err != nil {
@@ -71,85 +73,85 @@ func (s *Store) localPath(given string) (string, fs.FileInfo, error) {
 		return err == nil && (path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/"))
 	}
 	if len(s.cfg.LocalRoots) > 0 && !slices.ContainsFunc(s.cfg.LocalRoots, inside) {
-		return "", nil, final(api.FailInvalidModel, ReasonUnsafeName, "%s is not in a folder that this node allows for local models: %s", given, quoted(s.cfg.LocalRoots))
+		return "", nil, fail.Final(api.FailInvalidModel, fail.UnsafeName, "%s is not in a folder that this node allows for local models: %s", given, fail.Quoted(s.cfg.LocalRoots))
 	}
 	fi, err := os.Stat(path)
 	switch {
 	case err != nil:
 		return "", nil, missing(given, err)
 	case !fi.IsDir() && !fi.Mode().IsRegular():
-		return "", nil, final(api.FailInvalidModel, ReasonUnreadable, "%s is neither a file nor a folder", given)
+		return "", nil, fail.Final(api.FailInvalidModel, fail.Unreadable, "%s is neither a file nor a folder", given)
 	}
 	return path, fi, nil
 }
 
 func missing(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrInvalid) || strings.Contains(err.Error(), "not a directory") {
-		return final(api.FailModelMissing, ReasonMissing, "%s does not exist on this node. Copy the model there, or correct model_path; a path that holds on one node only needs node_id.", path).because(err)
+		return fail.Final(api.FailModelMissing, fail.Missing, "%s does not exist on this node. Copy the model there, or correct model_path; a path that holds on one node only needs node_id.", path).Because(err)
 	}
 	return unreadable(path, err)
 }
 
 func unreadable(path string, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
-		return final(api.FailInvalidModel, ReasonUnreadable, "Nebula may not read %s. Change its permissions (chmod a+rX) or move it.", path).because(err)
+		return fail.Final(api.FailInvalidModel, fail.Unreadable, "Nebula may not read %s. Change its permissions (chmod a+rX) or move it.", path).Because(err)
 	}
-	return final(api.FailInvalidModel, ReasonUnreadable, "cannot read %s: %v", path, err).because(err)
+	return fail.Final(api.FailInvalidModel, fail.Unreadable, "cannot read %s: %v", path, err).Because(err)
 }
 
 // selectBeside returns a single file's manifest: with its other parts if it is one of several.
-func selectBeside(path string, want Want) (Manifest, error) {
+func selectBeside(path string, want manifest.Want) (manifest.Manifest, error) {
 	if want.Engine != api.EngineLlamaCPP {
-		return Manifest{}, final(api.FailInvalidModel, ReasonNoWeights, "%s is a file; %s reads a folder. Give model_path the folder, or use engine_type llamacpp for a GGUF file.", path, want.Engine)
+		return manifest.Manifest{}, fail.Final(api.FailInvalidModel, fail.NoWeights, "%s is a file; %s reads a folder. Give model_path the folder, or use engine_type llamacpp for a GGUF file.", path, want.Engine)
 	}
 	names, err := os.ReadDir(filepath.Dir(path))
 	if err != nil {
-		return Manifest{}, unreadable(filepath.Dir(path), err)
+		return manifest.Manifest{}, unreadable(filepath.Dir(path), err)
 	}
-	listed := map[string]Entry{}
+	listed := map[string]manifest.Entry{}
 	for _, n := range names {
-		if splitName.MatchString(n.Name()) || n.Name() == filepath.Base(path) {
+		if manifest.IsPart(n.Name()) || n.Name() == filepath.Base(path) {
 			if fi, err := os.Stat(filepath.Join(filepath.Dir(path), n.Name())); err == nil && fi.Mode().IsRegular() {
-				listed[n.Name()] = Entry{Path: n.Name(), Size: fi.Size()}
+				listed[n.Name()] = manifest.Entry{Path: n.Name(), Size: fi.Size()}
 			}
 		}
 	}
-	parts, err := allParts(listed, listed[filepath.Base(path)])
+	parts, err := manifest.Parts(listed, listed[filepath.Base(path)])
 	if err != nil {
-		return Manifest{}, err
+		return manifest.Manifest{}, err
 	}
-	return Manifest{Files: parts, Primary: parts[0].Path, Format: FormatGGUF}, nil
+	return manifest.Manifest{Files: parts, Primary: parts[0].Path, Format: manifest.FormatGGUF}, nil
 }
 
 // selectLocal chooses from a folder.
-func selectLocal(ctx context.Context, dir string, want Want) (Manifest, error) {
+func selectLocal(ctx context.Context, dir string, want manifest.Want) (manifest.Manifest, error) {
 	entries, err := listFolder(ctx, dir)
 	if err != nil {
-		return Manifest{}, err
+		return manifest.Manifest{}, err
 	}
 	if want.Engine == api.EngineLlamaCPP {
-		models := candidates(entries)
+		models := manifest.Candidates(entries)
 		if len(models) > 1 && len(want.Patterns) == 0 {
-			return Manifest{}, final(api.FailInvalidModel, ReasonAmbiguous, "%s holds %d models (%s). Give model_path the file, or name one in `files`.", dir, len(models), someNames(models))
+			return manifest.Manifest{}, fail.Final(api.FailInvalidModel, fail.Ambiguous, "%s holds %d models (%s). Give model_path the file, or name one in `files`.", dir, len(models), manifest.SomeNames(models))
 		}
-		return selectFiles(entries, want, nil)
+		return manifest.Select(entries, want, nil)
 	}
-	idx := indexes{}
-	if name := indexName(entries, want); name != "" {
+	idx := manifest.Indexes{}
+	if name := manifest.IndexName(entries, want); name != "" {
 		if idx[name], err = readWeightMap(filepath.Join(dir, name)); err != nil {
-			return Manifest{}, final(api.FailInvalidModel, ReasonInconsistent, "%s in %s is not an index of weights", name, dir).because(err)
+			return manifest.Manifest{}, fail.Final(api.FailInvalidModel, fail.Inconsistent, "%s in %s is not an index of weights", name, dir).Because(err)
 		}
 	}
-	man, err := selectFiles(entries, want, idx)
-	if err == nil && !has(entries, "config.json") && man.Format == FormatSafetensors {
-		return Manifest{}, final(api.FailInvalidModel, ReasonIncomplete, "%s has weights but no config.json, which %s needs. Copy the whole model folder.", dir, want.Engine)
+	man, err := manifest.Select(entries, want, idx)
+	if err == nil && !manifest.Has(entries, "config.json") && man.Format == manifest.FormatSafetensors {
+		return manifest.Manifest{}, fail.Final(api.FailInvalidModel, fail.Incomplete, "%s has weights but no config.json, which %s needs. Copy the whole model folder.", dir, want.Engine)
 	}
 	return man, err
 }
 
 // listFolder lists the regular files of a folder, links to files followed, a few levels deep.
-func listFolder(ctx context.Context, dir string) ([]Entry, error) {
-	var out []Entry
+func listFolder(ctx context.Context, dir string) ([]manifest.Entry, error) {
+	var out []manifest.Entry
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -169,16 +171,16 @@ func listFolder(ctx context.Context, dir string) ([]Entry, error) {
 			return nil
 		}
 		fi, err := os.Stat(name)
-		if err != nil || !fi.Mode().IsRegular() || nameFault(rel) != "" {
+		if err != nil || !fi.Mode().IsRegular() || manifest.NameFault(rel) != "" {
 			return nil // a broken link or a socket is no part of the model
 		}
 		if len(out) >= maxLocalFiles {
-			return final(api.FailInvalidModel, ReasonTooLarge, "%s holds more than %d files: it is no model folder", dir, maxLocalFiles)
+			return fail.Final(api.FailInvalidModel, fail.TooLarge, "%s holds more than %d files: it is no model folder", dir, maxLocalFiles)
 		}
-		out = append(out, Entry{Path: rel, Size: fi.Size()})
+		out = append(out, manifest.Entry{Path: rel, Size: fi.Size()})
 		return nil
 	})
-	if _, ok := AsError(err); err == nil || ok || errors.Is(err, context.Canceled) {
+	if _, ok := fail.As(err); err == nil || ok || errors.Is(err, context.Canceled) {
 		return out, err
 	}
 	return nil, unreadable(dir, err)

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // put writes files into a new folder.
@@ -129,34 +131,34 @@ func TestLocal_refuses(t *testing.T) {
 		path   string // below the folder, or absolute
 		engine string
 		code   api.FailureCode
-		reason Reason
+		reason fail.Reason
 		says   string
 	}{
-		{"nothing there", nil, "nope.gguf", api.EngineLlamaCPP, api.FailModelMissing, ReasonMissing, "does not exist on this node"},
-		{"a file as folder", map[string][]byte{"a": whole}, "a/b.gguf", api.EngineLlamaCPP, api.FailModelMissing, ReasonMissing, "does not exist"},
-		{"relative", nil, "!relative.gguf", api.EngineLlamaCPP, api.FailInvalidModel, ReasonUnsafeName, "absolute"},
-		{"empty", nil, "!", api.EngineLlamaCPP, api.FailInvalidModel, ReasonUnsafeName, "absolute"},
-		{"dots", nil, "!/tmp/../etc/passwd", api.EngineLlamaCPP, api.FailInvalidModel, ReasonUnsafeName, "absolute"},
-		{"NUL", nil, "!/tmp/a\x00b", api.EngineLlamaCPP, api.FailInvalidModel, ReasonUnsafeName, "absolute"},
-		{"a device", nil, "!/dev/null", api.EngineLlamaCPP, api.FailInvalidModel, ReasonUnreadable, "neither a file nor a folder"},
-		{"not GGUF", map[string][]byte{"a.gguf": []byte("hello, world")}, "a.gguf", api.EngineLlamaCPP, api.FailNotGGUF, ReasonNotGGUF, "does not begin with GGUF"},
-		{"an empty file", map[string][]byte{"a.gguf": {}}, "a.gguf", api.EngineLlamaCPP, api.FailNotGGUF, ReasonNotGGUF, "not a GGUF"},
-		{"another name, still not GGUF", map[string][]byte{"notes.txt": []byte("hello")}, "notes.txt", api.EngineLlamaCPP, api.FailNotGGUF, ReasonNotGGUF, "not a GGUF"},
-		{"cut in its data", map[string][]byte{"a.gguf": whole[:len(whole)-1]}, "a.gguf", api.EngineLlamaCPP, api.FailModelTruncated, ReasonTruncated, "incomplete"},
-		{"cut in its header", map[string][]byte{"a.gguf": whole[:40]}, "a.gguf", api.EngineLlamaCPP, api.FailModelTruncated, ReasonTruncated, "incomplete"},
-		{"GGUF of another age", map[string][]byte{"a.gguf": append([]byte("GGUF\x01\x00\x00\x00"), whole[8:]...)}, "a.gguf", api.EngineLlamaCPP, api.FailInvalidModel, ReasonBadFile, "version 1"},
-		{"a part is missing", map[string][]byte{"m-00001-of-00002.gguf": whole}, "m-00001-of-00002.gguf", api.EngineLlamaCPP, api.FailInvalidModel, ReasonIncomplete, "1 are missing"},
-		{"a part is cut", map[string][]byte{"m-00001-of-00002.gguf": whole, "m-00002-of-00002.gguf": whole[:99]}, "m-00001-of-00002.gguf", api.EngineLlamaCPP, api.FailModelTruncated, ReasonTruncated, "m-00002"},
-		{"two models", map[string][]byte{"a.gguf": whole, "b.gguf": whole}, "", api.EngineLlamaCPP, api.FailInvalidModel, ReasonAmbiguous, "2 models"},
-		{"an empty folder", nil, "", api.EngineLlamaCPP, api.FailInvalidModel, ReasonNoWeights, "no GGUF"},
-		{"a file for vLLM", map[string][]byte{"a.gguf": whole}, "a.gguf", api.EngineVLLM, api.FailInvalidModel, ReasonNoWeights, "reads a folder"},
-		{"no config.json", map[string][]byte{"model.safetensors": st}, "", api.EngineVLLM, api.FailInvalidModel, ReasonIncomplete, "no config.json"},
-		{"a shard is missing", map[string][]byte{"config.json": nil, "a.safetensors": st, tensorIndex: index}, "", api.EngineVLLM, api.FailInvalidModel, ReasonIncomplete, "b.safetensors"},
-		{"an index that is none", map[string][]byte{"config.json": nil, "a.safetensors": st, tensorIndex: []byte("{")}, "", api.EngineVLLM, api.FailInvalidModel, ReasonInconsistent, "not an index"},
-		{"safetensors cut in the data", with(folder, "model.safetensors", st[:len(st)-1]), "", api.EngineVLLM, api.FailModelTruncated, ReasonTruncated, "incomplete"},
-		{"safetensors cut in the header", with(folder, "model.safetensors", st[:20]), "", api.EngineVLLM, api.FailModelTruncated, ReasonTruncated, "incomplete"},
-		{"safetensors of nothing", with(folder, "model.safetensors", nil), "", api.EngineVLLM, api.FailModelTruncated, ReasonTruncated, "needs 8"},
-		{"not safetensors", with(folder, "model.safetensors", []byte(strings.Repeat("x", 300))), "", api.EngineVLLM, api.FailInvalidModel, ReasonBadFile, "not a safetensors"},
+		{"nothing there", nil, "nope.gguf", api.EngineLlamaCPP, api.FailModelMissing, fail.Missing, "does not exist on this node"},
+		{"a file as folder", map[string][]byte{"a": whole}, "a/b.gguf", api.EngineLlamaCPP, api.FailModelMissing, fail.Missing, "does not exist"},
+		{"relative", nil, "!relative.gguf", api.EngineLlamaCPP, api.FailInvalidModel, fail.UnsafeName, "absolute"},
+		{"empty", nil, "!", api.EngineLlamaCPP, api.FailInvalidModel, fail.UnsafeName, "absolute"},
+		{"dots", nil, "!/tmp/../etc/passwd", api.EngineLlamaCPP, api.FailInvalidModel, fail.UnsafeName, "absolute"},
+		{"NUL", nil, "!/tmp/a\x00b", api.EngineLlamaCPP, api.FailInvalidModel, fail.UnsafeName, "absolute"},
+		{"a device", nil, "!/dev/null", api.EngineLlamaCPP, api.FailInvalidModel, fail.Unreadable, "neither a file nor a folder"},
+		{"not GGUF", map[string][]byte{"a.gguf": []byte("hello, world")}, "a.gguf", api.EngineLlamaCPP, api.FailNotGGUF, fail.NotGGUF, "does not begin with GGUF"},
+		{"an empty file", map[string][]byte{"a.gguf": {}}, "a.gguf", api.EngineLlamaCPP, api.FailNotGGUF, fail.NotGGUF, "not a GGUF"},
+		{"another name, still not GGUF", map[string][]byte{"notes.txt": []byte("hello")}, "notes.txt", api.EngineLlamaCPP, api.FailNotGGUF, fail.NotGGUF, "not a GGUF"},
+		{"cut in its data", map[string][]byte{"a.gguf": whole[:len(whole)-1]}, "a.gguf", api.EngineLlamaCPP, api.FailModelTruncated, fail.Truncated, "incomplete"},
+		{"cut in its header", map[string][]byte{"a.gguf": whole[:40]}, "a.gguf", api.EngineLlamaCPP, api.FailModelTruncated, fail.Truncated, "incomplete"},
+		{"GGUF of another age", map[string][]byte{"a.gguf": append([]byte("GGUF\x01\x00\x00\x00"), whole[8:]...)}, "a.gguf", api.EngineLlamaCPP, api.FailInvalidModel, fail.BadFile, "version 1"},
+		{"a part is missing", map[string][]byte{"m-00001-of-00002.gguf": whole}, "m-00001-of-00002.gguf", api.EngineLlamaCPP, api.FailInvalidModel, fail.Incomplete, "1 are missing"},
+		{"a part is cut", map[string][]byte{"m-00001-of-00002.gguf": whole, "m-00002-of-00002.gguf": whole[:99]}, "m-00001-of-00002.gguf", api.EngineLlamaCPP, api.FailModelTruncated, fail.Truncated, "m-00002"},
+		{"two models", map[string][]byte{"a.gguf": whole, "b.gguf": whole}, "", api.EngineLlamaCPP, api.FailInvalidModel, fail.Ambiguous, "2 models"},
+		{"an empty folder", nil, "", api.EngineLlamaCPP, api.FailInvalidModel, fail.NoWeights, "no GGUF"},
+		{"a file for vLLM", map[string][]byte{"a.gguf": whole}, "a.gguf", api.EngineVLLM, api.FailInvalidModel, fail.NoWeights, "reads a folder"},
+		{"no config.json", map[string][]byte{"model.safetensors": st}, "", api.EngineVLLM, api.FailInvalidModel, fail.Incomplete, "no config.json"},
+		{"a shard is missing", map[string][]byte{"config.json": nil, "a.safetensors": st, manifest.TensorIndex: index}, "", api.EngineVLLM, api.FailInvalidModel, fail.Incomplete, "b.safetensors"},
+		{"an index that is none", map[string][]byte{"config.json": nil, "a.safetensors": st, manifest.TensorIndex: []byte("{")}, "", api.EngineVLLM, api.FailInvalidModel, fail.Inconsistent, "not an index"},
+		{"safetensors cut in the data", with(folder, "model.safetensors", st[:len(st)-1]), "", api.EngineVLLM, api.FailModelTruncated, fail.Truncated, "incomplete"},
+		{"safetensors cut in the header", with(folder, "model.safetensors", st[:20]), "", api.EngineVLLM, api.FailModelTruncated, fail.Truncated, "incomplete"},
+		{"safetensors of nothing", with(folder, "model.safetensors", nil), "", api.EngineVLLM, api.FailModelTruncated, fail.Truncated, "needs 8"},
+		{"not safetensors", with(folder, "model.safetensors", []byte(strings.Repeat("x", 300))), "", api.EngineVLLM, api.FailInvalidModel, fail.BadFile, "not a safetensors"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -165,7 +167,7 @@ func TestLocal_refuses(t *testing.T) {
 				path = filepath.Join(put(t, c.files), c.path)
 			}
 			_, err := localStore(t).Fetch(t.Context(), local(path, c.engine), nil)
-			e, ok := AsError(err)
+			e, ok := fail.As(err)
 			if !ok || e.Code != c.code || e.Reason != c.reason || !e.Final || !strings.Contains(e.Message, c.says) {
 				t.Errorf("got %v", err)
 				if ok {

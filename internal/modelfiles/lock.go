@@ -34,8 +34,10 @@ func lockFile(ctx context.Context, name string, waiting func()) (func(), error) 
 			continue
 		}
 		waiting()
-		if err := sleep(ctx, lockEvery); err != nil {
-			return nil, err
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(lockEvery):
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/test/hub"
 )
 
@@ -136,7 +138,7 @@ func TestPowerLoss(t *testing.T) {
 			h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
 			s := newStore(t, h)
 			d := newRepoDir(root(s.cfg.CacheDir), "org/model")
-			e := Entry{"a.gguf", int64(len(content)), Hash{SHA256, fmt.Sprintf("%x", sum256(content))}}
+			e := manifest.Entry{Path: "a.gguf", Size: int64(len(content)), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: fmt.Sprintf("%x", sum256(content))}}
 			if err := os.MkdirAll(d.blobs(), 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -172,7 +174,7 @@ func TestDamagedPartial(t *testing.T) {
 	h := hub.Start(t, one("a.gguf", content))
 	s := newStore(t, h)
 	d := newRepoDir(root(s.cfg.CacheDir), "org/model")
-	e := Entry{"a.gguf", int64(len(content)), Hash{SHA256, fmt.Sprintf("%x", sum256(content))}}
+	e := manifest.Entry{Path: "a.gguf", Size: int64(len(content)), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: fmt.Sprintf("%x", sum256(content))}}
 	if err := os.MkdirAll(d.blobs(), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +207,7 @@ func TestDiskFull_before(t *testing.T) {
 	h := hub.Start(t, one("a.gguf", ggufFile(3<<20, 1)))
 	s := newStore(t, h, func(c *Config) { c.CacheDir = smallDisk(t, 2<<20) })
 	_, err := s.Fetch(t.Context(), llama(), nil)
-	e, ok := AsError(err)
+	e, ok := fail.As(err)
 	if !ok || e.Code != api.FailDiskFull || e.Final || !strings.Contains(e.Message, "3.1 MB") || !strings.Contains(e.Message, "are missing") {
 		t.Errorf("%v", err)
 	}
@@ -232,7 +234,7 @@ func TestDiskFull_during(t *testing.T) {
 			}
 		}
 	})
-	if e, ok := AsError(err); !ok || e.Code != api.FailDiskFull || e.Final {
+	if e, ok := fail.As(err); !ok || e.Code != api.FailDiskFull || e.Final {
 		t.Fatalf("%v", err)
 	}
 	if strings.Contains(tree(t, dir), "refs/main") {
@@ -256,14 +258,14 @@ func TestReserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := newRepoDir(root(s.cfg.CacheDir), "org/model")
-	blob := func(share float64) []Entry {
-		return []Entry{{"x", int64(float64(avail) * share), Hash{SHA256, strings.Repeat("a", 64)}}}
+	blob := func(share float64) []manifest.Entry {
+		return []manifest.Entry{{Path: "x", Size: int64(float64(avail) * share), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: strings.Repeat("a", 64)}}}
 	}
 	first, err := s.reserve(d, blob(0.6))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.reserve(d, blob(0.6)); !hasReason(err, ReasonDiskSpace) {
+	if _, err := s.reserve(d, blob(0.6)); !fail.Has(err, fail.DiskSpace) {
 		t.Errorf("the same space twice: %v", err)
 	}
 	first.release()
@@ -276,7 +278,7 @@ func TestReserve(t *testing.T) {
 		t.Errorf("what is written counts as used, not as promised: %v", err)
 	}
 	s.room.keep = avail
-	if _, err := s.reserve(d, blob(0.1)); !hasReason(err, ReasonDiskSpace) {
+	if _, err := s.reserve(d, blob(0.1)); !fail.Has(err, fail.DiskSpace) {
 		t.Errorf("into what is kept free: %v", err)
 	}
 }
@@ -290,7 +292,7 @@ func TestFetch_readOnly(t *testing.T) {
 	}
 	s := newStore(t, h, func(c *Config) { c.CacheDir = filepath.Join(file, "below") })
 	_, err := s.Fetch(t.Context(), llama(), nil)
-	if e, ok := AsError(err); !ok || e.Reason != ReasonDisk || !strings.Contains(e.Message, "may write") {
+	if e, ok := fail.As(err); !ok || e.Reason != fail.Disk || !strings.Contains(e.Message, "may write") {
 		t.Errorf("%v", err)
 	}
 }
@@ -336,7 +338,7 @@ func TestSameFile(t *testing.T) {
 }
 
 func FuzzJournal(f *testing.F) {
-	e := Entry{"a", 100, Hash{SHA256, strings.Repeat("a", 64)}}
+	e := manifest.Entry{Path: "a", Size: 100, Hash: manifest.Hash{Algo: manifest.SHA256, Hex: strings.Repeat("a", 64)}}
 	m, err := markOf(newSum(e.Hash, 100), 0)
 	if err != nil {
 		f.Fatal(err)

@@ -14,28 +14,29 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // ready is Nebula's own record of a complete model: which files, at which commit. No other program can tell whether a
 // part of a repository is complete. Its modification time is when the model was last used.
 type ready struct {
-	Version   int      `json:"version"`
-	Repo      string   `json:"repo"`
-	Revisions []string `json:"revisions"` // that led to this commit when they were last asked for
-	Commit    string   `json:"commit"`
-	Selection string   `json:"selection"` // for whom the files were chosen
-	Format    Format   `json:"format"`
-	Primary   string   `json:"primary,omitempty"`
-	MMProj    string   `json:"mmproj,omitempty"`
-	Files     []Entry  `json:"files"`
-	CreatedMS int64    `json:"created_ms"`
-	Metadata  Metadata `json:"metadata"`
+	Version   int              `json:"version"`
+	Repo      string           `json:"repo"`
+	Revisions []string         `json:"revisions"` // that led to this commit when they were last asked for
+	Commit    string           `json:"commit"`
+	Selection string           `json:"selection"` // for whom the files were chosen
+	Format    manifest.Format  `json:"format"`
+	Primary   string           `json:"primary,omitempty"`
+	MMProj    string           `json:"mmproj,omitempty"`
+	Files     []manifest.Entry `json:"files"`
+	CreatedMS int64            `json:"created_ms"`
+	Metadata  Metadata         `json:"metadata"`
 }
 
 const readyVersion = 1
 
 // selectionKey names what decides about the files besides the repository: the kind of engine and the patterns.
-func selectionKey(w Want) string {
+func selectionKey(w manifest.Want) string {
 	kind := "folder"
 	if w.Engine == api.EngineLlamaCPP {
 		kind = "gguf"
@@ -67,15 +68,15 @@ func (d repoDir) readies() []ready {
 
 // sound tells whether a record may be used: it is a file that anybody may have changed.
 func (r *ready) sound() bool {
-	if r.Version != readyVersion || !isCommit(r.Commit) || len(r.Files) == 0 || checkNames(r.Files) != nil {
+	if r.Version != readyVersion || !manifest.IsCommit(r.Commit) || len(r.Files) == 0 || manifest.CheckNames(r.Files) != nil {
 		return false
 	}
 	for _, f := range r.Files {
-		if !f.valid() || f.Size < 0 {
+		if !f.Valid() || f.Size < 0 {
 			return false
 		}
 	}
-	return (r.Primary == "" || has(r.Files, r.Primary)) && (r.MMProj == "" || has(r.Files, r.MMProj))
+	return (r.Primary == "" || manifest.Has(r.Files, r.Primary)) && (r.MMProj == "" || manifest.Has(r.Files, r.MMProj))
 }
 
 // find returns the record for a revision and a selection.
@@ -90,7 +91,7 @@ func (d repoDir) find(revision, selection string) (ready, bool) {
 
 // whole tells by looking at the files, not into them, whether everything is there and unchanged since verified.
 func (d repoDir) whole(r ready) bool {
-	return !slices.ContainsFunc(r.Files, func(f Entry) bool { return !d.sealed(f) }) && d.linked(r.Commit, r.Files)
+	return !slices.ContainsFunc(r.Files, func(f manifest.Entry) bool { return !d.sealed(f) }) && d.linked(r.Commit, r.Files)
 }
 
 // record writes that the model is complete. A revision that moved here is taken from the records it led to before.

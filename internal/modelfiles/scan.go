@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // Storage reports the disk, the models on it and the alerts about it, as one picture.
@@ -144,8 +145,8 @@ func scanFolders(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
 func plainModel(ctx context.Context, r root, name string) (api.ModelCacheEntry, bool) {
 	dir := filepath.Join(string(r), name)
 	entries, err := listFolder(ctx, dir)
-	if err != nil || !slices.ContainsFunc(entries, func(e Entry) bool {
-		return atRoot(e) && (isGGUF(e.Path) || strings.HasSuffix(e.Path, ".safetensors") || e.Path == tensorIndex)
+	if err != nil || !slices.ContainsFunc(entries, func(e manifest.Entry) bool {
+		return manifest.AtRoot(e) && (manifest.IsGGUF(e.Path) || strings.HasSuffix(e.Path, ".safetensors") || e.Path == manifest.TensorIndex)
 	}) {
 		return api.ModelCacheEntry{}, false
 	}
@@ -158,18 +159,18 @@ func plainModel(ctx context.Context, r root, name string) (api.ModelCacheEntry, 
 }
 
 // plainComplete tells whether all parts of a model are there for some engine.
-func plainComplete(ctx context.Context, dir string, entries []Entry) bool {
+func plainComplete(ctx context.Context, dir string, entries []manifest.Entry) bool {
 	for _, e := range entries {
 		if strings.HasSuffix(e.Path, ".incomplete") || strings.HasSuffix(e.Path, ".part") || strings.HasSuffix(e.Path, ".aria2") {
 			return false
 		}
 	}
-	if _, err := selectLocal(ctx, dir, Want{Engine: api.EngineVLLM}); err == nil {
+	if _, err := selectLocal(ctx, dir, manifest.Want{Engine: api.EngineVLLM}); err == nil {
 		return true
 	}
-	models := candidates(entries)
+	models := manifest.Candidates(entries)
 	for _, m := range models {
-		if _, err := allParts(byPath(entries), m); err != nil {
+		if _, err := manifest.Parts(manifest.ByPath(entries), m); err != nil {
 			return false
 		}
 	}

@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // Config says where a node keeps models and where it gets them from. Only CacheDir is needed.
@@ -27,7 +30,8 @@ type Config struct {
 	Transport  http.RoundTripper                     // instead of Nebula's own, for tests
 	Proxy      func(*http.Request) (*url.URL, error) // e.g. http.ProxyFromEnvironment; nil = none
 
-	patience patience // with the hub; zero = the default
+	patience   hub.Patience // with the hub; zero = the default
+	maxEntries int          // of a listing; 0 = the default
 }
 
 // Request asks for a model's files.
@@ -46,14 +50,14 @@ type Model struct {
 	Files    []string
 	Bytes    uint64
 	Commit   string // of the source; empty for a local model
-	Format   Format
+	Format   manifest.Format
 	Metadata Metadata
 }
 
 // Store fetches models and knows the cache. All methods may be called at the same time.
 type Store struct {
 	cfg  Config
-	web  *web
+	hub  *hub.Client
 	boot string
 	room ledger
 
@@ -69,21 +73,21 @@ func New(cfg Config) (*Store, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.Endpoint == "" {
-		cfg.Endpoint = defaultHub
-	}
-	if cfg.patience == (patience{}) {
-		cfg.patience = defaultPatience()
+		cfg.Endpoint = hub.Default
 	}
 	if err := checkRoot(cfg.CacheDir); err != nil {
 		return nil, err
 	}
-	w, err := newWeb(cfg, cfg.Endpoint)
+	c, err := hub.New(hub.Config{
+		Endpoint: cfg.Endpoint, Token: cfg.Token, UserAgent: cfg.UserAgent, Log: cfg.Log, Transport: cfg.Transport, Proxy: cfg.Proxy,
+		Patience: cfg.patience, MaxEntries: cfg.maxEntries,
+	})
 	if err != nil {
 		return nil, err
 	}
 	r := root(filepath.Clean(cfg.CacheDir))
 	return &Store{
-		cfg: cfg, web: w, boot: bootID(), room: ledger{keep: cfg.KeepFree, taken: map[*reservation]bool{}},
+		cfg: cfg, hub: c, boot: bootID(), room: ledger{keep: cfg.KeepFree, taken: map[*reservation]bool{}},
 		flights: map[string]*flight{}, roots: map[root]bool{r: true},
 	}, nil
 }
@@ -91,7 +95,7 @@ func New(cfg Config) (*Store, error) {
 // checkRoot refuses a folder that would land somewhere else than it says.
 func checkRoot(dir string) error {
 	if !filepath.IsAbs(dir) || strings.ContainsRune(dir, 0) || filepath.Clean(dir) != strings.TrimSuffix(dir, "/") && dir != "/" {
-		return final(api.FailInvalidModel, ReasonUnsafeName, "%q is no folder for models: it must be an absolute path without \"..\"", clip(dir))
+		return fail.Final(api.FailInvalidModel, fail.UnsafeName, "%q is no folder for models: it must be an absolute path without \"..\"", fail.Clip(dir))
 	}
 	return nil
 }
@@ -99,12 +103,12 @@ func checkRoot(dir string) error {
 // Fetch returns when the model is complete on this node, from disk where it is. It may be called again at any time and
 // goes on where it stopped. Calls for the same files share one transfer: each gets its progress, and one that is
 // cancelled does not stop it for the others. progress, which may be nil, is called from this goroutine at most five
-// times a second and at every change of phase; not at all for a local model. An error is an *Error or the context's.
+// times a second and at every change of phase; not at all for a local model. An error is an *fail.Error or the context's.
 func (s *Store) Fetch(ctx context.Context, req Request, progress func(Progress)) (Model, error) {
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	want := Want{Engine: api.CanonicalEngine(req.Engine), Patterns: req.Spec.Files}
+	want := manifest.Want{Engine: api.CanonicalEngine(req.Engine), Patterns: req.Spec.Files}
 	if req.Engine == "" {
 		want.Engine = req.Spec.Engine()
 	}
@@ -114,13 +118,13 @@ func (s *Store) Fetch(ctx context.Context, req Request, progress func(Progress))
 	case api.SourceHuggingFace, "":
 		return s.fetchShared(ctx, req, want, progress)
 	}
-	return Model{}, final(api.FailUnsupportedModel, ReasonUnsupported,
+	return Model{}, fail.Final(api.FailUnsupportedModel, fail.Unsupported,
 		"this version cannot fetch from %q. Use model_source huggingface, or download the model yourself and use model_source local with its path on the node.",
-		clip(string(req.Spec.ModelSource)))
+		fail.Clip(string(req.Spec.ModelSource)))
 }
 
 // fetchShared joins or starts the transfer of these files and reports it until it ends.
-func (s *Store) fetchShared(ctx context.Context, req Request, want Want, progress func(Progress)) (Model, error) {
+func (s *Store) fetchShared(ctx context.Context, req Request, want manifest.Want, progress func(Progress)) (Model, error) {
 	job, err := s.newJob(req, want)
 	if err != nil {
 		return Model{}, err

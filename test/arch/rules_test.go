@@ -28,7 +28,9 @@ var rules = []rule{
 	{pkg: "internal/cluster", may: []string{"api"}, never: effects, why: "the state as one value: pure"},
 	{pkg: "internal/cluster/clustertest", may: []string{"api", "internal/cluster"}, why: "clusters as text, for tests only: reads case files"},
 	{pkg: "internal/engine", may: []string{"api"}, never: effects, noThirdParty: true, why: "plans a launch, runs nothing"},
-	{pkg: "internal/modelfiles", may: []string{"api"}, why: "progress leaves through a callback"},
+	{pkg: "internal/modelfiles", may: []string{"api", "internal/modelfiles/fail", "internal/modelfiles/manifest"}, why: "progress leaves through a callback"},
+	{pkg: "internal/modelfiles/fail", may: []string{"api"}, never: effects, noThirdParty: true, why: "why files are not here, in words"},
+	{pkg: "internal/modelfiles/manifest", may: []string{"api", "internal/modelfiles/fail"}, never: effects, noThirdParty: true, why: "chooses files from a listing: pure"},
 	{pkg: "internal/hw", may: []string{"api"}, why: "reads the machine, knows no cluster"},
 	{pkg: "internal/demomodel", may: []string{"api"}, why: "writes a model file; its errors are for people"},
 	{pkg: "internal/supervise", may: []string{"api", "internal/engine"}, why: "runs a launch, knows no store and no agent"},
@@ -78,7 +80,7 @@ var pure = []struct{ pkg, files string }{
 	{"internal/gateway", "table"},
 	{"internal/gateway", "pick"},
 	{"internal/gateway", "reach"},
-	{"internal/modelfiles", "manifest"},
+	{"internal/modelfiles/manifest", ""},
 }
 
 // clock lists what a pure file may not call in package time.

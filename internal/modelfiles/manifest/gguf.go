@@ -1,4 +1,4 @@
-package modelfiles
+package manifest
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 // Base names that hold something else than the model.
@@ -32,20 +33,20 @@ var (
 //  4. The first file whose path contains the tag; without a tag Q4_K_M, then Q8_0, then the first file.
 //  5. Of a split model all parts, and each must exist.
 //  6. The vision projector that fits it best.
-func selectGGUF(entries []Entry, want Want, _ indexes) (Manifest, error) {
+func selectGGUF(entries []Entry, want Want, _ Indexes) (Manifest, error) {
 	tag := bareTag(entries, want.Patterns) // 1
 	if len(want.Patterns) > 0 && tag == "" {
 		return selectGGUFNamed(entries, want.Patterns) // 2
 	}
-	if has(entries, "preset.ini") { // 3
-		return Manifest{}, final(api.FailInvalidModel, ReasonPreset,
+	if Has(entries, "preset.ini") { // 3
+		return Manifest{}, fail.Final(api.FailInvalidModel, fail.Preset,
 			"the repository holds a llama.cpp preset (preset.ini), which Nebula does not read. Name the model file in `files`.")
 	}
 	model, err := pickModel(entries, tag) // 4
 	if err != nil {
 		return Manifest{}, err
 	}
-	parts, err := allParts(byPath(entries), model) // 5
+	parts, err := Parts(ByPath(entries), model) // 5
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -59,7 +60,7 @@ func selectGGUF(entries []Entry, want Want, _ indexes) (Manifest, error) {
 
 // bareTag returns the tag when the patterns are one word that names no file.
 func bareTag(entries []Entry, patterns []string) string {
-	if len(patterns) != 1 || strings.ContainsAny(patterns[0], "*?[/. ") || has(entries, patterns[0]) {
+	if len(patterns) != 1 || strings.ContainsAny(patterns[0], "*?[/. ") || Has(entries, patterns[0]) {
 		return ""
 	}
 	return patterns[0]
@@ -71,7 +72,7 @@ func selectGGUFNamed(entries []Entry, patterns []string) (Manifest, error) {
 		return Manifest{}, err
 	}
 	m := Manifest{Files: files, Format: FormatGGUF}
-	all, chosen := byPath(entries), byPath(files)
+	all, chosen := ByPath(entries), ByPath(files)
 	sets := map[string]bool{} // each is completed once
 	for _, f := range files {
 		set := splitName.ReplaceAllString(f.Path, "$1/$3")
@@ -79,7 +80,7 @@ func selectGGUFNamed(entries []Entry, patterns []string) (Manifest, error) {
 			continue
 		}
 		sets[set] = true
-		parts, err := allParts(all, f)
+		parts, err := Parts(all, f)
 		if err != nil {
 			return Manifest{}, err
 		}
@@ -101,11 +102,11 @@ func selectGGUFNamed(entries []Entry, patterns []string) (Manifest, error) {
 	return m, nil
 }
 
-// candidates lists the files that can be the model: of a split one the first part alone.
-func candidates(entries []Entry) []Entry {
+// Candidates lists the files that can be the model: of a split one the first part alone.
+func Candidates(entries []Entry) []Entry {
 	return filter(entries, func(e Entry) bool {
 		base := path.Base(e.Path)
-		if !isGGUF(base) || slices.ContainsFunc(notModels, func(n string) bool { return strings.Contains(base, n) }) {
+		if !IsGGUF(base) || slices.ContainsFunc(notModels, func(n string) bool { return strings.Contains(base, n) }) {
 			return false
 		}
 		s := splitName.FindStringSubmatch(base)
@@ -114,11 +115,11 @@ func candidates(entries []Entry) []Entry {
 }
 
 func pickModel(entries []Entry, tag string) (Entry, error) {
-	all := candidates(entries)
+	all := Candidates(entries)
 	if len(all) == 0 {
-		return Entry{}, final(api.FailInvalidModel, ReasonNoWeights,
+		return Entry{}, fail.Final(api.FailInvalidModel, fail.NoWeights,
 			"there is no GGUF model for llama.cpp; found %s. Use a GGUF repository (often named …-GGUF), or engine_type vllm for safetensors.",
-			someNames(entries))
+			SomeNames(entries))
 	}
 	tags := defaultTags
 	if tag != "" {
@@ -131,14 +132,14 @@ func pickModel(entries []Entry, tag string) (Entry, error) {
 		}
 	}
 	if tag != "" {
-		return Entry{}, final(api.FailInvalidModel, ReasonNoMatch, "no file and no quantisation is named %q; the source has %s. Change `files` of the model.",
-			clip(tag), someNames(all))
+		return Entry{}, fail.Final(api.FailInvalidModel, fail.NoMatch, "no file and no quantisation is named %q; the source has %s. Change `files` of the model.",
+			fail.Clip(tag), SomeNames(all))
 	}
 	return all[0], nil
 }
 
-// allParts returns the parts of a split model in order, or just the file.
-func allParts(listed map[string]Entry, model Entry) ([]Entry, error) {
+// Parts returns the parts of a split model in order, or just the file.
+func Parts(listed map[string]Entry, model Entry) ([]Entry, error) {
 	dir, base := path.Split(model.Path)
 	s := splitName.FindStringSubmatch(base)
 	if s == nil {
@@ -146,7 +147,7 @@ func allParts(listed map[string]Entry, model Entry) ([]Entry, error) {
 	}
 	n, err := strconv.Atoi(s[3])
 	if err != nil || n < 1 {
-		return nil, final(api.FailInvalidModel, ReasonIncomplete, "%q says that it is a part of %s parts", clip(model.Path), s[3])
+		return nil, fail.Final(api.FailInvalidModel, fail.Incomplete, "%q says that it is a part of %s parts", fail.Clip(model.Path), s[3])
 	}
 	var parts []Entry
 	var missing []string
@@ -159,8 +160,8 @@ func allParts(listed map[string]Entry, model Entry) ([]Entry, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, final(api.FailInvalidModel, ReasonIncomplete, "the model is split into %d parts and %d are missing: %s. Choose another quantisation with `files`, or another repository.",
-			n, len(missing), quoted(missing[:min(len(missing), 4)]))
+		return nil, fail.Final(api.FailInvalidModel, fail.Incomplete, "the model is split into %d parts and %d are missing: %s. Choose another quantisation with `files`, or another repository.",
+			n, len(missing), fail.Quoted(missing[:min(len(missing), 4)]))
 	}
 	return parts, nil
 }
@@ -174,7 +175,7 @@ func projector(entries []Entry, model Entry) (Entry, bool) {
 	for _, e := range entries {
 		base := path.Base(e.Path)
 		at := path.Dir(e.Path)
-		if !isGGUF(base) || !strings.Contains(base, "mmproj") || at != "." && at != dir && !strings.HasPrefix(dir, at+"/") {
+		if !IsGGUF(base) || !strings.Contains(base, "mmproj") || at != "." && at != dir && !strings.HasPrefix(dir, at+"/") {
 			continue
 		}
 		depth := 0
@@ -208,3 +209,6 @@ func bitsOf(name string) int {
 	}
 	return n
 }
+
+// IsPart tells whether a base name is that of one part of a split model.
+func IsPart(base string) bool { return splitName.MatchString(base) }

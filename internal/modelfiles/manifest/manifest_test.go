@@ -1,4 +1,4 @@
-package modelfiles
+package manifest
 
 import (
 	"flag"
@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 var update = flag.Bool("update", false, "write the answers into testdata")
@@ -62,7 +63,7 @@ func selectCase(t *testing.T, in string) string {
 	t.Helper()
 	var entries []Entry
 	var want Want
-	idx := indexes{}
+	idx := Indexes{}
 	for i, line := range strings.Split(in, "\n") {
 		f := strings.Fields(line)
 		switch {
@@ -72,7 +73,7 @@ func selectCase(t *testing.T, in string) string {
 		case f[0] == "files":
 			want.Patterns = f[1:]
 		case f[0] == "index":
-			idx[tensorIndex] = f[1:]
+			idx[TensorIndex] = f[1:]
 		default:
 			n, unit := f[0], int64(1)
 			if u := strings.IndexByte("kMG", n[len(n)-1]); u >= 0 {
@@ -90,14 +91,14 @@ func selectCase(t *testing.T, in string) string {
 		}
 	}
 	var b strings.Builder
-	if n := indexName(entries, want); n != "" {
+	if n := IndexName(entries, want); n != "" {
 		fmt.Fprintf(&b, "  reads %s first\n", n)
 	}
-	m, err := selectFiles(entries, want, idx)
+	m, err := Select(entries, want, idx)
 	if err != nil {
-		e, ok := AsError(err)
+		e, ok := fail.As(err)
 		if !ok || !e.Final {
-			t.Fatalf("selection must fail for good, with an *Error: %v", err)
+			t.Fatalf("selection must fail for good, with an *fail.Error: %v", err)
 		}
 		return b.String() + fmt.Sprintf("  refused %s %s: %s\n", e.Code, e.Reason, e.Message)
 	}
@@ -105,7 +106,7 @@ func selectCase(t *testing.T, in string) string {
 	for _, e := range entries {
 		listed += e.Size
 	}
-	fmt.Fprintf(&b, "  %s, %s of %s\n", m.Format, size(m.Total()), size(listed))
+	fmt.Fprintf(&b, "  %s, %s of %s\n", m.Format, fail.Size(m.Total()), fail.Size(listed))
 	for _, f := range m.Files {
 		mark := " "
 		switch f.Path {
@@ -191,8 +192,8 @@ func TestSelectFiles_properties(t *testing.T) {
 		if r.IntN(3) == 0 {
 			want.Patterns = []string{[]string{"*", "*.gguf", "Q8_0", "*-00002*", "sub/"}[r.IntN(5)]}
 		}
-		m, err := selectFiles(entries, want, nil)
-		again, err2 := selectFiles(entries, want, nil)
+		m, err := Select(entries, want, nil)
+		again, err2 := Select(entries, want, nil)
 		if fmt.Sprint(m, err) != fmt.Sprint(again, err2) {
 			t.Fatalf("%v: two answers", entries)
 		}
@@ -222,7 +223,7 @@ func TestNameFault_length(t *testing.T) {
 		strings.Repeat("a/", 2047) + "ab":  true,
 		strings.Repeat("a/", 2048) + "abc": false,
 	} {
-		if got := nameFault(name) == ""; got != ok {
+		if got := NameFault(name) == ""; got != ok {
 			t.Errorf("a name of %d bytes: allowed = %t", len(name), got)
 		}
 	}

@@ -1,4 +1,4 @@
-package modelfiles
+package manifest
 
 import (
 	"path"
@@ -7,14 +7,16 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 const (
-	tensorIndex = "model.safetensors.index.json"
+	// TensorIndex names the file that names the shards.
+	TensorIndex = "model.safetensors.index.json"
 	pickleIndex = "pytorch_model.bin.index.json"
 
-	// maxSide is the size up to which a file beside the weights is taken along.
-	maxSide = 64 << 20
+	// MaxIndex is the size up to which a file beside the weights is taken along.
+	MaxIndex = 64 << 20
 )
 
 // sideFiles are what an engine reads beside the weights: configuration, tokenizer, chat template, custom code.
@@ -33,13 +35,13 @@ var never = []string{
 // module is a folder of a sentence-transformers model, as its modules.json lists them: "1_Pooling".
 var module = regexp.MustCompile(`^\d+_[A-Za-z]+$`)
 
-// indexName returns the index file whose shard names selectFiles needs first, or "".
-func indexName(entries []Entry, want Want) string {
+// IndexName returns the index file whose shard names Select needs first, or "".
+func IndexName(entries []Entry, want Want) string {
 	if want.Engine == api.EngineLlamaCPP || len(want.Patterns) > 0 {
 		return ""
 	}
-	if has(entries, tensorIndex) {
-		return tensorIndex
+	if Has(entries, TensorIndex) {
+		return TensorIndex
 	}
 	return ""
 }
@@ -56,12 +58,12 @@ func indexName(entries []Entry, want Want) string {
 //  6. Nothing: refuse with what was seen.
 //
 // To 2, 3 and 4 belong the small files beside the weights.
-func selectTensors(entries []Entry, want Want, idx indexes) (Manifest, error) {
+func selectTensors(entries []Entry, want Want, idx Indexes) (Manifest, error) {
 	if len(want.Patterns) > 0 { // 1
 		files, err := matching(entries, want.Patterns)
 		return Manifest{Files: files, Format: formatOf(files)}, err
 	}
-	if has(entries, tensorIndex) { // 2
+	if Has(entries, TensorIndex) { // 2
 		weights, err := indexed(entries, idx)
 		if err != nil {
 			return Manifest{}, err
@@ -79,45 +81,46 @@ func selectTensors(entries []Entry, want Want, idx indexes) (Manifest, error) {
 
 func noTensors(entries []Entry) error {
 	pickle := filter(entries, func(e Entry) bool {
-		return atRoot(e) && (matchGlob("pytorch_model*.bin", e.Path) || matchGlob("*.pt", e.Path) || matchGlob("*.pth", e.Path))
+		return AtRoot(e) && (matchGlob("pytorch_model*.bin", e.Path) || matchGlob("*.pt", e.Path) || matchGlob("*.pth", e.Path))
 	})
-	if len(pickle) > 0 || has(entries, pickleIndex) {
-		return final(api.FailInvalidModel, ReasonPickle,
+	if len(pickle) > 0 || Has(entries, pickleIndex) {
+		return fail.Final(api.FailInvalidModel, fail.Pickle,
 			"there are only pickle weights (%s), which can run code when they are loaded. To take them all the same, name them and config.json in `files`; better use a repository with safetensors.",
-			someNames(pickle))
+			SomeNames(pickle))
 	}
 	hint := "Choose another repository, or name the files in `files`."
-	if slices.ContainsFunc(entries, func(e Entry) bool { return isGGUF(e.Path) }) {
+	if slices.ContainsFunc(entries, func(e Entry) bool { return IsGGUF(e.Path) }) {
 		hint = "For GGUF use engine_type llamacpp."
 	}
-	return final(api.FailInvalidModel, ReasonNoWeights, "there are no safetensors weights; found %s. %s", someNames(entries), hint)
+	return fail.Final(api.FailInvalidModel, fail.NoWeights, "there are no safetensors weights; found %s. %s", SomeNames(entries), hint)
 }
 
-func atRoot(e Entry) bool { return !strings.Contains(e.Path, "/") }
+// AtRoot tells whether a file is in no folder.
+func AtRoot(e Entry) bool { return !strings.Contains(e.Path, "/") }
 
-func isConsolidated(e Entry) bool { return atRoot(e) && matchGlob("consolidated*.safetensors", e.Path) }
+func isConsolidated(e Entry) bool { return AtRoot(e) && matchGlob("consolidated*.safetensors", e.Path) }
 
 func rootTensors(entries []Entry) []Entry {
 	return filter(entries, func(e Entry) bool {
-		return atRoot(e) && matchGlob("*.safetensors", e.Path) && !isConsolidated(e) && !strings.HasPrefix(e.Path, "adapter_")
+		return AtRoot(e) && matchGlob("*.safetensors", e.Path) && !isConsolidated(e) && !strings.HasPrefix(e.Path, "adapter_")
 	})
 }
 
 func consolidated(entries []Entry) []Entry { return filter(entries, isConsolidated) }
 
 // indexed returns the shards that the index names.
-func indexed(entries []Entry, idx indexes) ([]Entry, error) {
-	names, ok := idx[tensorIndex]
+func indexed(entries []Entry, idx Indexes) ([]Entry, error) {
+	names, ok := idx[TensorIndex]
 	if !ok || len(names) == 0 {
-		return nil, final(api.FailInvalidModel, ReasonInconsistent, "%s names no files. The repository is broken; choose another.", tensorIndex)
+		return nil, fail.Final(api.FailInvalidModel, fail.Inconsistent, "%s names no files. The repository is broken; choose another.", TensorIndex)
 	}
-	listed := byPath(entries)
+	listed := ByPath(entries)
 	var out []Entry
 	for _, n := range names {
 		e, ok := listed[n]
 		if !ok {
-			return nil, final(api.FailInvalidModel, ReasonIncomplete,
-				"%s names %q, which is not there: the model is not complete. Wait until its upload is done, or choose another.", tensorIndex, clip(n))
+			return nil, fail.Final(api.FailInvalidModel, fail.Incomplete,
+				"%s names %q, which is not there: the model is not complete. Wait until its upload is done, or choose another.", TensorIndex, fail.Clip(n))
 		}
 		out = append(out, e)
 	}
@@ -126,8 +129,8 @@ func indexed(entries []Entry, idx indexes) ([]Entry, error) {
 
 // withSides adds what belongs to the weights, in the listing's order.
 func withSides(entries, weights []Entry, format Format) Manifest {
-	chosen := byPath(weights)
-	modules := has(entries, "modules.json")
+	chosen := ByPath(weights)
+	modules := Has(entries, "modules.json")
 	files := filter(entries, func(e Entry) bool {
 		if _, ok := chosen[e.Path]; ok {
 			return true
@@ -136,7 +139,7 @@ func withSides(entries, weights []Entry, format Format) Manifest {
 		if dir != "." && (!modules || !module.MatchString(dir)) {
 			return false
 		}
-		small := e.Size <= maxSide && matchesAny(sideFiles, path.Base(e.Path)) && !matchesAny(never, e.Path) && e.Path != pickleIndex
+		small := e.Size <= MaxIndex && matchesAny(sideFiles, path.Base(e.Path)) && !matchesAny(never, e.Path) && e.Path != pickleIndex
 		moduleWeights := dir != "." && matchGlob("*.safetensors", e.Path)
 		return small || moduleWeights
 	})
@@ -154,7 +157,7 @@ func formatOf(files []Entry) Format {
 		return FormatMistral
 	case slices.ContainsFunc(files, func(e Entry) bool { return strings.HasSuffix(e.Path, ".safetensors") }):
 		return FormatSafetensors
-	case slices.ContainsFunc(files, func(e Entry) bool { return isGGUF(e.Path) }):
+	case slices.ContainsFunc(files, func(e Entry) bool { return IsGGUF(e.Path) }):
 		return FormatGGUF
 	}
 	return FormatPickle

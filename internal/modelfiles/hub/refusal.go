@@ -1,4 +1,4 @@
-package modelfiles
+package hub
 
 import (
 	"encoding/json"
@@ -10,47 +10,48 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 // refusal turns an answer that is no success into an error: the hub's own code decides, then the status
 // (modelfiles.md 1.4). trusted tells that the answer came from the hub and not from where it redirects to.
-func (w *web) refusal(a *answer, trusted bool) error {
+func (w *Client) refusal(a *answer, trusted bool) error {
 	code, said := a.Header.Get("X-Error-Code"), a.Header.Get("X-Error-Message")
 	if said == "" {
 		said = bodyMessage(a.Body)
 	}
 	note := ""
 	if id := a.Header.Get("X-Request-Id"); id != "" {
-		note = " (request " + clip(id) + ")"
+		note = " (request " + fail.Clip(id) + ")"
 	}
-	said = clip(strings.Join(strings.Fields(said), " "))
+	said = fail.Clip(strings.Join(strings.Fields(said), " "))
 	status := a.StatusCode
 	switch {
 	case status == http.StatusTooManyRequests:
-		return passing(api.FailHub, ReasonRateLimited, "%s limits the number of requests%s", a.at.Host, note)
+		return fail.Passing(api.FailHub, fail.RateLimited, "%s limits the number of requests%s", a.at.Host, note)
 	case status == http.StatusRequestTimeout || status >= 500:
-		return passing(api.FailHub, ReasonServer, "%s answered %s%s", a.at.Host, a.Status, note)
+		return fail.Passing(api.FailHub, fail.Server, "%s answered %s%s", a.at.Host, a.Status, note)
 	case !trusted:
 		return elsewhere(a, note)
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		return passing(api.FailHub, ReasonBadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
+		return fail.Passing(api.FailHub, fail.BadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
 	case code == "GatedRepo":
-		return final(api.FailHubAuth, ReasonGated, "the repository is gated: ask for access on its page at %s and give Nebula a token of an account that has it%s", w.base, note)
+		return fail.Final(api.FailHubAuth, fail.Gated, "the repository is gated: ask for access on its page at %s and give Nebula a token of an account that has it%s", w.base, note)
 	case strings.Contains(said, "Access to this resource is disabled"):
-		return final(api.FailHub, ReasonDisabled, "the hub has disabled this repository; choose another%s", note)
+		return fail.Final(api.FailHub, fail.Disabled, "the hub has disabled this repository; choose another%s", note)
 	case strings.Contains(said, "Invalid credentials"):
-		return final(api.FailHubAuth, ReasonBadToken, "%s does not accept the token: it is mistyped, expired or revoked. Set a valid one, or none for public models%s", a.at.Host, note)
+		return fail.Final(api.FailHubAuth, fail.BadToken, "%s does not accept the token: it is mistyped, expired or revoked. Set a valid one, or none for public models%s", a.at.Host, note)
 	case code == "RevisionNotFound":
-		return final(api.FailHub, ReasonNoRevision, "the repository has no such revision; use one of its branches, tags or commits%s", note)
+		return fail.Final(api.FailHub, fail.NoRevision, "the repository has no such revision; use one of its branches, tags or commits%s", note)
 	case code == "EntryNotFound":
-		return passing(api.FailHub, ReasonNoEntry, "a file that the repository lists is not there%s", note)
+		return fail.Passing(api.FailHub, fail.NoEntry, "a file that the repository lists is not there%s", note)
 	case code == "RepoNotFound", status == http.StatusUnauthorized, status == http.StatusNotFound, status == http.StatusForbidden:
-		return final(api.FailHub, ReasonNotFound, "the repository does not exist, or it is private and %s: check the name%s", w.whoWeAre(), note)
+		return fail.Final(api.FailHub, fail.NotFound, "the repository does not exist, or it is private and %s: check the name%s", w.whoWeAre(), note)
 	}
-	return final(api.FailHub, ReasonBadServer, "%s answered %s: %q%s. Check the hub's address.", a.at.Host, a.Status, said, note)
+	return fail.Final(api.FailHub, fail.BadServer, "%s answered %s: %q%s. Check the hub's address.", a.at.Host, a.Status, said, note)
 }
 
-func (w *web) whoWeAre() string {
+func (w *Client) whoWeAre() string {
 	if w.token == "" {
 		return "Nebula has no token for it"
 	}
@@ -62,11 +63,11 @@ func (w *web) whoWeAre() string {
 func elsewhere(a *answer, note string) error {
 	switch a.StatusCode {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
-		return passing(api.FailDownload, reasonExpiredAddress, "%s refuses the address that the hub gave (%s)%s", a.at.Host, a.Status, note)
+		return fail.Passing(api.FailDownload, fail.ExpiredAddress, "%s refuses the address that the hub gave (%s)%s", a.at.Host, a.Status, note)
 	case http.StatusRequestedRangeNotSatisfiable:
-		return passing(api.FailHub, ReasonBadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
+		return fail.Passing(api.FailHub, fail.BadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
 	}
-	return passing(api.FailDownload, ReasonBadServer, "%s answered %s%s", a.at.Host, a.Status, note)
+	return fail.Passing(api.FailDownload, fail.BadServer, "%s answered %s%s", a.at.Host, a.Status, note)
 }
 
 // bodyMessage reads {"error": "…"} from a body, or nothing.
@@ -87,24 +88,24 @@ func bodyMessage(body io.Reader) string {
 var rateLimit = regexp.MustCompile(`;\s*r=(\d+)\s*;\s*t=(\d+)`)
 
 // parkFor reads from a 429 how long to wait: RateLimit with nothing remaining, then Retry-After in seconds or as a
-// date, else the patience's longest delay. It is never longer than maxPark: then it is asked again.
-func parkFor(h http.Header, now time.Time, p patience) time.Duration {
-	d := p.maxDelay
+// date, else the patience's longest delay. It is never longer than MaxPark: then it is asked again.
+func parkFor(h http.Header, now time.Time, p Patience) time.Duration {
+	d := p.MaxDelay
 	m := rateLimit.FindStringSubmatch(h.Get("RateLimit"))
 	after := strings.TrimSpace(h.Get("Retry-After"))
 	switch {
 	case m != nil && m[1] == "0":
 		if s, err := strconv.Atoi(m[2]); err == nil {
-			d = seconds(s, p.maxPark) + time.Second
+			d = seconds(s, p.MaxPark) + time.Second
 		}
 	case after != "":
 		if s, err := strconv.Atoi(after); err == nil {
-			d = seconds(s, p.maxPark)
+			d = seconds(s, p.MaxPark)
 		} else if t, err := http.ParseTime(after); err == nil {
 			d = t.Sub(now)
 		}
 	}
-	return min(max(d, 0), p.maxPark)
+	return min(max(d, 0), p.MaxPark)
 }
 
 func seconds(s int, most time.Duration) time.Duration {

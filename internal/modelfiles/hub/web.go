@@ -1,4 +1,6 @@
-package modelfiles
+// Package hub speaks the wire protocols of model hubs: what a revision is, which files it has, and their bytes. A credential goes to the exact
+// scheme, host and port it was given for; redirects are followed by hand. What the bytes are is for others to verify.
+package hub
 
 import (
 	"context"
@@ -16,31 +18,48 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
-// patience says how long to bear with a hub.
-type patience struct {
-	firstDelay, maxDelay time.Duration // between tries, doubling, with jitter
-	tries                int           // in a row without a new byte
-	stall                time.Duration // without a byte, before the connection is given up
-	maxPark              time.Duration // longest obedience to one Retry-After
+// Default is where models come from when nobody says otherwise.
+const Default = "https://huggingface.co"
+
+// Config says which hub to speak with, and how. Only Endpoint is needed.
+type Config struct {
+	Endpoint   string // of the hub or a mirror of it
+	Token      string // for Endpoint only; never logged
+	UserAgent  string
+	Log        *slog.Logger
+	Transport  http.RoundTripper                     // instead of Nebula's own, for tests
+	Proxy      func(*http.Request) (*url.URL, error) // e.g. http.ProxyFromEnvironment; nil = none
+	Patience   Patience                              // zero = the default
+	MaxEntries int                                   // of a listing; 0 = 200,000
 }
 
-func defaultPatience() patience {
-	return patience{time.Second, 30 * time.Second, 6, 10 * time.Second, 15 * time.Minute}
+// Patience says how long to bear with a hub.
+type Patience struct {
+	FirstDelay, MaxDelay time.Duration // between tries, doubling, with jitter
+	Tries                int           // in a row without a new byte
+	Stall                time.Duration // without a byte, before the connection is given up
+	MaxPark              time.Duration // longest obedience to one Retry-After
+}
+
+// DefaultPatience is that of a node.
+func DefaultPatience() Patience {
+	return Patience{time.Second, 30 * time.Second, 6, 10 * time.Second, 15 * time.Minute}
 }
 
 const maxRedirects = 5
 
-// web speaks HTTP with one hub and wherever it redirects to. It follows redirects by hand, so that the credential goes
+// Client speaks HTTP with one hub and wherever it redirects to. It follows redirects by hand, so that the credential goes
 // to the hub's exact scheme, host and port and nowhere else, and waits when the hub asks for it.
-type web struct {
+type Client struct {
 	http     *http.Client
 	base     string   // of every address, without a trailing slash
 	origin   *url.URL // base, parsed
 	token    string
 	agent    string
-	patience patience
+	patience Patience
 	entries  int // most that a listing may have
 	log      *slog.Logger
 
@@ -48,28 +67,37 @@ type web struct {
 	parked map[string]time.Time // until when a bucket of requests has to wait
 }
 
-func newWeb(cfg Config, base string) (*web, error) {
-	base = strings.TrimRight(base, "/")
+// New returns a client. It touches no network.
+func New(cfg Config) (*Client, error) {
+	base := strings.TrimRight(cfg.Endpoint, "/")
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
 		return nil, fmt.Errorf("%q is not the address of a hub: use https://HOST or http://HOST", base)
 	}
-	rt := cfg.Transport
-	if rt == nil {
-		rt = transport(cfg.Proxy)
+	if cfg.Transport == nil {
+		cfg.Transport = Transport(cfg.Proxy)
 	}
-	return &web{
+	if cfg.Patience == (Patience{}) {
+		cfg.Patience = DefaultPatience()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.MaxEntries == 0 {
+		cfg.MaxEntries = maxEntries
+	}
+	return &Client{
 		http: &http.Client{
-			Transport:     rt,
+			Transport:     cfg.Transport,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
-		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.patience, entries: maxEntries, log: cfg.Log,
+		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.Patience, entries: cfg.MaxEntries, log: cfg.Log,
 		parked: map[string]time.Time{},
 	}, nil
 }
 
-// transport speaks HTTP/1.1 only: over HTTP/2 parallel ranges would share one connection and its speed.
-func transport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+// Transport speaks HTTP/1.1 only: over HTTP/2 parallel ranges would share one connection and its speed.
+func Transport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
 	only1 := new(http.Protocols)
 	only1.SetHTTP1(true)
 	return &http.Transport{
@@ -99,7 +127,7 @@ type watched struct {
 	wrap  func(error) error // explains a broken connection
 }
 
-// Read reads the body; its errors, but for io.EOF, are *Error or the context's.
+// Read reads the body; its errors, but for io.EOF, are *fail.Error or the context's.
 func (b *watched) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if n > 0 {
@@ -120,16 +148,16 @@ func (b *watched) Close() error {
 // linked is what the hub itself said about a file on the way to its content.
 type linked struct{ commit, etag, size string }
 
-// get sends one GET and follows redirects. Every error is an *Error or the context's.
-func (w *web) get(ctx context.Context, address string) (*answer, error) {
+// get sends one GET and follows redirects. Every error is an *fail.Error or the context's.
+func (w *Client) get(ctx context.Context, address string) (*answer, error) {
 	return w.follow(ctx, address, "", func(*url.URL) {})
 }
 
 // follow is get with a Range header, or "", and tells every address that it goes to.
-func (w *web) follow(ctx context.Context, address, byteRange string, visit func(*url.URL)) (*answer, error) {
+func (w *Client) follow(ctx context.Context, address, byteRange string, visit func(*url.URL)) (*answer, error) {
 	at, err := url.Parse(address)
 	if err != nil {
-		return nil, passing(api.FailHub, ReasonBadServer, "the hub gave an address that is none").because(err)
+		return nil, fail.Passing(api.FailHub, fail.BadServer, "the hub gave an address that is none").Because(err)
 	}
 	trusted := true // until the chain leaves the hub; it does not become trusted again
 	var l linked
@@ -150,7 +178,7 @@ func (w *web) follow(ctx context.Context, address, byteRange string, visit func(
 			next, err := resp.Location()
 			_ = resp.Body.Close()
 			if err != nil {
-				return nil, passing(api.FailHub, ReasonBadServer, "%s redirects to nowhere", at.Host).because(err)
+				return nil, fail.Passing(api.FailHub, fail.BadServer, "%s redirects to nowhere", at.Host).Because(err)
 			}
 			if err := w.mayFollow(at, next); err != nil {
 				return nil, err
@@ -162,14 +190,14 @@ func (w *web) follow(ctx context.Context, address, byteRange string, visit func(
 			return nil, err
 		}
 	}
-	return nil, final(api.FailHub, ReasonRedirect, "%s redirects in circles (more than %d times). Check the hub's address.", w.origin.Host, maxRedirects)
+	return nil, fail.Final(api.FailHub, fail.Redirect, "%s redirects in circles (more than %d times). Check the hub's address.", w.origin.Host, maxRedirects)
 }
 
-func (w *web) mayFollow(from, to *url.URL) error {
+func (w *Client) mayFollow(from, to *url.URL) error {
 	if to.Scheme == "https" || to.Scheme == "http" && w.origin.Scheme == "http" {
 		return nil
 	}
-	return final(api.FailHub, ReasonRedirect, "%s redirects to %s, which is not encrypted as the hub is. Check the hub's address.", from.Host, to.Scheme+"://"+to.Host)
+	return fail.Final(api.FailHub, fail.Redirect, "%s redirects to %s, which is not encrypted as the hub is. Check the hub's address.", from.Host, to.Scheme+"://"+to.Host)
 }
 
 func (l *linked) note(h http.Header) {
@@ -184,13 +212,13 @@ func (l *linked) note(h http.Header) {
 var errStalled = errors.New("no byte for too long")
 
 // once sends one request to one address and watches over its connection until the answer is closed.
-func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted bool) (*http.Response, error) {
+func (w *Client) once(ctx context.Context, at *url.URL, byteRange string, trusted bool) (*http.Response, error) {
 	bucket := w.bucket(at, trusted)
 	if err := w.admit(ctx, bucket); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	watch := time.AfterFunc(w.patience.stall, func() { cancel(errStalled) })
+	watch := time.AfterFunc(w.patience.Stall, func() { cancel(errStalled) })
 	stop := func() {
 		watch.Stop()
 		cancel(context.Canceled)
@@ -198,7 +226,7 @@ func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted b
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
 		stop()
-		return nil, passing(api.FailHub, ReasonBadServer, "%s redirects to an address that is none", at.Host).because(err)
+		return nil, fail.Passing(api.FailHub, fail.BadServer, "%s redirects to an address that is none", at.Host).Because(err)
 	}
 	req.Header.Set("Accept-Encoding", "identity")
 	setHeader(req, "User-Agent", w.agent)
@@ -213,8 +241,8 @@ func (w *web) once(ctx context.Context, at *url.URL, byteRange string, trusted b
 		stop()
 		return nil, err
 	}
-	watch.Reset(w.patience.stall)
-	resp.Body = &watched{resp.Body, func() { watch.Reset(w.patience.stall) }, stop, wrap}
+	watch.Reset(w.patience.Stall)
+	resp.Body = &watched{resp.Body, func() { watch.Reset(w.patience.Stall) }, stop, wrap}
 	if resp.StatusCode == http.StatusTooManyRequests {
 		w.park(bucket, parkFor(resp.Header, time.Now(), w.patience))
 	}
@@ -228,23 +256,23 @@ func setHeader(r *http.Request, key, value string) {
 }
 
 // broken says why a connection failed. It names the host only: an address may carry a signature.
-func (w *web) broken(ctx context.Context, at *url.URL, err error) error {
+func (w *Client) broken(ctx context.Context, at *url.URL, err error) error {
 	switch {
 	case errors.Is(context.Cause(ctx), errStalled):
-		return passing(api.FailDownload, ReasonNetwork, "%s sent nothing for %s", at.Host, w.patience.stall).because(errStalled)
+		return fail.Passing(api.FailDownload, fail.Network, "%s sent nothing for %s", at.Host, w.patience.Stall).Because(errStalled)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	return passing(api.FailDownload, ReasonNetwork, "the connection to %s failed: %v", at.Host, err).because(err)
+	return fail.Passing(api.FailDownload, fail.Network, "the connection to %s failed: %v", at.Host, err).Because(err)
 }
 
-// retry repeats try while its error may pass: without end while progress grows, else patience.tries times.
-func (w *web) retry(ctx context.Context, progress func() int64, try func() error) error {
+// Retry repeats try while its error may pass: without end while progress grows, else patience.Tries times.
+func (w *Client) Retry(ctx context.Context, progress func() int64, try func() error) error {
 	wait := &backoff.ExponentialBackOff{
-		InitialInterval: w.patience.firstDelay, MaxInterval: w.patience.maxDelay, Multiplier: 2, RandomizationFactor: 0.5,
+		InitialInterval: w.patience.FirstDelay, MaxInterval: w.patience.MaxDelay, Multiplier: 2, RandomizationFactor: 0.5,
 	}
 	wait.Reset()
 	failures, reached := 0, progress()
@@ -253,7 +281,7 @@ func (w *web) retry(ctx context.Context, progress func() int64, try func() error
 		if err == nil {
 			return nil
 		}
-		e, ok := AsError(err)
+		e, ok := fail.As(err)
 		if !ok || !retryable(e) {
 			return err
 		}
@@ -261,14 +289,14 @@ func (w *web) retry(ctx context.Context, progress func() int64, try func() error
 			failures, reached = 0, now
 			wait.Reset()
 		}
-		if failures++; failures >= w.patience.tries {
+		if failures++; failures >= w.patience.Tries {
 			out := *e
 			out.Message = fmt.Sprintf("%s, %d times in a row. Nebula keeps what is here and tries again later; check the network and the hub's address.", e.Message, failures)
 			out.Err = err
 			return &out
 		}
 		w.log.Info("hub request failed, will retry", "failures", failures, "reason", string(e.Reason), "error", e.Message)
-		if e.Reason == ReasonRateLimited {
+		if e.Reason == fail.RateLimited {
 			continue // the bucket is parked
 		}
 		if err := sleep(ctx, wait.NextBackOff()); err != nil {
@@ -277,9 +305,9 @@ func (w *web) retry(ctx context.Context, progress func() int64, try func() error
 	}
 }
 
-func retryable(e *Error) bool {
+func retryable(e *fail.Error) bool {
 	switch e.Reason {
-	case ReasonNetwork, ReasonServer, ReasonRateLimited, ReasonBadServer, reasonExpiredAddress:
+	case fail.Network, fail.Server, fail.RateLimited, fail.BadServer, fail.ExpiredAddress:
 		return !e.Final
 	}
 	return false
@@ -297,7 +325,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // bucket names the limit that a request counts against: the hub counts its API and its files apart.
-func (w *web) bucket(at *url.URL, trusted bool) string {
+func (w *Client) bucket(at *url.URL, trusted bool) string {
 	path := strings.TrimPrefix(at.Path, w.origin.Path)
 	switch {
 	case !trusted:
@@ -309,7 +337,7 @@ func (w *web) bucket(at *url.URL, trusted bool) string {
 }
 
 // admit waits while the bucket is parked.
-func (w *web) admit(ctx context.Context, bucket string) error {
+func (w *Client) admit(ctx context.Context, bucket string) error {
 	for {
 		w.mu.Lock()
 		until := w.parked[bucket]
@@ -324,7 +352,7 @@ func (w *web) admit(ctx context.Context, bucket string) error {
 	}
 }
 
-func (w *web) park(bucket string, d time.Duration) {
+func (w *Client) park(bucket string, d time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if until := time.Now().Add(d); until.After(w.parked[bucket]) {

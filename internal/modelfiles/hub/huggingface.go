@@ -1,4 +1,4 @@
-package modelfiles
+package hub
 
 import (
 	"context"
@@ -12,47 +12,48 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
-
-// defaultHub is where models come from when nobody says otherwise.
-const defaultHub = "https://huggingface.co"
 
 // Limits of a listing, far above every real repository.
 const (
 	maxEntries = 200_000
 	maxListing = 256 << 20
 	maxInfo    = 64 << 20
-	maxFile    = 1 << 50
 )
 
-// pin is one state of a repository, for ever.
-type pin struct{ repo, revision, commit string }
+// Pin is one state of a repository, for ever.
+type Pin struct{ Repo, Revision, Commit string }
 
-// hubRepo is one repository of a Hugging Face Hub.
-type hubRepo struct {
-	*web
+// Repo is one repository of a Hugging Face Hub.
+type Repo struct {
+	*Client
 	name string
 }
 
+// Repo returns the repository of that name, which CheckRepo has let pass.
+func (w *Client) Repo(name string) Repo { return Repo{w, name} }
+
 var repoName = regexp.MustCompile(`^\w([\w.-]{0,94}\w)?(/\w([\w.-]{0,94}\w)?)?$`)
 
-// checkRepo applies the Hub's grammar once more: the name becomes part of addresses and of a folder's name.
-func checkRepo(name, revision string) error {
+// CheckRepo applies the Hub's grammar once more: the name becomes part of addresses and of a folder's name.
+func CheckRepo(name, revision string) error {
 	if !repoName.MatchString(name) || strings.Contains(name, "--") || strings.Contains(name, "..") || strings.HasSuffix(name, ".git") {
-		return final(api.FailInvalidModel, ReasonUnsafeName, "%q is not the name of a repository: use NAME or OWNER/NAME", clip(name))
+		return fail.Final(api.FailInvalidModel, fail.UnsafeName, "%q is not the name of a repository: use NAME or OWNER/NAME", fail.Clip(name))
 	}
-	if why := nameFault(revision); why != "" || len(revision) > maxSegment || strings.Contains(revision, "..") {
-		return final(api.FailInvalidModel, ReasonUnsafeName, "%q is not a revision: use a branch, a tag or a commit", clip(revision))
+	if why := manifest.NameFault(revision); why != "" || len(revision) > manifest.MaxSegment || strings.Contains(revision, "..") {
+		return fail.Final(api.FailInvalidModel, fail.UnsafeName, "%q is not a revision: use a branch, a tag or a commit", fail.Clip(revision))
 	}
 	return nil
 }
 
-// resolve turns a revision into a commit.
-func (r hubRepo) resolve(ctx context.Context, revision string) (pin, error) {
+// Resolve turns a revision into a commit.
+func (r Repo) Resolve(ctx context.Context, revision string) (Pin, error) {
 	var info struct {
 		SHA string `json:"sha"`
 	}
-	err := r.retry(ctx, noProgress, func() error {
+	err := r.Retry(ctx, noProgress, func() error {
 		a, err := r.get(ctx, r.base+"/api/models/"+r.name+"/revision/"+url.PathEscape(revision))
 		if err != nil {
 			return err
@@ -61,12 +62,12 @@ func (r hubRepo) resolve(ctx context.Context, revision string) (pin, error) {
 		return decode(a, io.LimitReader(a.Body, maxInfo), &info)
 	})
 	if err != nil {
-		return pin{}, err
+		return Pin{}, err
 	}
-	if !isCommit(info.SHA) {
-		return pin{}, final(api.FailHub, ReasonBadServer, "%s did not say which commit %q is. Check the hub's address.", r.origin.Host, clip(revision))
+	if !manifest.IsCommit(info.SHA) {
+		return Pin{}, fail.Final(api.FailHub, fail.BadServer, "%s did not say which commit %q is. Check the hub's address.", r.origin.Host, fail.Clip(revision))
 	}
-	return pin{r.name, revision, info.SHA}, nil
+	return Pin{r.name, revision, info.SHA}, nil
 }
 
 func noProgress() int64 { return 0 }
@@ -81,27 +82,27 @@ func badJSON(a *answer, err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := AsError(err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if _, ok := fail.As(err); ok || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return passing(api.FailHub, ReasonBadServer, "%s gave an answer that is not what a hub says", a.at.Host).because(err)
+	return fail.Passing(api.FailHub, fail.BadServer, "%s gave an answer that is not what a hub says", a.at.Host).Because(err)
 }
 
-// list returns every file of a commit.
-func (r hubRepo) list(ctx context.Context, p pin) ([]Entry, error) {
-	var all []Entry
+// List returns every file of a commit.
+func (r Repo) List(ctx context.Context, p Pin) ([]manifest.Entry, error) {
+	var all []manifest.Entry
 	left := int64(maxListing)
 	seen := map[string]bool{}
-	next := r.base + "/api/models/" + r.name + "/tree/" + p.commit + "?recursive=true&expand=false"
+	next := r.base + "/api/models/" + r.name + "/tree/" + p.Commit + "?recursive=true&expand=false"
 	for next != "" {
 		if seen[next] {
-			return nil, final(api.FailHub, ReasonBadServer, "the file list of %s never ends. Check the hub's address.", r.name)
+			return nil, fail.Final(api.FailHub, fail.BadServer, "the file list of %s never ends. Check the hub's address.", r.name)
 		}
 		seen[next] = true
-		var page []Entry
+		var page []manifest.Entry
 		var read int64
 		var following string
-		err := r.retry(ctx, noProgress, func() (err error) {
+		err := r.Retry(ctx, noProgress, func() (err error) {
 			page, following, read, err = r.page(ctx, next, r.entries-len(all), left)
 			return err
 		})
@@ -114,15 +115,15 @@ func (r hubRepo) list(ctx context.Context, p pin) ([]Entry, error) {
 }
 
 // page reads one page of a listing and returns the address of the next.
-func (r hubRepo) page(ctx context.Context, address string, room int, left int64) ([]Entry, string, int64, error) {
+func (r Repo) page(ctx context.Context, address string, room int, left int64) ([]manifest.Entry, string, int64, error) {
 	a, err := r.get(ctx, address)
 	if err != nil {
 		return nil, "", 0, err
 	}
 	defer a.Body.Close()
 	body := &io.LimitedReader{R: a.Body, N: left}
-	var out []Entry
-	err = decodeListing(body, func(e Entry) error {
+	var out []manifest.Entry
+	err = decodeListing(body, func(e manifest.Entry) error {
 		if len(out) >= room {
 			return errTooLong
 		}
@@ -130,8 +131,8 @@ func (r hubRepo) page(ctx context.Context, address string, room int, left int64)
 		return nil
 	})
 	if errors.Is(err, errTooLong) || body.N <= 0 {
-		return nil, "", 0, final(api.FailHub, ReasonTooLarge, "%s lists more than %d files or %s of names; Nebula does not take such repositories",
-			r.name, r.entries, size(int64(maxListing)))
+		return nil, "", 0, fail.Final(api.FailHub, fail.TooLarge, "%s lists more than %d files or %s of names; Nebula does not take such repositories",
+			r.name, r.entries, fail.Size(int64(maxListing)))
 	}
 	if err != nil {
 		return nil, "", 0, badJSON(a, err)
@@ -144,7 +145,7 @@ var errTooLong = errors.New("the listing is too long")
 
 // decodeListing streams a listing's files to add. A file without a usable hash or size is an error: it could not be
 // verified.
-func decodeListing(r io.Reader, add func(Entry) error) error {
+func decodeListing(r io.Reader, add func(manifest.Entry) error) error {
 	d := json.NewDecoder(r)
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return errors.Join(errors.New("not a list"), err)
@@ -166,12 +167,12 @@ func decodeListing(r io.Reader, add func(Entry) error) error {
 		if v.Type != "file" {
 			continue
 		}
-		e := Entry{v.Path, v.Size, Hash{GitSHA1, strings.ToLower(v.OID)}}
+		e := manifest.Entry{Path: v.Path, Size: v.Size, Hash: manifest.Hash{Algo: manifest.GitSHA1, Hex: strings.ToLower(v.OID)}}
 		if v.LFS != nil {
-			e.Size, e.Hash = v.LFS.Size, Hash{SHA256, strings.ToLower(strings.TrimPrefix(v.LFS.OID, "sha256:"))}
+			e.Size, e.Hash = v.LFS.Size, manifest.Hash{Algo: manifest.SHA256, Hex: strings.ToLower(strings.TrimPrefix(v.LFS.OID, "sha256:"))}
 		}
-		if !e.valid() || e.Size < 0 || e.Size > maxFile {
-			return fmt.Errorf("the entry of %q has no usable hash or size", clip(v.Path))
+		if !e.Valid() || e.Size < 0 || e.Size > manifest.MaxSize {
+			return fmt.Errorf("the entry of %q has no usable hash or size", fail.Clip(v.Path))
 		}
 		if err := add(e); err != nil {
 			return err
@@ -183,22 +184,22 @@ func decodeListing(r io.Reader, add func(Entry) error) error {
 
 // nextPage reads the Link header. A mirror may hand out the addresses of the hub that it mirrors; those are asked of
 // the mirror.
-func (r hubRepo) nextPage(a *answer) (string, error) {
+func (r Repo) nextPage(a *answer) (string, error) {
 	link := parseNext(a.Header.Values("Link"))
 	if link == "" {
 		return "", nil
 	}
 	u, err := a.at.Parse(link)
 	if err != nil {
-		return "", passing(api.FailHub, ReasonBadServer, "%s names a next page that is no address", a.at.Host).because(err)
+		return "", fail.Passing(api.FailHub, fail.BadServer, "%s names a next page that is no address", a.at.Host).Because(err)
 	}
 	if !sameOrigin(u, r.origin) {
-		if u.Scheme+"://"+u.Host != defaultHub {
-			return "", final(api.FailHub, ReasonRedirect, "%s continues its file list at %s, which is another server. Check the hub's address.", r.origin.Host, clip(u.Host))
+		if u.Scheme+"://"+u.Host != Default {
+			return "", fail.Final(api.FailHub, fail.Redirect, "%s continues its file list at %s, which is another server. Check the hub's address.", r.origin.Host, fail.Clip(u.Host))
 		}
 		u, err = url.Parse(r.base + u.RequestURI())
 		if err != nil {
-			return "", passing(api.FailHub, ReasonBadServer, "%s names a next page that is no address", a.at.Host).because(err)
+			return "", fail.Passing(api.FailHub, fail.BadServer, "%s names a next page that is no address", a.at.Host).Because(err)
 		}
 	}
 	return u.String(), nil

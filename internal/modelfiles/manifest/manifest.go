@@ -1,4 +1,5 @@
-package modelfiles
+// Package manifest chooses the files of a model that an engine needs, from a listing of what there is. It is pure.
+package manifest
 
 import (
 	"fmt"
@@ -7,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 // Algo is a way to name content by its bytes.
@@ -23,6 +25,9 @@ type Hash struct {
 	Algo Algo   `json:"algo"`
 	Hex  string `json:"hash"` // lower case; 64 digits for sha256, 40 for git-sha1
 }
+
+// MaxSize is more than any file of a model has, in bytes; a larger figure is a mistake or an attack.
+const MaxSize = 1 << 50
 
 // Entry is one file as a repository or folder lists it.
 type Entry struct {
@@ -76,10 +81,10 @@ func (m *Manifest) Total() int64 {
 // tellSkipped is the size from which a skipped file is worth a word.
 const tellSkipped = 1 << 20
 
-// indexes holds the shard names of index files, by the index's path.
-type indexes map[string][]string
+// Indexes holds the shard names of index files, by the index's path.
+type Indexes map[string][]string
 
-// selectFiles chooses from a listing. It is pure: the same listing gives the same choice on every node.
+// Select chooses from a listing. It is pure: the same listing gives the same choice on every node.
 //
 // Branches, in order:
 //  1. A name in the listing that could leave its folder: refuse all of it.
@@ -87,8 +92,8 @@ type indexes map[string][]string
 //  3. Other engines: safetensors by index (manifest_safetensors.go).
 //
 // In both, patterns override the choice. What was chosen must not clash on a disk that ignores case.
-func selectFiles(entries []Entry, want Want, idx indexes) (Manifest, error) {
-	if err := checkNames(entries); err != nil { // 1
+func Select(entries []Entry, want Want, idx Indexes) (Manifest, error) {
+	if err := CheckNames(entries); err != nil { // 1
 		return Manifest{}, err
 	}
 	choose := selectTensors // 3
@@ -107,7 +112,7 @@ func selectFiles(entries []Entry, want Want, idx indexes) (Manifest, error) {
 }
 
 func skipped(entries []Entry, m Manifest) []Skipped {
-	chosen := byPath(m.Files)
+	chosen := ByPath(m.Files)
 	var out []Skipped
 	for _, e := range entries {
 		if _, ok := chosen[e.Path]; !ok && e.Size >= tellSkipped {
@@ -119,11 +124,11 @@ func skipped(entries []Entry, m Manifest) []Skipped {
 
 func whySkipped(name string, f Format) string {
 	switch {
-	case f == FormatGGUF && isGGUF(name):
+	case f == FormatGGUF && IsGGUF(name):
 		return "another quantisation or part"
 	case f == FormatGGUF:
 		return "llama.cpp reads GGUF only"
-	case isGGUF(name):
+	case IsGGUF(name):
 		return "this engine does not read GGUF"
 	case isWeights(name):
 		return "not the weights that the engine loads"
@@ -131,12 +136,13 @@ func whySkipped(name string, f Format) string {
 	return "the engine does not open it"
 }
 
-func has(files []Entry, name string) bool {
+// Has tells whether a file of that path is listed.
+func Has(files []Entry, name string) bool {
 	return slices.ContainsFunc(files, func(e Entry) bool { return e.Path == name })
 }
 
-// byPath indexes entries: hostile listings are long.
-func byPath(entries []Entry) map[string]Entry {
+// ByPath indexes entries: hostile listings are long.
+func ByPath(entries []Entry) map[string]Entry {
 	out := make(map[string]Entry, len(entries))
 	for _, e := range entries {
 		out[e.Path] = e
@@ -160,13 +166,14 @@ func matching(entries []Entry, patterns []string) ([]Entry, error) {
 		return slices.ContainsFunc(patterns, func(p string) bool { return matchGlob(p, e.Path) })
 	})
 	if len(out) == 0 {
-		return nil, final(api.FailInvalidModel, ReasonNoMatch, "no file matches %s; the source has %s. Change `files` of the model.",
-			quoted(patterns), someNames(entries))
+		return nil, fail.Final(api.FailInvalidModel, fail.NoMatch, "no file matches %s; the source has %s. Change `files` of the model.",
+			fail.Quoted(patterns), SomeNames(entries))
 	}
 	return out, nil
 }
 
-func isGGUF(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".gguf") }
+// IsGGUF tells whether a name is that of a GGUF file.
+func IsGGUF(name string) bool { return strings.HasSuffix(strings.ToLower(name), ".gguf") }
 
 func isWeights(name string) bool {
 	switch strings.ToLower(path.Ext(name)) {
@@ -176,8 +183,8 @@ func isWeights(name string) bool {
 	return false
 }
 
-// someNames lists what there is, the weights first, shortened for a sentence.
-func someNames(entries []Entry) string {
+// SomeNames lists what there is, the weights first, shortened for a sentence.
+func SomeNames(entries []Entry) string {
 	names := make([]string, 0, len(entries))
 	for _, weights := range []bool{true, false} {
 		for _, e := range entries {
@@ -191,24 +198,7 @@ func someNames(entries []Entry) string {
 	}
 	const most = 6
 	if extra := len(names) - most; extra > 0 {
-		return fmt.Sprintf("%s and %d more", quoted(names[:most]), extra)
+		return fmt.Sprintf("%s and %d more", fail.Quoted(names[:most]), extra)
 	}
-	return quoted(names)
-}
-
-func quoted(names []string) string {
-	out := make([]string, len(names))
-	for i, n := range names {
-		out[i] = fmt.Sprintf("%q", clip(n))
-	}
-	return strings.Join(out, ", ")
-}
-
-// clip shortens names that strangers chose.
-func clip(s string) string {
-	const most = 120
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return fail.Quoted(names)
 }

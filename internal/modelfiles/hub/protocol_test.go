@@ -1,10 +1,13 @@
-package modelfiles
+package hub
 
 import (
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 func TestParseNext(t *testing.T) {
@@ -71,7 +74,7 @@ func TestDecodeListing(t *testing.T) {
 		{``, "not a list"},
 	} {
 		var paths []string
-		err := decodeListing(strings.NewReader(c.in), func(e Entry) error {
+		err := decodeListing(strings.NewReader(c.in), func(e manifest.Entry) error {
 			paths = append(paths, e.Path)
 			return nil
 		})
@@ -90,9 +93,9 @@ func FuzzDecodeListing(f *testing.F) {
 	f.Add(`[{"type":"file","path":"../a","size":1,` + sha + `,"lfs":{"oid":"` + strings.Repeat("a", 64) + `","size":2}}]`)
 	f.Add(`[[[[`)
 	f.Fuzz(func(t *testing.T, in string) {
-		var all []Entry
-		err := decodeListing(strings.NewReader(in), func(e Entry) error {
-			if !e.valid() || e.Size < 0 {
+		var all []manifest.Entry
+		err := decodeListing(strings.NewReader(in), func(e manifest.Entry) error {
+			if !e.Valid() || e.Size < 0 {
 				t.Fatalf("unusable entry %+v", e)
 			}
 			all = append(all, e)
@@ -102,10 +105,10 @@ func FuzzDecodeListing(f *testing.F) {
 			return
 		}
 		for _, engine := range api.Engines() {
-			m, err := selectFiles(all, Want{Engine: engine}, nil)
+			m, err := manifest.Select(all, manifest.Want{Engine: engine}, nil)
 			if err == nil {
 				for _, f := range m.Files {
-					if nameFault(f.Path) != "" {
+					if manifest.NameFault(f.Path) != "" {
 						t.Fatalf("chose the name %q", f.Path)
 					}
 				}
@@ -123,4 +126,30 @@ func FuzzHeaders(f *testing.F) {
 			t.Fatalf("%q: %d-%d/%d", span, from, to, total)
 		}
 	})
+}
+
+func TestParkFor(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	p := DefaultPatience()
+	for _, c := range []struct {
+		limit, after string
+		want         time.Duration
+	}{
+		{"", "", p.MaxDelay},
+		{"", "7", 7 * time.Second},
+		{"", "Thu, 01 Jan 2026 00:00:09 GMT", 9 * time.Second},
+		{"", "Wed, 31 Dec 2025 00:00:00 GMT", 0},
+		{"", "soon", p.MaxDelay},
+		{"", "-5", p.MaxPark},
+		{"", "99999999999999999999", p.MaxDelay},
+		{"", "999999999999", p.MaxPark},
+		{`"resolvers";r=0;t=12`, "5", 13 * time.Second},
+		{`"resolvers";r=4;t=12`, "5", 5 * time.Second},
+		{`"resolvers";r=0;t=999999999999`, "", p.MaxPark},
+	} {
+		h := http.Header{"Ratelimit": {c.limit}, "Retry-After": {c.after}}
+		if got := parkFor(h, now, p); got != c.want {
+			t.Errorf("RateLimit %q, Retry-After %q: %s, want %s", c.limit, c.after, got, c.want)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package modelfiles
+package manifest
 
 import (
 	"path"
@@ -8,19 +8,20 @@ import (
 	"unicode/utf8"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 // Limits of file systems that a name must fit.
 const (
-	maxSegment = 255
+	MaxSegment = 255 // bytes of one part
 	maxName    = 4096
 )
 
 // drive is how an absolute path begins on Windows.
 var drive = regexp.MustCompile(`^[A-Za-z]:`)
 
-// nameFault says why a listed name must not become a path, or "". A repository cannot hold such a name by accident.
-func nameFault(name string) string {
+// NameFault says why a listed name must not become a path, or "". A repository cannot hold such a name by accident.
+func NameFault(name string) string {
 	switch {
 	case name == "":
 		return "is empty"
@@ -41,19 +42,19 @@ func nameFault(name string) string {
 			return "has an empty part"
 		case part == "." || part == "..":
 			return `contains "` + part + `"`
-		case len(part) > maxSegment:
+		case len(part) > MaxSegment:
 			return "has a part longer than 255 bytes"
 		}
 	}
 	return ""
 }
 
-// checkNames refuses a listing with a name that could leave its folder, with one that is file and folder at once, or
+// CheckNames refuses a listing with a name that could leave its folder, with one that is file and folder at once, or
 // with one that occurs twice.
-func checkNames(entries []Entry) error {
+func CheckNames(entries []Entry) error {
 	files := make(map[string]bool, len(entries))
 	for _, e := range entries {
-		if why := nameFault(e.Path); why != "" {
+		if why := NameFault(e.Path); why != "" {
 			return unsafeName(e.Path, why)
 		}
 		if files[e.Path] {
@@ -77,7 +78,7 @@ func checkCase(files []Entry) error {
 	for _, f := range files {
 		low := strings.ToLower(f.Path)
 		if other, ok := seen[low]; ok {
-			return unsafeName(f.Path, "differs from "+quoted([]string{other})+" in case only")
+			return unsafeName(f.Path, "differs from "+fail.Quoted([]string{other})+" in case only")
 		}
 		seen[low] = f.Path
 	}
@@ -85,8 +86,8 @@ func checkCase(files []Entry) error {
 }
 
 func unsafeName(name, why string) error {
-	return final(api.FailInvalidModel, ReasonUnsafeName,
-		"the source lists a file whose name is not safe to write: %q %s. Nothing was fetched; do not use this repository.", clip(name), why)
+	return fail.Final(api.FailInvalidModel, fail.UnsafeName,
+		"the source lists a file whose name is not safe to write: %q %s. Nothing was fetched; do not use this repository.", fail.Clip(name), why)
 }
 
 var (
@@ -94,8 +95,8 @@ var (
 	sha256Hex = regexp.MustCompile(`^[0-9a-f]{64}$`)
 )
 
-// valid tells whether the hash may be used as a file name: the right number of hexadecimal digits.
-func (h Hash) valid() bool {
+// Valid tells whether the hash may be used as a file name: the right number of hexadecimal digits.
+func (h Hash) Valid() bool {
 	switch h.Algo {
 	case SHA256:
 		return sha256Hex.MatchString(h.Hex)
@@ -105,8 +106,11 @@ func (h Hash) valid() bool {
 	return false
 }
 
-// isCommit tells whether s is a full git commit, which names one state for ever.
-func isCommit(s string) bool { return sha1Hex.MatchString(s) }
+// IsHex tells whether s is a hash of either kind in hexadecimal.
+func IsHex(s string) bool { return sha1Hex.MatchString(s) || sha256Hex.MatchString(s) }
+
+// IsCommit tells whether s is a full git commit, which names one state for ever.
+func IsCommit(s string) bool { return sha1Hex.MatchString(s) }
 
 // matchGlob matches as the Hub's own client does (Python's fnmatch): case counts, "*" crosses "/", "?" is one character,
 // "[…]" and "[!…]" are sets, and a pattern ending in "/" means everything below. It takes time linear in name × pattern.
