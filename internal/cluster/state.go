@@ -26,6 +26,7 @@ type State struct {
 	Members     Set[api.Member]           // by "role/id"
 	JoinTokens  Set[api.JoinToken]        // by token id; digests only
 	Info        Set[api.ClusterInfo]      // the one with api.ClusterInfoID
+	BlobClaims  Set[api.BlobClaim]        // by hash
 
 	// Bad holds the stored values that cannot be decoded, by key. They are in none of the sets above, and nobody acts
 	// as if they were absent: see Unreadable.

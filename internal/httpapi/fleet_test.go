@@ -195,7 +195,8 @@ func TestMachine_triesEverything(t *testing.T) {
 	f.must(201, "POST", "/api/v2/models", `{"model_name":"acme/m","model_uid":"m"}`)
 	allowed := map[string][]string{
 		"node": {
-			"GET /api/v2/nodes/me/desired", "PUT /api/v2/nodes/me/observed", "POST /api/v2/nodes/me/heartbeat", "POST /api/v2/renew",
+			"GET /api/v2/nodes/me/desired", "PUT /api/v2/nodes/me/observed", "POST /api/v2/nodes/me/heartbeat", "POST /api/v2/nodes/me/blobs",
+			"POST /api/v2/renew",
 		},
 		"gateway": {"POST /api/v2/renew", "GET /api/v2/feed"},
 	}

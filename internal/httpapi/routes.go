@@ -77,6 +77,7 @@ func (s *server) clusterRoutes() []Route {
 		{"GET", "/api/v2/nodes/{id}/desired", auth.Node, "What the calling node should run, or watch it", nil, api.NodeDesired{}, 200, false, s.nodeDesired},
 		{"PUT", "/api/v2/nodes/{id}/observed", auth.Node, "What is true on the calling node", api.NodeObserved{}, nil, 204, true, s.nodeObserved},
 		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
+		{"POST", "/api/v2/nodes/{id}/blobs", auth.Node, "Who has the large files that the calling node fetches", api.BlobsAsk{}, api.BlobsAnswer{}, 200, true, s.nodeBlobs},
 	}
 }
 

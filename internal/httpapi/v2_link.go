@@ -17,6 +17,7 @@ type Nodes interface {
 	Desired(id string) (api.NodeDesired, <-chan struct{})
 	Report(ctx context.Context, id string, o api.NodeObserved) error
 	Heartbeat(ctx context.Context, id string, hb api.NodeHeartbeat) error
+	Blobs(ctx context.Context, id string, ask api.BlobsAsk) (api.BlobsAnswer, error)
 }
 
 // Limits of a link. A node takes a stream that is silent for a few of its beats for dead, and goes to another server.
@@ -26,6 +27,7 @@ const (
 	maxReport    = 8 << 20          // bytes of a report on the wire
 	maxUnpacked  = 32 << 20         // bytes of a report that came compressed
 	maxHeartbeat = 1 << 10          // bytes
+	maxBlobsAsk  = 128 << 10        // bytes, compressed or not
 )
 
 // errNoNodes: this process answers people only.
@@ -120,29 +122,54 @@ func (s *server) nodeObserved(w http.ResponseWriter, r *http.Request) error {
 	if s.Nodes == nil {
 		return errNoNodes
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(linkRead)) // where deadlines are not supported the connection has its own
-	r.Body = http.MaxBytesReader(w, r.Body, maxReport)
-	switch packing := r.Header.Get("Content-Encoding"); strings.ToLower(packing) {
-	case "", "identity":
-	case "gzip":
-		unpacked, err := gzip.NewReader(r.Body)
-		if err != nil {
-			return api.Errorf(api.CodeInvalidRequest, "the body is not gzip, as its Content-Encoding says")
-		}
-		r.Body = http.MaxBytesReader(w, unpacked, maxUnpacked)
-	default:
-		return api.Errorf(api.CodeUnsupportedMedia, "the body may be compressed with gzip, not with %.40q", packing)
-	}
 	var o api.NodeObserved
-	if err := decode(r, &o, false); err != nil {
+	if err := decodePacked(w, r, maxReport, maxUnpacked, &o); err != nil {
 		return err
 	}
-	_ = rc.SetReadDeadline(time.Time{})
 	if err := s.Nodes.Report(r.Context(), r.PathValue("id"), o); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// decodePacked reads a machine's JSON object, which may come compressed, into v. Packed and unpacked bound its bytes.
+func decodePacked(w http.ResponseWriter, r *http.Request, packed, unpacked int64, v any) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(linkRead)) // where deadlines are not supported the connection has its own
+	r.Body = http.MaxBytesReader(w, r.Body, packed)
+	switch packing := r.Header.Get("Content-Encoding"); strings.ToLower(packing) {
+	case "", "identity":
+	case "gzip":
+		z, err := gzip.NewReader(r.Body)
+		if err != nil {
+			return api.Errorf(api.CodeInvalidRequest, "the body is not gzip, as its Content-Encoding says")
+		}
+		r.Body = http.MaxBytesReader(w, z, unpacked)
+	default:
+		return api.Errorf(api.CodeUnsupportedMedia, "the body may be compressed with gzip, not with %.40q", packing)
+	}
+	if err := decode(r, v, false); err != nil {
+		return err
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	return nil
+}
+
+// nodeBlobs answers the calling node's question about the large files that it fetches.
+func (s *server) nodeBlobs(w http.ResponseWriter, r *http.Request) error {
+	if s.Nodes == nil {
+		return errNoNodes
+	}
+	var ask api.BlobsAsk
+	if err := decodePacked(w, r, maxBlobsAsk, maxBlobsAsk, &ask); err != nil {
+		return err
+	}
+	answer, err := s.Nodes.Blobs(r.Context(), r.PathValue("id"), ask)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
 	return nil
 }
 

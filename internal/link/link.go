@@ -322,6 +322,18 @@ func (l *Link) heartbeat(ctx context.Context) error {
 	return err
 }
 
+// Blobs asks about the large files that this node fetches.
+func (l *Link) Blobs(ctx context.Context, ask api.BlobsAsk) (api.BlobsAnswer, error) {
+	var answer api.BlobsAnswer
+	if err := l.cfg.Servers.JSON(ctx, "POST", l.path("blobs"), ask, &answer); err != nil {
+		return api.BlobsAnswer{}, err
+	}
+	if len(answer.Blobs) != len(ask.Want) {
+		return api.BlobsAnswer{}, fmt.Errorf("asked about %d blobs and told of %d", len(ask.Want), len(answer.Blobs))
+	}
+	return answer, nil
+}
+
 // beat is how often the servers want a sign of life; 0 = they have not said.
 func (l *Link) beat() time.Duration {
 	l.mu.Lock()

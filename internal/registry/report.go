@@ -84,10 +84,8 @@ func stale(id string, n, was api.NodeStatus) error {
 
 // admit refuses a report that must not be written any more.
 func admit(tx *store.Tx, id string, n api.NodeStatus, member bool) error {
-	if member {
-		if _, ok, err := store.Members.Get(tx, api.MemberKey(api.MachineNode, id)); err != nil || !ok {
-			return errors.Join(err, api.Errorf(api.CodeForbidden, "node %s is not a member of this cluster", id))
-		}
+	if err := memberStill(tx, id, member); err != nil {
+		return err
 	}
 	if key, _ := store.Nodes.Key(id); tx.State().Bad.Has(key) {
 		return nil // left to people; the rest of the report counts

@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"reflect"
 
 	"github.com/nebula-serve/nebula/api"
@@ -103,7 +101,7 @@ func (w *writer) storage(s *cluster.State, o api.NodeObserved) error {
 	}
 	cache := map[string]api.ModelCacheEntry{}
 	for _, c := range o.Cache {
-		cache[w.node+"/"+cacheSuffix(c.ModelName)] = c
+		cache[w.node+"/"+cluster.CacheSuffix(c.ModelName)] = c
 	}
 	if err := reconcile(w, &store.Cache, s.Cache, cache, 0, under(s.Cache, w.node), func(c *api.ModelCacheEntry) string { return c.NodeID }); err != nil {
 		return err
@@ -113,12 +111,6 @@ func (w *writer) storage(s *cluster.State, o api.NodeObserved) error {
 		alerts[w.node+"/"+a.AlertType] = a
 	}
 	return reconcile(w, &store.Alerts, s.Alerts, alerts, 0, under(s.Alerts, w.node), func(a *api.DiskAlert) string { return a.NodeID })
-}
-
-// cacheSuffix is the first 16 hex digits of SHA-256(model_name), the contract's key of a cache entry.
-func cacheSuffix(name string) string {
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:8])
 }
 
 // under lists the objects that are keyed by node.

@@ -81,6 +81,7 @@ func tables(s *cluster.State) string {
 	show(&b, "cache", s.Cache)
 	show(&b, "disks", s.Disks)
 	show(&b, "alerts", s.Alerts)
+	show(&b, "claims", s.BlobClaims)
 	return strings.TrimSpace(b.String())
 }
 
@@ -108,6 +109,7 @@ func FuzzDecode(f *testing.F) {
 		again(t, &Cache, "x/x", value)
 		again(t, &Disks, "x", value)
 		again(t, &Alerts, "x/x", value)
+		again(t, &BlobClaims, strings.Repeat("a", 64), value)
 	})
 }
 

@@ -97,6 +97,7 @@ func rows(s *cluster.State) []string {
 	add(&out, "cache", s.Cache)
 	add(&out, "disks", s.Disks)
 	add(&out, "alerts", s.Alerts)
+	add(&out, "claims", s.BlobClaims)
 	add(&out, "bad", s.Bad)
 	return out
 }

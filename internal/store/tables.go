@@ -106,6 +106,13 @@ var (
 		set:    func(s *cluster.State) *cluster.Set[api.ClusterInfo] { return &s.Info },
 		claims: func(_ string, v *api.ClusterInfo) bool { return v.ID != "" },
 	}
+	// BlobClaims holds which node fetches a blob from its source, under leases of those nodes: /blob_claims/{hash}.
+	BlobClaims = Table[api.BlobClaim]{
+		name: "blob claim", owner: OwnerNode,
+		keys:   layout{"/blob_claims/", []check{api.ValidBlobHash}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.BlobClaim] { return &s.BlobClaims },
+		claims: func(id string, v *api.BlobClaim) bool { return v.Hash == id && api.ValidNodeID(v.NodeID) },
+	}
 )
 
 // RoutingPrefixes returns the keys that whoever routes requests needs. No secret is under any of them.
@@ -123,7 +130,7 @@ func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
 		&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
-		&Members, &JoinTokens, &Info,
+		&Members, &JoinTokens, &Info, &BlobClaims,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}
