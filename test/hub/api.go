@@ -28,46 +28,71 @@ func (h *Hub) routes() http.Handler {
 	})
 }
 
-// refusal is an answer that says no.
+// refusal is an answer that says no, or where to ask instead.
 type refusal struct {
 	status        int
 	code, message string
+	renamed       string // new id
 }
 
 // find returns the version that a request names, or answers why not.
-func (h *Hub) find(w http.ResponseWriter, r *http.Request, rev string) (Repo, string, bool) {
-	repo, commit, no := h.look(r, rev)
-	if no != nil {
+func (h *Hub) find(w http.ResponseWriter, r *http.Request, rev string) (version, bool) {
+	v, no := h.look(r, rev)
+	switch {
+	case no == nil:
+		return v, true
+	case no.renamed != "":
+		old := "/" + r.PathValue("org") + "/" + r.PathValue("name")
+		w.Header().Set("Location", strings.Replace(r.URL.RequestURI(), old, "/"+no.renamed, 1))
+		w.WriteHeader(http.StatusTemporaryRedirect)
+	default:
 		problem(w, no.status, no.code, no.message)
-		return Repo{}, "", false
 	}
-	return repo, commit, true
+	return version{}, false
 }
 
-func (h *Hub) look(r *http.Request, rev string) (Repo, string, *refusal) {
+func (h *Hub) look(r *http.Request, rev string) (version, *refusal) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	token, given := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	at, ok := h.repos[strings.ToLower(r.PathValue("org")+"/"+r.PathValue("name"))]
+	id := strings.ToLower(r.PathValue("org") + "/" + r.PathValue("name"))
+	at, ok := h.repos[id]
 	switch {
 	case given && !h.tokens[token]:
-		return Repo{}, "", &refusal{401, "", "Invalid credentials in Authorization header"}
+		return version{}, &refusal{status: 401, message: "Invalid credentials in Authorization header"}
+	case !ok && h.renamed[id] != "":
+		return version{}, &refusal{renamed: h.renamed[id]}
 	case !ok && !given, ok && at.now.Private && !given:
-		return Repo{}, "", &refusal{401, "", "Invalid username or password."}
+		return version{}, &refusal{status: 401, message: "Invalid username or password."}
 	case !ok, at.now.Private && !at.now.allows(token):
-		return Repo{}, "", &refusal{404, "RepoNotFound", "Repository not found"}
+		return version{}, &refusal{status: 404, code: "RepoNotFound", message: "Repository not found"}
 	case at.now.Disabled:
-		return Repo{}, "", &refusal{403, "", "Access to this resource is disabled."}
+		return version{}, &refusal{status: 403, message: "Access to this resource is disabled."}
 	}
 	commit := rev
 	if c, ok := at.branches[rev]; ok {
 		commit = c
 	}
-	repo, ok := at.commits[commit]
+	v, ok := at.commits[commit]
 	if !ok {
-		return Repo{}, "", &refusal{404, "RevisionNotFound", "Invalid rev id: " + rev}
+		return version{}, &refusal{status: 404, code: "RevisionNotFound", message: "Invalid rev id: " + rev}
 	}
-	return repo, commit, nil
+	return v, nil
+}
+
+// sibling is a file in the description of a repository; only ?blobs=true tells more than the name.
+type sibling struct {
+	Name   string   `json:"rfilename"`
+	Size   *int64   `json:"size,omitempty"`
+	BlobID string   `json:"blobId,omitempty"`
+	LFS    *blobLFS `json:"lfs,omitempty"`
+}
+
+// blobLFS has other names than the same thing in a listing.
+type blobLFS struct {
+	SHA256      string `json:"sha256"`
+	Size        int64  `json:"size"`
+	PointerSize int    `json:"pointerSize"`
 }
 
 func (h *Hub) info(w http.ResponseWriter, r *http.Request) {
@@ -75,26 +100,36 @@ func (h *Hub) info(w http.ResponseWriter, r *http.Request) {
 	if rev == "" {
 		rev = "main"
 	}
-	repo, commit, ok := h.find(w, r, rev)
+	repo, ok := h.find(w, r, rev)
 	if !ok {
 		return
 	}
-	siblings := []map[string]string{}
-	for _, n := range slices.Sorted(maps.Keys(repo.Files)) {
-		siblings = append(siblings, map[string]string{"rfilename": n})
+	siblings := []sibling{}
+	for _, e := range entries(repo) {
+		s := sibling{Name: e.Path}
+		if r.URL.Query().Get("blobs") != "" {
+			s.Size, s.BlobID = &e.Size, e.OID
+			if e.LFS != nil {
+				s.LFS = &blobLFS{e.LFS.OID, e.LFS.Size, e.LFS.PointerSize}
+			}
+		}
+		if e.Type == "file" {
+			siblings = append(siblings, s)
+		}
 	}
 	var gated any = false
 	if repo.Gated {
 		gated = "auto"
 	}
 	reply(w, map[string]any{
-		"id": repo.ID, "modelId": repo.ID, "sha": commit, "private": repo.Private, "gated": gated, "disabled": false,
+		"id": repo.ID, "modelId": repo.ID, "sha": repo.commit, "private": repo.Private, "gated": gated, "disabled": false,
 		"siblings": siblings, "tags": []string{}, "lastModified": "2026-01-01T00:00:00.000Z",
 	})
 }
 
 func (h *Hub) refs(w http.ResponseWriter, r *http.Request) {
-	if _, _, ok := h.find(w, r, "main"); !ok {
+	if _, no := h.look(r, "main"); no != nil && no.code != "RevisionNotFound" { // it may have other branches alone
+		h.find(w, r, "main")
 		return
 	}
 	h.mu.Lock()
@@ -124,10 +159,11 @@ type entry struct {
 
 // tree lists files and folders, in pages that a Link header connects.
 func (h *Hub) tree(w http.ResponseWriter, r *http.Request) {
-	repo, _, ok := h.find(w, r, r.PathValue("rev"))
+	repo, ok := h.find(w, r, r.PathValue("rev"))
 	if !ok {
 		return
 	}
+	defer h.listed()
 	f := h.fault()
 	if f.BadListing {
 		_, _ = w.Write([]byte(`[{"type":"file","path":"a"},<html>`))
@@ -164,23 +200,22 @@ func (h *Hub) tree(w http.ResponseWriter, r *http.Request) {
 	reply(w, all[from:to])
 }
 
-func entries(repo Repo) []entry {
+func entries(repo version) []entry {
 	out := []entry{}
 	folders := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(repo.Files)) {
+	for _, name := range slices.Sorted(maps.Keys(repo.files)) {
 		for i, c := range name {
 			if dir := name[:i]; c == '/' && !folders[dir] {
 				folders[dir] = true
 				out = append(out, entry{Type: "directory", OID: GitSHA1([]byte(dir)), Path: dir})
 			}
 		}
-		b := repo.Files[name]
-		e := entry{Type: "file", OID: GitSHA1(b), Size: int64(len(b)), Path: name}
+		c := repo.files[name]
+		e := entry{Type: "file", OID: c.gitSHA1, Size: c.size, Path: name}
 		if repo.isLFS(name) {
-			sum := sha256Hex(b)
-			e.OID = GitSHA1([]byte("pointer " + sum))
-			e.LFS = &lfs{sum, int64(len(b)), 135}
-			e.XetHash = sha256Hex([]byte("xet " + sum))
+			e.OID = GitSHA1([]byte("pointer " + c.sha256))
+			e.LFS = &lfs{c.sha256, c.size, 135}
+			e.XetHash = sha256Hex([]byte("xet " + c.sha256))
 		}
 		out = append(out, e)
 	}
@@ -192,7 +227,7 @@ func entries(repo Repo) []entry {
 
 // resolve leads to a file: large ones to the CDN by an absolute, signed address, small ones by a relative one.
 func (h *Hub) resolve(w http.ResponseWriter, r *http.Request) {
-	repo, commit, ok := h.find(w, r, r.PathValue("rev"))
+	repo, ok := h.find(w, r, r.PathValue("rev"))
 	if !ok {
 		return
 	}
@@ -209,9 +244,9 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request) {
 	if f.OtherCommit {
 		w.Header().Set("X-Repo-Commit", strings.Repeat("e", 40))
 	} else {
-		w.Header().Set("X-Repo-Commit", commit)
+		w.Header().Set("X-Repo-Commit", repo.commit)
 	}
-	content, ok := repo.Files[name]
+	c, ok := repo.files[name]
 	if !ok || slices.Contains(f.Gone, name) {
 		problem(w, 404, "EntryNotFound", "Entry not found")
 		return
@@ -222,38 +257,37 @@ func (h *Hub) resolve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !repo.isLFS(name) {
-		q := url.Values{"etag": {`"` + GitSHA1(content) + `"`}}
-		at := (&url.URL{Path: fmt.Sprintf("/api/resolve-cache/models/%s/%s/%s", repo.ID, commit, name)}).EscapedPath()
+		q := url.Values{"etag": {`"` + c.gitSHA1 + `"`}}
+		at := (&url.URL{Path: fmt.Sprintf("/api/resolve-cache/models/%s/%s/%s", repo.ID, repo.commit, name)}).EscapedPath()
 		w.Header().Set("Location", at+"?"+q.Encode())
 		w.WriteHeader(307)
 		return
 	}
-	sum := sha256Hex(content)
-	etag := sum
+	etag := c.sha256
 	if f.OtherETag {
 		etag = strings.Repeat("e", 64)
 	}
 	w.Header().Set("X-Linked-Etag", `"`+etag+`"`)
-	w.Header().Set("X-Linked-Size", strconv.Itoa(len(content)))
+	w.Header().Set("X-Linked-Size", strconv.FormatInt(c.size, 10))
 	w.Header().Set("Accept-Ranges", "bytes")
-	w.Header().Set("X-Xet-Hash", sha256Hex([]byte("xet "+sum)))
-	w.Header().Set("Location", h.sign(repo.ID, commit, name))
+	w.Header().Set("X-Xet-Hash", sha256Hex([]byte("xet "+c.sha256)))
+	w.Header().Set("Location", h.sign(repo.ID, repo.commit, name))
 	w.WriteHeader(302)
 }
 
 func (h *Hub) small(w http.ResponseWriter, r *http.Request) {
-	repo, commit, ok := h.find(w, r, r.PathValue("commit"))
+	repo, ok := h.find(w, r, r.PathValue("commit"))
 	if !ok {
 		return
 	}
-	content, ok := repo.Files[r.PathValue("path")]
+	c, ok := repo.files[r.PathValue("path")]
 	if !ok {
 		problem(w, 404, "EntryNotFound", "Entry not found")
 		return
 	}
-	w.Header().Set("ETag", `"`+GitSHA1(content)+`"`)
-	w.Header().Set("X-Repo-Commit", commit)
-	h.send(w, r, content)
+	w.Header().Set("ETag", `"`+c.gitSHA1+`"`)
+	w.Header().Set("X-Repo-Commit", repo.commit)
+	h.send(w, r, c)
 }
 
 func reply(w http.ResponseWriter, v any) {

@@ -1,8 +1,6 @@
 package hub
 
 import (
-	"bytes"
-	"compress/gzip"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -35,36 +33,49 @@ func (h *Hub) blob(w http.ResponseWriter, r *http.Request) {
 	h.mu.Lock()
 	n, known := h.signed[sig]
 	h.signed[sig] = n + 1
+	limit := h.faults.BridgeLimit
 	expired := h.faults.Expire > 0 && n >= h.faults.Expire
-	var content []byte
+	if expired {
+		h.happened.Expire++
+	}
+	var c content
 	if at, ok := h.repos[strings.ToLower(r.PathValue("org")+"/"+r.PathValue("name"))]; ok {
-		content, ok = at.commits[r.PathValue("commit")].Files[r.PathValue("path")]
+		c, ok = at.commits[r.PathValue("commit")].files[r.PathValue("path")]
 		known = known && ok
 	} else {
 		known = false
 	}
-	h.mu.Unlock()
-	if !known || expired {
-		http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
-		return
+	tooLarge := known && limit > 0 && c.size > limit
+	if tooLarge {
+		h.happened.BridgeLimit++
 	}
-	w.Header().Set("ETag", `"`+sha256Hex([]byte("cdn "+r.PathValue("path")))+`"`)
-	h.send(w, r, content)
+	h.mu.Unlock()
+	switch {
+	case !known || expired:
+		http.Error(w, "<Error><Code>AccessDenied</Code></Error>", http.StatusForbidden)
+	case tooLarge:
+		http.Error(w, "file is too large for the bridge", http.StatusBadRequest)
+	case c.data == nil && c.block == "" && c.size > 0:
+		http.Error(w, "nothing is behind this file", http.StatusNotFound)
+	default:
+		w.Header().Set("ETag", `"`+sha256Hex([]byte("cdn "+r.PathValue("path")))+`"`)
+		h.send(w, r, c)
+	}
 }
 
 // send writes content, or the range that is asked for, with the faults that are about content.
-func (h *Hub) send(w http.ResponseWriter, r *http.Request, content []byte) {
-	from, to, ranged, ok := parseRange(r.Header.Get("Range"), int64(len(content)))
+func (h *Hub) send(w http.ResponseWriter, r *http.Request, c content) {
+	from, to, ranged, ok := parseRange(r.Header.Get("Range"), c.size)
 	if !ok || h.fire(func(f *Faults) *int { return &f.Range416 }) {
-		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", len(content)))
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", c.size))
 		w.WriteHeader(416)
 		return
 	}
 	if ranged && h.fire(func(f *Faults) *int { return &f.IgnoreRange }) {
-		from, to, ranged = 0, int64(len(content)), false
+		from, to, ranged = 0, c.size, false
 	}
-	body := content[from:to]
-	total, first := len(content), from
+	b := body{content: c, at: from, to: to, flip: -1}
+	total, first := c.size, from
 	if h.fire(func(f *Faults) *int { return &f.Total }) {
 		total++
 	}
@@ -73,24 +84,21 @@ func (h *Hub) send(w http.ResponseWriter, r *http.Request, content []byte) {
 	}
 	f := h.fault()
 	if f.FlipAt >= from && f.FlipAt < to && h.fire(func(f *Faults) *int { return &f.Flip }) {
-		body = bytes.Clone(body)
-		body[f.FlipAt-from] ^= 1
+		b.flip = f.FlipAt
 	}
-	if len(body) > 0 && h.fire(func(f *Faults) *int { return &f.ShortBy }) {
-		body = body[:len(body)-1]
+	if to > from && h.fire(func(f *Faults) *int { return &f.ShortBy }) {
+		b.to--
 	}
 	if h.fire(func(f *Faults) *int { return &f.LongBy }) {
-		body = append(bytes.Clone(body), "more"...)
+		b.tail = []byte("more")
 	}
 	if h.fire(func(f *Faults) *int { return &f.Gzip }) {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		_, _ = z.Write(body)
-		_ = z.Close()
-		body = b.Bytes()
+		if err := b.compress(); err != nil {
+			panic(http.ErrAbortHandler)
+		}
 		w.Header().Set("Content-Encoding", "gzip")
 	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Header().Set("Content-Length", strconv.FormatInt(b.left(), 10))
 	w.Header().Set("Accept-Ranges", "bytes")
 	w.Header().Set("Content-Type", "application/octet-stream")
 	status := 200
@@ -100,38 +108,50 @@ func (h *Hub) send(w http.ResponseWriter, r *http.Request, content []byte) {
 	}
 	w.WriteHeader(status)
 	if r.Method != http.MethodHead {
-		h.write(w, r, body, f)
+		h.write(w, r, &b, f)
 	}
 }
 
+// Sizes of one write: large ones cost less, small ones keep a low rate even.
+const (
+	wholeBlock = 1 << 20
+	pacedBlock = 64 << 10
+)
+
 // write sends the body, slowly, in part or not at all.
-func (h *Hub) write(w http.ResponseWriter, r *http.Request, body []byte, f Faults) {
+func (h *Hub) write(w http.ResponseWriter, r *http.Request, b *body, f Faults) {
 	cut, stall := int64(-1), int64(-1)
-	if int64(len(body)) > f.CutAt && h.fire(func(f *Faults) *int { return &f.Cut }) {
+	if b.left() > f.CutAt && h.fire(func(f *Faults) *int { return &f.Cut }) {
 		cut = f.CutAt
 	}
-	if int64(len(body)) > f.StallAt && h.fire(func(f *Faults) *int { return &f.Stall }) {
+	if b.left() > f.StallAt && h.fire(func(f *Faults) *int { return &f.Stall }) {
 		stall = f.StallAt
 	}
+	drips := f.DripBytes > 0 && h.fire(func(f *Faults) *int { return &f.Drip })
 	flush := http.NewResponseController(w).Flush
-	block := 64 << 10
-	if f.BytesPerSecond > 0 {
-		block = min(max(f.BytesPerSecond/50, 1), block)
+	block, paced := int64(wholeBlock), true
+	switch {
+	case drips:
+		block = int64(f.DripBytes)
+	case f.BytesPerSecond > 0:
+		block = min(max(int64(f.BytesPerSecond)/50, 1), pacedBlock)
+	case f.AllBytesPerSecond > 0:
+		block = min(max(int64(f.AllBytesPerSecond)/50, 1), pacedBlock)
+	default:
+		paced = false
 	}
-	for sent := 0; sent < len(body); {
-		n := min(block, len(body)-sent)
+	for sent := int64(0); b.left() > 0; {
+		n := min(block, b.left())
 		for _, limit := range []int64{cut, stall} {
 			if limit >= 0 {
-				n = min(n, int(limit)-sent)
+				n = min(n, limit-sent)
 			}
 		}
-		if n > 0 {
-			if _, err := w.Write(body[sent : sent+n]); err != nil {
-				return
-			}
-			sent += n
+		if n > 0 && b.write(w, n) != nil {
+			panic(http.ErrAbortHandler)
 		}
-		switch int64(sent) {
+		sent += n
+		switch sent {
 		case cut:
 			_ = flush()
 			panic(http.ErrAbortHandler)
@@ -140,13 +160,12 @@ func (h *Hub) write(w http.ResponseWriter, r *http.Request, body []byte, f Fault
 			<-r.Context().Done()
 			return
 		}
-		if f.BytesPerSecond > 0 {
-			_ = flush()
-			select {
-			case <-time.After(time.Second * time.Duration(n) / time.Duration(f.BytesPerSecond)):
-			case <-r.Context().Done():
-				return
-			}
+		if !paced {
+			continue
+		}
+		_ = flush()
+		if drips && !pause(r.Context(), f.DripEvery) || !h.pace(r.Context(), f, n) {
+			return
 		}
 	}
 }

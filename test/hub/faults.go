@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -12,8 +13,9 @@ const Always = -1
 
 // Faults says what goes wrong. A count is how often: 0 never, n the next n times, Always every time.
 type Faults struct {
-	BytesPerSecond int           // of each connection to the CDN; 0 = no limit
-	Latency        time.Duration // before every answer
+	BytesPerSecond    int           // of each connection that a file comes over; 0 = no limit
+	AllBytesPerSecond int           // of all of these together; 0 = no limit
+	Latency           time.Duration // before every answer
 
 	Fail       int    // answers FailStatus
 	FailEvery  int    // only every nth request; 0 = every one
@@ -31,6 +33,10 @@ type Faults struct {
 	Stall   int   // nothing more comes after StallAt bytes of a file's body
 	StallAt int64 // of one answer
 
+	Drip      int           // a file's body comes DripBytes at a time,
+	DripBytes int           // 0 = no drip
+	DripEvery time.Duration // apart
+
 	Flip   int   // one bit of a file's body is wrong
 	FlipAt int64 // offset in the file; an answer that does not hold it does not count
 
@@ -42,9 +48,10 @@ type Faults struct {
 	Gzip         int // the body is compressed although nobody asked
 	Range416     int // 416 for every range
 
-	Expire     int // a signed address stops working after so many requests; 0 = never
-	Redirect   int // resolve answers with RedirectTo
-	RedirectTo string
+	Expire      int   // a signed address stops working after so many requests; 0 = never
+	BridgeLimit int64 // the CDN answers 400 for larger files; 0 = it serves all
+	Redirect    int   // whoever asks the hub for a file is sent to RedirectTo
+	RedirectTo  string
 
 	PageSize    int    // entries per page of the listing; 0 = all on one
 	NextHost    string // origin in the Link header instead of the hub's own
@@ -55,6 +62,12 @@ type Faults struct {
 	OtherETag   bool   // X-Linked-Etag names another file
 
 	Gone []string // listed, but 404 when asked for
+
+	// Of ModelScope alone.
+	ScopeCode   int  // every answer of its API says this code, and HTTP 200
+	NoSHA256    bool // listings do not have the hash of small files
+	NullFiles   bool // a listing without files says null
+	ScopeDirect bool // large files come from the hub itself, not from the CDN
 }
 
 // fire tells whether a counted fault happens now.
@@ -68,7 +81,16 @@ func (h *Hub) fire(count func(*Faults) *int) bool {
 	case *n > 0:
 		*n--
 	}
+	*count(&h.happened)++
 	return true
+}
+
+// Happened tells how often each fault that is counted has happened, in the field that switches it on; BridgeLimit and
+// Expire count the answers that they spoiled. Forget sets all of it to zero.
+func (h *Hub) Happened() Faults {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.happened
 }
 
 func (h *Hub) fault() Faults {
@@ -94,14 +116,30 @@ func (r *recorder) WriteHeader(status int) {
 
 // Write counts the bytes.
 func (r *recorder) Write(b []byte) (int, error) {
-	r.hub.mu.Lock()
-	r.entry.Sent += int64(len(b))
-	r.hub.mu.Unlock()
+	r.count(int64(len(b)))
 	n, err := r.ResponseWriter.Write(b)
-	r.hub.mu.Lock()
-	r.entry.Sent += int64(n - len(b))
-	r.hub.mu.Unlock()
+	r.count(int64(n - len(b)))
 	return n, err
+}
+
+// ReadFrom lets a file go to the socket without a copy, and counts it.
+func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
+	to, ok := r.ResponseWriter.(io.ReaderFrom)
+	part, limited := src.(*io.LimitedReader)
+	if !ok || !limited {
+		return io.Copy(struct{ io.Writer }{r}, src)
+	}
+	want := part.N
+	r.count(want)
+	n, err := to.ReadFrom(src)
+	r.count(n - want)
+	return n, err
+}
+
+func (r *recorder) count(n int64) {
+	r.hub.mu.Lock()
+	defer r.hub.mu.Unlock()
+	r.entry.Sent += n
 }
 
 // Unwrap is for http.ResponseController.
@@ -120,9 +158,7 @@ func (h *Hub) record(next http.Handler) http.Handler {
 		h.mu.Unlock()
 		rec := &recorder{w, h, entry}
 		f := h.fault()
-		select {
-		case <-time.After(f.Latency):
-		case <-r.Context().Done():
+		if !pause(r.Context(), f.Latency) {
 			return
 		}
 		switch {

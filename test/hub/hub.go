@@ -1,11 +1,10 @@
-// Package hub is a Hugging Face Hub for tests: the wire protocol that Nebula and the Hub's own clients speak, over real
-// sockets, with a second listener as its CDN, faults by switch, and a record of every request. It is never part of
-// the product and keeps everything in memory.
+// Package hub is a Hugging Face Hub and a ModelScope for tests: the wire protocols that Nebula and the hubs' own clients
+// speak, over real sockets, with one more listener as the CDN of both, faults by switch, and a record of every request.
+// Both serve the same repositories. It is never part of the product and keeps everything but [Big] files in memory.
 package hub
 
 import (
 	"crypto/sha1"
-	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -21,6 +20,7 @@ import (
 type Repo struct {
 	ID    string            // "org/name"
 	Files map[string][]byte // by path
+	Big   map[string]Big    // by path, too
 
 	Revision string   // the branch that points to this version; empty = main
 	LFS      []string // paths stored as large files; nil = weights and everything from 1 MiB
@@ -59,25 +59,38 @@ type TB interface {
 
 // Hub is a running hub.
 type Hub struct {
-	URL    string // the hub: what HF_ENDPOINT would be
-	CDNURL string // where large files are redirected to
+	URL      string // the Hugging Face Hub: what HF_ENDPOINT would be
+	ScopeURL string // the ModelScope: what MODELSCOPE_ENDPOINT would be
+	CDNURL   string // where both redirect for large files
 
-	mu      sync.Mutex
-	repos   map[string]*history // by lower-case id
-	tokens  map[string]bool     // every token that exists
-	faults  Faults
-	log     []*Request
-	counter int // requests, for FailEvery
-	signed  map[string]int
-	servers []*http.Server
-	done    sync.WaitGroup
+	all pacer // of AllBytesPerSecond
+
+	mu       sync.Mutex
+	repos    map[string]*history // by lower-case id
+	renamed  map[string]string   // new id by lower-case old one
+	tokens   map[string]bool     // every token that exists
+	faults   Faults
+	happened Faults // how often each
+	upcoming []version
+	log      []*Request
+	counter  int // requests, for FailEvery
+	signed   map[string]int
+	servers  []*http.Server
+	done     sync.WaitGroup
+}
+
+// version is one version of a repository with the content of its files.
+type version struct {
+	Repo
+	commit string
+	files  map[string]content
 }
 
 // history is every version of a repository.
 type history struct {
-	now      Repo
+	now      version
 	branches map[string]string
-	commits  map[string]Repo
+	commits  map[string]version
 }
 
 // Start runs a hub until the test ends.
@@ -91,29 +104,36 @@ func Start(tb TB, repos ...Repo) *Hub {
 	return h
 }
 
-// New runs a hub on two free ports of loopback until Close.
-func New(repos ...Repo) (*Hub, error) {
-	h := &Hub{repos: map[string]*history{}, tokens: map[string]bool{}, signed: map[string]int{}}
+// New runs a hub on free ports of loopback until Close.
+func New(repos ...Repo) (*Hub, error) { return Listen("127.0.0.1", repos...) }
+
+// Listen is New on another address of this machine.
+func Listen(host string, repos ...Repo) (*Hub, error) {
+	h := &Hub{repos: map[string]*history{}, renamed: map[string]string{}, tokens: map[string]bool{}, signed: map[string]int{}}
 	for _, r := range repos {
-		h.Push(r)
+		if _, err := h.Publish(r); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	if h.URL, err = h.listen(h.routes()); err != nil {
-		return nil, err
-	}
-	if h.CDNURL, err = h.listen(h.cdnRoutes()); err != nil {
-		h.Close()
-		return nil, err
+	for _, l := range []struct {
+		url     *string
+		handler http.Handler
+	}{{&h.URL, h.routes()}, {&h.ScopeURL, h.scopeRoutes()}, {&h.CDNURL, h.cdnRoutes()}} {
+		var err error
+		if *l.url, err = h.listen(host, l.handler); err != nil {
+			h.Close()
+			return nil, err
+		}
 	}
 	return h, nil
 }
 
-func (h *Hub) listen(handler http.Handler) (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func (h *Hub) listen(host string, handler http.Handler) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return "", err
 	}
-	s := &http.Server{Handler: h.record(handler), ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: h.record(handler), ReadHeaderTimeout: 10 * time.Second, ConnContext: withPacer}
 	h.servers = append(h.servers, s)
 	h.done.Go(func() { _ = s.Serve(smallBuffers{l}) })
 	return "http://" + l.Addr().String(), nil
@@ -141,25 +161,95 @@ func (h *Hub) Close() {
 
 // Push publishes a version of a repository and returns its commit. Older commits stay.
 func (h *Hub) Push(r Repo) string {
+	commit, err := h.Publish(r)
+	if err != nil {
+		panic(err) // only a Big file can fail: its block file is not there
+	}
+	return commit
+}
+
+// Publish is Push for repositories with Big files, which it may have to read.
+func (h *Hub) Publish(r Repo) (string, error) {
+	v, err := newVersion(r)
+	if err != nil {
+		return "", err
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.push(v)
+	return v.commit, nil
+}
+
+// PushAfterListing publishes a version at the moment when the next listing of any repository has been made: whoever asks
+// for that listing has the old one.
+func (h *Hub) PushAfterListing(r Repo) {
+	v, err := newVersion(r)
+	if err != nil {
+		panic(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.upcoming = append(h.upcoming, v)
+}
+
+// listed publishes what waits for a listing.
+func (h *Hub) listed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, v := range h.upcoming {
+		h.push(v)
+	}
+	h.upcoming = nil
+}
+
+func newVersion(r Repo) (version, error) {
 	if r.Revision == "" {
 		r.Revision = "main"
 	}
-	key := strings.ToLower(r.ID)
+	v := version{Repo: r, files: map[string]content{}}
+	for name, data := range r.Files {
+		v.files[name] = contentOf(data)
+	}
+	for name, big := range r.Big {
+		c, err := contentOfBig(big)
+		if err != nil {
+			return version{}, err
+		}
+		v.files[name] = c
+	}
+	v.commit = v.name()
+	return v, nil
+}
+
+// push makes a version the newest one; h.mu is held.
+func (h *Hub) push(v version) {
+	key := strings.ToLower(v.ID)
 	at, ok := h.repos[key]
 	if !ok {
-		at = &history{branches: map[string]string{}, commits: map[string]Repo{}}
+		at = &history{branches: map[string]string{}, commits: map[string]version{}}
 		h.repos[key] = at
 	}
-	commit := commitOf(r)
-	at.now = r
-	at.branches[r.Revision] = commit
-	at.commits[commit] = r
-	for _, t := range r.Allow {
+	at.now = v
+	at.branches[v.Revision] = v.commit
+	at.commits[v.commit] = v
+	for _, t := range v.Allow {
 		h.tokens[t] = true
 	}
-	return commit
+}
+
+// Rename gives a repository another id; the old one leads to it.
+func (h *Hub) Rename(from, to string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := h.repos[strings.ToLower(from)]
+	delete(h.repos, strings.ToLower(from))
+	at.now.ID = to
+	for commit, v := range at.commits {
+		v.ID = to
+		at.commits[commit] = v
+	}
+	h.repos[strings.ToLower(to)] = at
+	h.renamed[strings.ToLower(from)] = to
 }
 
 // AddToken makes a token valid without giving it access to anything private.
@@ -187,11 +277,11 @@ func (h *Hub) Requests() []Request {
 	return out
 }
 
-// Forget empties the record.
+// Forget empties the record and the counters of the faults.
 func (h *Hub) Forget() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.log = nil
+	h.log, h.happened = nil, Faults{}
 }
 
 // Sent is the number of bytes of file content sent so far, with what was sent twice counted twice.
@@ -201,44 +291,30 @@ func (h *Hub) Sent() int64 {
 		if r.Status >= 300 {
 			continue
 		}
-		if strings.HasPrefix(r.Path, "/blob/") || strings.HasPrefix(r.Path, "/api/resolve-cache/") {
+		if strings.HasPrefix(r.Path, "/blob/") || strings.HasPrefix(r.Path, "/api/resolve-cache/") || isScopeFile(r.Path) {
 			n += r.Sent
 		}
 	}
 	return n
 }
 
-// commitOf is stable: the same files give the same commit.
-func commitOf(r Repo) string {
+// name is the commit: the same files give the same one.
+func (v version) name() string {
 	d := sha1.New()
-	for _, name := range slices.Sorted(maps.Keys(r.Files)) {
-		sum := sha256.Sum256(r.Files[name])
-		fmt.Fprintf(d, "%s\x00%x\n", name, sum)
+	for _, name := range slices.Sorted(maps.Keys(v.files)) {
+		fmt.Fprintf(d, "%s\x00%s\n", name, v.files[name].sha256)
 	}
-	for _, l := range r.Listed {
+	for _, l := range v.Listed {
 		fmt.Fprintf(d, "%s\x00%d\n", l.Path, l.Size)
 	}
 	return hex.EncodeToString(d.Sum(nil))
 }
 
-// GitSHA1 is the name that git gives to content.
-func GitSHA1(content []byte) string {
-	d := sha1.New()
-	fmt.Fprintf(d, "blob %d\x00", len(content))
-	d.Write(content)
-	return hex.EncodeToString(d.Sum(nil))
-}
-
-func sha256Hex(content []byte) string {
-	sum := sha256.Sum256(content)
-	return hex.EncodeToString(sum[:])
-}
-
-func (r *Repo) isLFS(name string) bool {
-	if r.LFS != nil {
-		return slices.Contains(r.LFS, name)
+func (v version) isLFS(name string) bool {
+	if v.LFS != nil {
+		return slices.Contains(v.LFS, name)
 	}
-	return strings.HasSuffix(name, ".gguf") || strings.HasSuffix(name, ".safetensors") || len(r.Files[name]) >= 1<<20
+	return strings.HasSuffix(name, ".gguf") || strings.HasSuffix(name, ".safetensors") || v.files[name].size >= 1<<20
 }
 
 func (r *Repo) allows(token string) bool { return slices.Contains(r.Allow, token) }
