@@ -8,10 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
@@ -33,7 +34,7 @@ const segment = 1 << 30
 // blob is one file's content on its way into the cache. One goroutine owns it, under the blob's lock.
 type blob struct {
 	manifest.Entry
-	dir  repoDir
+	dir  cache.Dir
 	log  *slog.Logger
 	boot string
 
@@ -51,7 +52,7 @@ type blob struct {
 
 // fetch brings the blob into the cache, verified; retry is [hub.Client.Retry].
 func (b *blob) fetch(ctx context.Context, open opener, retry func(context.Context, func() int64, func() error) error) error {
-	unlock, err := lockFile(ctx, b.dir.lock(b.Hash), b.watchOther)
+	unlock, err := cache.LockFile(ctx, b.dir.Lock(b.Hash), b.watchOther)
 	if err != nil {
 		return b.diskError("lock", err)
 	}
@@ -86,7 +87,7 @@ func (b *blob) fetch(ctx context.Context, open opener, retry func(context.Contex
 
 // watchOther follows a download of the same blob by somebody else, here or in another process: the partial file grows.
 func (b *blob) watchOther() {
-	if fi, err := os.Lstat(b.dir.part(b.Hash)); err == nil {
+	if fi, err := os.Lstat(b.dir.Part(b.Hash)); err == nil {
 		b.count.have.Store(fi.Size())
 	}
 }
@@ -94,12 +95,12 @@ func (b *blob) watchOther() {
 // here tells whether the cache has the blob already. One that Nebula has not verified is read once; a wrong one is
 // deleted, so that it is fetched.
 func (b *blob) here(ctx context.Context) (bool, error) {
-	if b.dir.sealed(b.Entry) {
+	if b.dir.Sealed(b.Entry) {
 		b.finish()
 		return true, nil
 	}
-	name := b.dir.blob(b.Hash)
-	f, err := os.OpenFile(name, os.O_RDONLY|noFollow, 0)
+	name := b.dir.Blob(b.Hash)
+	f, err := os.OpenFile(name, os.O_RDONLY|disk.NoFollow, 0)
 	if err != nil {
 		return false, nil // absent or unreadable: fetch it, and let the rename say what is wrong
 	}
@@ -114,9 +115,9 @@ func (b *blob) here(ctx context.Context) (bool, error) {
 	if fmt.Sprintf("%x", b.sum.Sum(nil)) != b.Hex {
 		b.log.Warn("cached file has the wrong hash, will fetch it", "file", name)
 		b.count.have.Store(0)
-		return false, b.diskError("remove", remove(name))
+		return false, b.diskError("remove", disk.Remove(name))
 	}
-	if err := b.dir.setSeal(b.Hash); err != nil {
+	if err := b.dir.SetSeal(b.Hash); err != nil {
 		return false, b.diskError("record", err)
 	}
 	b.finish()
@@ -152,10 +153,10 @@ func (b *blob) hashFrom(ctx context.Context, f *os.File, at int64) error {
 
 // resume opens the partial file and goes on where it ends. Then it takes the disk space of the rest.
 func (b *blob) resume(ctx context.Context) error {
-	if err := os.MkdirAll(b.dir.blobs(), 0o755); err != nil {
+	if err := os.MkdirAll(b.dir.Blobs(), 0o755); err != nil {
 		return b.diskError("create folder", err)
 	}
-	f, err := os.OpenFile(b.dir.part(b.Hash), os.O_RDWR|os.O_CREATE|noFollow, 0o644)
+	f, err := os.OpenFile(b.dir.Part(b.Hash), os.O_RDWR|os.O_CREATE|disk.NoFollow, 0o644)
 	if err != nil {
 		return b.diskError("open", err)
 	}
@@ -169,7 +170,7 @@ func (b *blob) resume(ctx context.Context) error {
 	b.wroteAt, b.syncedAt = time.Now(), time.Now()
 	err = b.mark(false)
 	if err == nil && b.at < b.Size {
-		err = b.diskError("reserve space", allocate(f, b.at, b.Size-b.at))
+		err = b.diskError("reserve space", disk.Allocate(f, b.at, b.Size-b.at))
 	}
 	if err != nil {
 		b.pause()
@@ -189,7 +190,7 @@ func (b *blob) catchUp(ctx context.Context, f *os.File) error {
 	if err != nil {
 		return b.diskError("open", err)
 	}
-	j := readJournal(b.dir.journal(b.Hash))
+	j := readJournal(b.dir.Journal(b.Hash))
 	if !j.fits(b.Entry) {
 		j = journal{}
 	}
@@ -257,7 +258,7 @@ func (b *blob) leaveMark() error {
 	now := time.Now()
 	switch {
 	case b.at-b.journal.Synced.At >= syncBytes || now.Sub(b.syncedAt) >= syncEvery:
-		if err := syncData(b.part); err != nil {
+		if err := disk.SyncData(b.part); err != nil {
 			return b.diskError("sync", err)
 		}
 		b.syncedAt = now
@@ -278,7 +279,7 @@ func (b *blob) mark(synced bool) error {
 	if synced {
 		b.journal.Synced = m
 	}
-	return b.diskError("journal", writeJSON(b.dir.journal(b.Hash), b.journal, synced))
+	return b.diskError("journal", disk.WriteJSON(b.dir.Journal(b.Hash), b.journal, synced))
 }
 
 // pause leaves the partial file for the next time and gives back the space of what did not come. A failure costs
@@ -296,7 +297,7 @@ func (b *blob) pause() {
 
 // discard deletes what was fetched.
 func (b *blob) discard() error {
-	err := errors.Join(b.part.Close(), remove(b.dir.part(b.Hash), b.dir.journal(b.Hash)))
+	err := errors.Join(b.part.Close(), disk.Remove(b.dir.Part(b.Hash), b.dir.Journal(b.Hash)))
 	b.part = nil
 	b.count.have.Store(0)
 	return b.diskError("remove", err)
@@ -304,14 +305,14 @@ func (b *blob) discard() error {
 
 // publish gives the verified bytes their name.
 func (b *blob) publish() error {
-	name := b.dir.blob(b.Hash)
-	err := errors.Join(b.part.Truncate(b.Size), syncData(b.part), b.part.Close())
+	name := b.dir.Blob(b.Hash)
+	err := errors.Join(b.part.Truncate(b.Size), disk.SyncData(b.part), b.part.Close())
 	b.part = nil
 	if err == nil {
-		err = os.Rename(b.dir.part(b.Hash), name)
+		err = os.Rename(b.dir.Part(b.Hash), name)
 	}
 	if err == nil {
-		err = errors.Join(syncDir(b.dir.blobs()), b.dir.setSeal(b.Hash), remove(b.dir.journal(b.Hash)))
+		err = errors.Join(disk.SyncDir(b.dir.Blobs()), b.dir.SetSeal(b.Hash), disk.Remove(b.dir.Journal(b.Hash)))
 	}
 	if err != nil {
 		return b.diskError("publish", err)
@@ -322,21 +323,5 @@ func (b *blob) publish() error {
 
 // diskError explains a failure of the disk; nil stays nil, and so does a context's end.
 func (b *blob) diskError(what string, err error) error {
-	return diskError(string(b.dir.root), what, err)
-}
-
-func diskError(root, what string, err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		free := "nothing"
-		if _, _, avail, err := usage(root); err == nil {
-			free = fail.Size(avail)
-		}
-		return fail.Passing(api.FailDiskFull, fail.DiskSpace, "the disk of %s is full (%s left). What was fetched is kept; free some space and the download goes on.", root, free).Because(err)
-	}
-	return fail.Passing(api.FailDownload, fail.Disk, "cannot %s under %s: %v. Check that Nebula may write there.", what, root, err).Because(err)
+	return disk.Explain(string(b.dir.Root), what, err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/test/hub"
 )
 
@@ -59,7 +60,7 @@ func TestFetch_layout(t *testing.T) {
 	if want := filepath.Join(s.cfg.CacheDir, "hub/models--org--model/snapshots", m.Commit); m.Path != want {
 		t.Errorf("path %s, want %s", m.Path, want)
 	}
-	if d := cmp.Diff(Metadata{Architecture: "LlamaForCausalLM", ContextLength: 2048}, m.Metadata); d != "" {
+	if d := cmp.Diff(manifest.Metadata{Architecture: "LlamaForCausalLM", ContextLength: 2048}, m.Metadata); d != "" {
 		t.Error(d)
 	}
 }

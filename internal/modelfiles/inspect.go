@@ -11,48 +11,41 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/gguf"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
-// Metadata is what the files say about the model.
-type Metadata struct {
-	Architecture  string `json:"architecture,omitempty"` // "llama", "LlamaForCausalLM"
-	Name          string `json:"name,omitempty"`
-	ContextLength uint32 `json:"context_length,omitempty"` // tokens it was trained for; 0 = unknown
-	Embedding     bool   `json:"embedding,omitempty"`      // it gives vectors, not text
-	ChatTemplate  bool   `json:"chat_template,omitempty"`
-}
-
 // inspect reads the headers of a model's weights and what its configuration says. It refuses files that no engine could
 // load, before one is started on them.
-func inspect(m Model) (Metadata, error) {
+func inspect(m Model) (manifest.Metadata, error) {
 	if m.Format == manifest.FormatGGUF && slices.Contains(m.Files, m.Path) {
 		return inspectGGUF(m)
 	}
 	for _, name := range m.Files {
 		if strings.HasSuffix(name, ".safetensors") {
 			if err := checkTensors(name); err != nil {
-				return Metadata{}, err
+				return manifest.Metadata{}, err
 			}
 		}
 	}
 	return readConfig(m.Path), nil
 }
 
-func inspectGGUF(m Model) (Metadata, error) {
-	var out Metadata
+func inspectGGUF(m Model) (manifest.Metadata, error) {
+	var out manifest.Metadata
 	for _, name := range m.Files {
 		if !manifest.IsGGUF(name) && name != m.Path {
 			continue
 		}
 		h, err := readGGUF(name)
 		if err != nil {
-			return Metadata{}, err
+			return manifest.Metadata{}, err
 		}
 		if name == m.Path {
-			out = Metadata{
+			out = manifest.Metadata{
 				Architecture: h.Architecture, Name: fail.Clip(h.Name), ContextLength: uint32(min(h.ContextLength, 1<<31)),
 				Embedding: h.Embedding(), ChatTemplate: h.ChatTemplate,
 			}
@@ -65,12 +58,12 @@ func inspectGGUF(m Model) (Metadata, error) {
 func readGGUF(name string) (gguf.Header, error) {
 	f, err := os.Open(name)
 	if err != nil {
-		return gguf.Header{}, unreadable(name, err)
+		return gguf.Header{}, cache.Unreadable(name, err)
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return gguf.Header{}, unreadable(name, err)
+		return gguf.Header{}, cache.Unreadable(name, err)
 	}
 	h, err := gguf.Read(f, fi.Size())
 	switch {
@@ -83,7 +76,7 @@ func readGGUF(name string) (gguf.Header, error) {
 	case errors.Is(err, gguf.ErrInvalid):
 		return h, fail.Final(api.FailInvalidModel, fail.BadFile, "%s begins as a GGUF file, but %v. Copy or download it again.", name, err).Because(err)
 	}
-	return h, unreadable(name, err)
+	return h, cache.Unreadable(name, err)
 }
 
 // maxTensorHeader is the format's own limit.
@@ -93,12 +86,12 @@ const maxTensorHeader = 100 << 20
 func checkTensors(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
-		return unreadable(name, err)
+		return cache.Unreadable(name, err)
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return unreadable(name, err)
+		return cache.Unreadable(name, err)
 	}
 	short := func(need uint64) error {
 		return fail.Final(api.FailModelTruncated, fail.Truncated, "%s is incomplete: it has %d bytes and needs %d. Copy or download it again.", name, fi.Size(), need)
@@ -138,7 +131,7 @@ func checkTensors(name string) error {
 }
 
 // readConfig reads what a model folder says about itself; what it does not say stays empty.
-func readConfig(dir string) Metadata {
+func readConfig(dir string) manifest.Metadata {
 	var c struct {
 		Architectures []string `json:"architectures"`
 		Name          string   `json:"_name_or_path"`
@@ -147,8 +140,8 @@ func readConfig(dir string) Metadata {
 			Positions uint32 `json:"max_position_embeddings"`
 		} `json:"text_config"`
 	}
-	var m Metadata
-	if readJSON(filepath.Join(dir, "config.json"), &c) == nil {
+	var m manifest.Metadata
+	if disk.ReadJSON(filepath.Join(dir, "config.json"), &c) == nil {
 		m.Name, m.ContextLength = fail.Clip(c.Name), max(c.Positions, c.Text.Positions)
 		if len(c.Architectures) > 0 {
 			m.Architecture = fail.Clip(c.Architectures[0])
@@ -160,7 +153,7 @@ func readConfig(dir string) Metadata {
 	var tokenizer struct {
 		ChatTemplate any `json:"chat_template"`
 	}
-	if readJSON(filepath.Join(dir, "tokenizer_config.json"), &tokenizer) == nil {
+	if disk.ReadJSON(filepath.Join(dir, "tokenizer_config.json"), &tokenizer) == nil {
 		m.ChatTemplate = tokenizer.ChatTemplate != nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "chat_template.jinja")); err == nil {

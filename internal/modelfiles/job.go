@@ -2,20 +2,19 @@ package modelfiles
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
@@ -26,7 +25,7 @@ const parallel = 4
 
 // job is one transfer: these files of this repository into this cache.
 type job struct {
-	dir      repoDir
+	dir      cache.Dir
 	repo     hub.Repo
 	name     string // of the repository
 	revision string
@@ -35,16 +34,16 @@ type job struct {
 }
 
 func (j job) key() string {
-	return strings.Join([]string{j.dir.dir(), j.revision, selectionKey(j.want), fmt.Sprint(j.refresh)}, "\x00")
+	return strings.Join([]string{j.dir.Path(), j.revision, cache.Selection(j.want), fmt.Sprint(j.refresh)}, "\x00")
 }
 
 func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
-	r := root(filepath.Clean(s.cfg.CacheDir))
+	r := cache.Root(filepath.Clean(s.cfg.CacheDir))
 	if p := strings.TrimSpace(req.Spec.ModelPath); p != "" { // of a hub's model: another cache
 		if err := checkRoot(p); err != nil {
 			return job{}, err
 		}
-		r = root(filepath.Clean(p))
+		r = cache.Root(filepath.Clean(p))
 	}
 	revision := req.Spec.Revision
 	if revision == "" {
@@ -53,7 +52,7 @@ func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
 	if err := hub.CheckRepo(req.Spec.ModelName, revision); err != nil {
 		return job{}, err
 	}
-	return job{newRepoDir(r, req.Spec.ModelName), s.hub.Repo(req.Spec.ModelName), req.Spec.ModelName, revision, want, req.Refresh}, nil
+	return job{cache.NewDir(r, req.Spec.ModelName), s.hub.Repo(req.Spec.ModelName), req.Spec.ModelName, revision, want, req.Refresh}, nil
 }
 
 // run brings a model into the cache.
@@ -66,11 +65,11 @@ func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
 //  4. Check the space, fetch and verify every blob, link them, look into them.
 //  5. Our record, and last the ref.
 func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
-	selection := selectionKey(j.want)
-	if r, ok := j.dir.find(j.revision, selection); ok && !j.refresh { // 1
+	selection := cache.Selection(j.want)
+	if r, ok := j.dir.Find(j.revision, selection); ok && !j.refresh { // 1
 		err := s.complete(ctx, j, hub.Pin{Repo: j.name, Revision: j.revision, Commit: r.Commit}, r, m)
 		if err == nil {
-			j.dir.used(r, time.Now())
+			j.dir.Used(r, time.Now())
 			return j.model(r), nil
 		}
 		if !fail.Has(err, fail.NoEntry) && !fail.Has(err, fail.NoRevision) {
@@ -84,9 +83,9 @@ func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
 	if err != nil {
 		return Model{}, err
 	}
-	r, ok := j.dir.find(p.Commit, selection)
-	if ok && j.dir.whole(r) {
-		r.Revisions = append([]string{j.revision}, without(r.Revisions, j.revision)...)
+	r, ok := j.dir.Find(p.Commit, selection)
+	if ok && j.dir.Whole(r) {
+		r.LedBy(j.revision)
 		err = s.complete(ctx, j, p, r, m)
 	} else {
 		r, err = s.transferTwice(ctx, j, p, m) // 3, 4
@@ -98,7 +97,7 @@ func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
 }
 
 // transferTwice lists again when a listed file is gone: the listing may have been older than the files.
-func (s *Store) transferTwice(ctx context.Context, j job, p hub.Pin, m *meter) (ready, error) {
+func (s *Store) transferTwice(ctx context.Context, j job, p hub.Pin, m *meter) (cache.Record, error) {
 	r, err := s.transfer(ctx, j, p, m)
 	if fail.Has(err, fail.NoEntry) {
 		r, err = s.transfer(ctx, j, p, m)
@@ -114,26 +113,26 @@ func offline() error {
 }
 
 // transfer chooses the files of a commit and fetches them; on success they are all in place, linked and of sound form.
-func (s *Store) transfer(ctx context.Context, j job, p hub.Pin, m *meter) (ready, error) {
+func (s *Store) transfer(ctx context.Context, j job, p hub.Pin, m *meter) (cache.Record, error) {
 	entries, err := j.repo.List(ctx, p)
 	if err != nil {
-		return ready{}, err
+		return cache.Record{}, err
 	}
 	idx, err := s.readIndex(ctx, j, p, entries, m)
 	if err != nil {
-		return ready{}, err
+		return cache.Record{}, err
 	}
 	man, err := manifest.Select(entries, j.want, idx)
 	if err != nil {
-		return ready{}, err
+		return cache.Record{}, err
 	}
 	s.cfg.Log.Info("files selected", "repo", p.Repo, "commit", p.Commit, "files", len(man.Files), "bytes", man.Total(), "skipped", len(man.Skipped))
-	r := ready{
-		Version: readyVersion, Repo: p.Repo, Revisions: []string{p.Revision}, Commit: p.Commit, Selection: selectionKey(j.want),
+	r := cache.Record{
+		Version: cache.RecordVersion, Repo: p.Repo, Revisions: []string{p.Revision}, Commit: p.Commit, Selection: cache.Selection(j.want),
 		Format: man.Format, Primary: man.Primary, MMProj: man.MMProj, Files: man.Files, CreatedMS: time.Now().UnixMilli(),
 	}
 	if err := s.complete(ctx, j, p, r, m); err != nil {
-		return ready{}, err
+		return cache.Record{}, err
 	}
 	m.enter(api.PhaseVerifying)
 	r.Metadata, err = inspect(j.model(r))
@@ -141,9 +140,9 @@ func (s *Store) transfer(ctx context.Context, j job, p hub.Pin, m *meter) (ready
 }
 
 // complete brings every file of r in place, verified and linked. What is there already costs a look at its name.
-func (s *Store) complete(ctx context.Context, j job, p hub.Pin, r ready, m *meter) error {
+func (s *Store) complete(ctx context.Context, j job, p hub.Pin, r cache.Record, m *meter) error {
 	blobs, counts := counters(r.Files)
-	if j.dir.whole(r) {
+	if j.dir.Whole(r) {
 		for _, c := range counts {
 			c.done.Store(true)
 		}
@@ -154,7 +153,7 @@ func (s *Store) complete(ctx context.Context, j job, p hub.Pin, r ready, m *mete
 	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
 		return err
 	}
-	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.link(p.Commit, r.Files) })
+	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.Link(p.Commit, r.Files) })
 }
 
 // counters returns the distinct blobs of files, and a counter for each.
@@ -174,13 +173,31 @@ func counters(files []manifest.Entry) ([]manifest.Entry, []*counter) {
 	return blobs, counts
 }
 
+// reserve promises the space for blobs, or says by how much it is short.
+func (s *Store) reserve(d cache.Dir, blobs []manifest.Entry) (*disk.Reservation, error) {
+	var need int64
+	for _, b := range blobs {
+		if fi, err := os.Lstat(d.Blob(b.Hash)); err == nil && fi.Size() == b.Size {
+			continue
+		}
+		need += b.Size
+		if fi, err := os.Lstat(d.Part(b.Hash)); err == nil {
+			need -= min(disk.Allocated(fi), b.Size)
+		}
+	}
+	if err := os.MkdirAll(d.Root.Hub(), 0o755); err != nil {
+		return nil, disk.Explain(string(d.Root), "create folder", err)
+	}
+	return s.room.Reserve(string(d.Root), need)
+}
+
 // fetchAll fetches blobs, a few at a time. The first failure stops the others, which keep what they have.
 func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest.Entry, counts []*counter, m *meter) error {
 	space, err := s.reserve(j.dir, blobs)
 	if err != nil {
 		return err
 	}
-	defer space.release()
+	defer space.Release()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, e := range blobs {
@@ -194,10 +211,10 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 	return g.Wait()
 }
 
-func (s *Store) newBlob(j job, e manifest.Entry, c *counter, m *meter, space *reservation) *blob {
+func (s *Store) newBlob(j job, e manifest.Entry, c *counter, m *meter, space *disk.Reservation) *blob {
 	return &blob{
 		Entry: e, dir: j.dir, log: s.cfg.Log, boot: s.boot, count: c,
-		network: func(n int64) { m.network.Add(n) }, took: space.took,
+		network: func(n int64) { m.network.Add(n) }, took: space.Took,
 	}
 }
 
@@ -225,48 +242,33 @@ func (s *Store) readIndex(ctx context.Context, j job, p hub.Pin, entries []manif
 	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
 		return nil, err
 	}
-	names, err := readWeightMap(j.dir.blob(e.Hash))
+	names, err := cache.ReadWeightMap(j.dir.Blob(e.Hash))
 	if err != nil {
 		return nil, fail.Final(api.FailInvalidModel, fail.Inconsistent, "%s is not an index of weights. The repository is broken; choose another.", name).Because(err)
 	}
 	return manifest.Indexes{name: names}, nil
 }
 
-// readWeightMap returns the distinct file names of an index of shards, sorted.
-func readWeightMap(path string) ([]string, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var v struct {
-		WeightMap map[string]string `json:"weight_map"`
-	}
-	if err := json.Unmarshal(b, &v); err != nil {
-		return nil, err
-	}
-	return slices.Compact(slices.Sorted(maps.Values(v.WeightMap))), nil
-}
-
 // publish makes a complete model known: the record, then the ref.
-func (s *Store) publish(ctx context.Context, j job, r ready) error {
+func (s *Store) publish(ctx context.Context, j job, r cache.Record) error {
 	return s.locked(ctx, j, "record the model", func() error {
-		return errors.Join(j.dir.record(r), j.dir.setRef(j.revision, r.Commit))
+		return errors.Join(j.dir.Put(r), j.dir.SetRef(j.revision, r.Commit))
 	})
 }
 
 // locked runs a change of the repository's folder, one at a time on this node.
 func (s *Store) locked(ctx context.Context, j job, what string, change func() error) error {
-	unlock, err := lockFile(ctx, filepath.Join(j.dir.root.state("locks"), j.dir.name+".lock"), func() {})
+	unlock, err := cache.LockFile(ctx, filepath.Join(j.dir.Root.State("locks"), j.dir.Name+".lock"), func() {})
 	if err == nil {
 		err = change()
 		unlock()
 	}
-	return diskError(string(j.dir.root), what, err)
+	return disk.Explain(string(j.dir.Root), what, err)
 }
 
 // model says where the files of a record are.
-func (j job) model(r ready) Model {
-	dir := j.dir.snapshot(r.Commit)
+func (j job) model(r cache.Record) Model {
+	dir := j.dir.Snapshot(r.Commit)
 	m := Model{Path: dir, Commit: r.Commit, Format: r.Format, Metadata: r.Metadata}
 	blobs, _ := counters(r.Files)
 	for _, b := range blobs {

@@ -5,12 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
@@ -90,40 +87,4 @@ func decodeJournal(b []byte) journal {
 		return journal{}
 	}
 	return j
-}
-
-// writeJSON replaces a small file at once: a reader sees the old one or the new one; if durable, after a power failure
-// too.
-func writeJSON(name string, v any, durable bool) error {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(b, '\n'))
-	if durable {
-		err = errors.Join(err, f.Sync())
-	}
-	err = errors.Join(err, f.Chmod(0o644), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		return errors.Join(err, remove(f.Name()))
-	}
-	return nil
-}
-
-// remove deletes files that may be gone already.
-func remove(paths ...string) error {
-	var errs []error
-	for _, p := range paths {
-		if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
 }

@@ -62,13 +62,13 @@ func TestLocal_opens(t *testing.T) {
 		pattern []string
 		opens   string
 		takes   []string
-		meta    Metadata
+		meta    manifest.Metadata
 	}{
-		{"a file", parts, "other.gguf", api.EngineLlamaCPP, nil, "other.gguf", []string{"other.gguf"}, Metadata{Architecture: "llama", ContextLength: 4096}},
-		{"a part of a split model", parts, "m-00002-of-00002.gguf", api.EngineLlamaCPP, nil, "m-00001-of-00002.gguf", []string{"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"}, Metadata{Architecture: "llama", ContextLength: 4096}},
-		{"a folder with one model", map[string][]byte{"a.gguf": ggufFile(9, 1), "mmproj-f16.gguf": ggufFile(9, 1), "x.txt": nil}, "", api.EngineLlamaCPP, nil, "a.gguf", []string{"a.gguf", "mmproj-f16.gguf"}, Metadata{Architecture: "llama", ContextLength: 4096}},
-		{"a folder with several and a choice", parts, "", api.EngineLlamaCPP, []string{"other.gguf"}, "other.gguf", []string{"other.gguf"}, Metadata{Architecture: "llama", ContextLength: 4096}},
-		{"a safetensors folder", folder, "", api.EngineVLLM, nil, "", []string{"1_Pooling/config.json", "config.json", "model.safetensors", "modules.json"}, Metadata{Architecture: "BertModel", ContextLength: 512, Embedding: true}},
+		{"a file", parts, "other.gguf", api.EngineLlamaCPP, nil, "other.gguf", []string{"other.gguf"}, manifest.Metadata{Architecture: "llama", ContextLength: 4096}},
+		{"a part of a split model", parts, "m-00002-of-00002.gguf", api.EngineLlamaCPP, nil, "m-00001-of-00002.gguf", []string{"m-00001-of-00002.gguf", "m-00002-of-00002.gguf"}, manifest.Metadata{Architecture: "llama", ContextLength: 4096}},
+		{"a folder with one model", map[string][]byte{"a.gguf": ggufFile(9, 1), "mmproj-f16.gguf": ggufFile(9, 1), "x.txt": nil}, "", api.EngineLlamaCPP, nil, "a.gguf", []string{"a.gguf", "mmproj-f16.gguf"}, manifest.Metadata{Architecture: "llama", ContextLength: 4096}},
+		{"a folder with several and a choice", parts, "", api.EngineLlamaCPP, []string{"other.gguf"}, "other.gguf", []string{"other.gguf"}, manifest.Metadata{Architecture: "llama", ContextLength: 4096}},
+		{"a safetensors folder", folder, "", api.EngineVLLM, nil, "", []string{"1_Pooling/config.json", "config.json", "model.safetensors", "modules.json"}, manifest.Metadata{Architecture: "BertModel", ContextLength: 512, Embedding: true}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

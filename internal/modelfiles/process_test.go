@@ -12,10 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gofrs/flock"
 	"golang.org/x/sys/unix"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/test/hub"
@@ -137,9 +138,9 @@ func TestPowerLoss(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := hub.Start(t, hub.Repo{ID: "org/model", Files: files})
 			s := newStore(t, h)
-			d := newRepoDir(root(s.cfg.CacheDir), "org/model")
+			d := cache.NewDir(cache.Root(s.cfg.CacheDir), "org/model")
 			e := manifest.Entry{Path: "a.gguf", Size: int64(len(content)), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: fmt.Sprintf("%x", sum256(content))}}
-			if err := os.MkdirAll(d.blobs(), 0o755); err != nil {
+			if err := os.MkdirAll(d.Blobs(), 0o755); err != nil {
 				t.Fatal(err)
 			}
 			j := journal{Version: journalVersion, Boot: "another", Hash: e.Hash, Size: e.Size}
@@ -154,10 +155,10 @@ func TestPowerLoss(t *testing.T) {
 			}
 			j.Hashed, j.Synced = at(300_000), at(c.synced)
 			left := append(bytes.Clone(content[:c.synced]), make([]byte, 300_000-c.synced)...) // zeros, as a lost page leaves
-			if err := os.WriteFile(d.part(e.Hash), left, 0o644); err != nil {
+			if err := os.WriteFile(d.Part(e.Hash), left, 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := writeJSON(d.journal(e.Hash), j, false); err != nil {
+			if err := disk.WriteJSON(d.Journal(e.Hash), j, false); err != nil {
 				t.Fatal(err)
 			}
 			mustFetch(t, s, llama(), files)
@@ -173,16 +174,16 @@ func TestDamagedPartial(t *testing.T) {
 	content := ggufFile(300_000, 1)
 	h := hub.Start(t, one("a.gguf", content))
 	s := newStore(t, h)
-	d := newRepoDir(root(s.cfg.CacheDir), "org/model")
+	d := cache.NewDir(cache.Root(s.cfg.CacheDir), "org/model")
 	e := manifest.Entry{Path: "a.gguf", Size: int64(len(content)), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: fmt.Sprintf("%x", sum256(content))}}
-	if err := os.MkdirAll(d.blobs(), 0o755); err != nil {
+	if err := os.MkdirAll(d.Blobs(), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(d.part(e.Hash), random(200_000, 9), 0o644); err != nil {
+	if err := os.WriteFile(d.Part(e.Hash), random(200_000, 9), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	j := journal{Version: journalVersion, Boot: bootID(), Hash: e.Hash, Size: e.Size}
-	if err := writeJSON(d.journal(e.Hash), j, false); err != nil {
+	j := journal{Version: journalVersion, Boot: disk.BootID(), Hash: e.Hash, Size: e.Size}
+	if err := disk.WriteJSON(d.Journal(e.Hash), j, false); err != nil {
 		t.Fatal(err)
 	}
 	mustFetch(t, s, llama(), map[string][]byte{"a.gguf": content})
@@ -253,11 +254,11 @@ func TestDiskFull_during(t *testing.T) {
 func TestReserve(t *testing.T) {
 	h := hub.Start(t)
 	s := newStore(t, h)
-	_, _, avail, err := usage(s.cfg.CacheDir)
+	_, _, avail, err := disk.Usage(s.cfg.CacheDir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newRepoDir(root(s.cfg.CacheDir), "org/model")
+	d := cache.NewDir(cache.Root(s.cfg.CacheDir), "org/model")
 	blob := func(share float64) []manifest.Entry {
 		return []manifest.Entry{{Path: "x", Size: int64(float64(avail) * share), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: strings.Repeat("a", 64)}}}
 	}
@@ -268,16 +269,16 @@ func TestReserve(t *testing.T) {
 	if _, err := s.reserve(d, blob(0.6)); !fail.Has(err, fail.DiskSpace) {
 		t.Errorf("the same space twice: %v", err)
 	}
-	first.release()
+	first.Release()
 	second, err := s.reserve(d, blob(0.6))
 	if err != nil {
 		t.Errorf("after a release: %v", err)
 	}
-	second.took(int64(float64(avail) * 0.6))
+	second.Took(int64(float64(avail) * 0.6))
 	if _, err := s.reserve(d, blob(0.6)); err != nil {
 		t.Errorf("what is written counts as used, not as promised: %v", err)
 	}
-	s.room.keep = avail
+	s.room = disk.NewLedger(avail)
 	if _, err := s.reserve(d, blob(0.1)); !fail.Has(err, fail.DiskSpace) {
 		t.Errorf("into what is kept free: %v", err)
 	}
@@ -294,46 +295,6 @@ func TestFetch_readOnly(t *testing.T) {
 	_, err := s.Fetch(t.Context(), llama(), nil)
 	if e, ok := fail.As(err); !ok || e.Reason != fail.Disk || !strings.Contains(e.Message, "may write") {
 		t.Errorf("%v", err)
-	}
-}
-
-// TestLock_deletedByOthers: a lock file that somebody deleted locks nothing.
-func TestLock_deletedByOthers(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "x.lock")
-	first, err := lockFile(t.Context(), name, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	deleteFile(t, name)
-	second, err := lockFile(t.Context(), name, func() {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	first()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if _, err := lockFile(ctx, name, func() {}); err == nil {
-		t.Error("two owners")
-	}
-	second()
-}
-
-func TestSameFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "x.lock")
-	l := flock.New(name)
-	if ok, err := l.TryLock(); err != nil || !ok || !sameFile(l, name) {
-		t.Fatal(ok, err)
-	}
-	defer l.Close()
-	deleteFile(t, name)
-	if sameFile(l, name) {
-		t.Error("the lock of a deleted file counts")
-	}
-	if err := os.WriteFile(name, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if sameFile(l, name) {
-		t.Error("the lock of another file counts")
 	}
 }
 

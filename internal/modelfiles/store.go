@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
@@ -51,7 +53,7 @@ type Model struct {
 	Bytes    uint64
 	Commit   string // of the source; empty for a local model
 	Format   manifest.Format
-	Metadata Metadata
+	Metadata manifest.Metadata
 }
 
 // Store fetches models and knows the cache. All methods may be called at the same time.
@@ -59,11 +61,11 @@ type Store struct {
 	cfg  Config
 	hub  *hub.Client
 	boot string
-	room ledger
+	room *disk.Ledger
 
 	mu      sync.Mutex
 	flights map[string]*flight
-	roots   map[root]bool // every one that was used, for Scan
+	roots   map[cache.Root]bool // every one that was used, for Scan
 	alerts  []api.DiskAlert
 }
 
@@ -85,10 +87,10 @@ func New(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := root(filepath.Clean(cfg.CacheDir))
+	r := cache.Root(filepath.Clean(cfg.CacheDir))
 	return &Store{
-		cfg: cfg, hub: c, boot: bootID(), room: ledger{keep: cfg.KeepFree, taken: map[*reservation]bool{}},
-		flights: map[string]*flight{}, roots: map[root]bool{r: true},
+		cfg: cfg, hub: c, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree),
+		flights: map[string]*flight{}, roots: map[cache.Root]bool{r: true},
 	}, nil
 }
 
@@ -171,7 +173,7 @@ type flight struct {
 func (s *Store) join(ctx context.Context, j job) *flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.roots[j.dir.root] = true
+	s.roots[j.dir.Root] = true
 	if f, ok := s.flights[j.key()]; ok {
 		f.waiting++
 		return f

@@ -202,3 +202,12 @@ func SomeNames(entries []Entry) string {
 	}
 	return fail.Quoted(names)
 }
+
+// Metadata is what the files say about the model.
+type Metadata struct {
+	Architecture  string `json:"architecture,omitempty"` // "llama", "LlamaForCausalLM"
+	Name          string `json:"name,omitempty"`
+	ContextLength uint32 `json:"context_length,omitempty"` // tokens it was trained for; 0 = unknown
+	Embedding     bool   `json:"embedding,omitempty"`      // it gives vectors, not text
+	ChatTemplate  bool   `json:"chat_template,omitempty"`
+}

@@ -1,4 +1,4 @@
-package modelfiles
+package disk
 
 import (
 	"errors"
@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// noFollow makes opening a symbolic link an error.
-const noFollow = unix.O_NOFOLLOW
+// NoFollow makes opening a symbolic link an error.
+const NoFollow = unix.O_NOFOLLOW
 
-// allocate reserves the blocks of [from, from+n) without changing the file's length. A file system that cannot do this
+// Allocate reserves the blocks of [from, from+n) without changing the file's length. A file system that cannot do this
 // is no error; one that has not that many blocks left is.
-func allocate(f *os.File, from, n int64) error {
+func Allocate(f *os.File, from, n int64) error {
 	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, n)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
 		return nil
@@ -23,12 +23,12 @@ func allocate(f *os.File, from, n int64) error {
 	return err
 }
 
-// syncData makes written bytes outlast a power failure.
-func syncData(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
+// SyncData makes written bytes outlast a power failure.
+func SyncData(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
 
-// usage returns the total, used and available bytes of the file system that holds path. Available is what others than
+// Usage returns the total, used and available bytes of the file system that holds path. Available is what others than
 // root may use, so used + available is less than total.
-func usage(path string) (total, used, available uint64, err error) {
+func Usage(path string) (total, used, available uint64, err error) {
 	var s unix.Statfs_t
 	if err := unix.Statfs(path, &s); err != nil {
 		return 0, 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
@@ -37,8 +37,8 @@ func usage(path string) (total, used, available uint64, err error) {
 	return s.Blocks * block, (s.Blocks - s.Bfree) * block, s.Bavail * block, nil
 }
 
-// bootID names the running system's boot; "" when it cannot be told.
-func bootID() string {
+// BootID names the running system's boot; "" when it cannot be told.
+func BootID() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
@@ -54,7 +54,8 @@ func stat(fi fs.FileInfo) *syscall.Stat_t {
 	return s
 }
 
-func inode(fi fs.FileInfo) uint64 { return stat(fi).Ino }
+// Inode is a file's number on its file system.
+func Inode(fi fs.FileInfo) uint64 { return stat(fi).Ino }
 
-// allocated is how many bytes the file takes on the disk.
-func allocated(fi fs.FileInfo) int64 { return stat(fi).Blocks * 512 }
+// Allocated is how many bytes the file takes on the disk.
+func Allocated(fi fs.FileInfo) int64 { return stat(fi).Blocks * 512 }

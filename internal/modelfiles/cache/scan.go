@@ -1,4 +1,4 @@
-package modelfiles
+package cache
 
 import (
 	"cmp"
@@ -10,49 +10,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
-// Storage reports the disk, the models on it and the alerts about it, as one picture.
-func (s *Store) Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
-	entries, err := s.Scan(ctx)
-	if err != nil {
-		return api.NodeDiskStatus{}, nil, nil, err
-	}
-	now := time.Now()
-	disk, err := s.Disk(now)
-	if err != nil {
-		return api.NodeDiskStatus{}, nil, nil, err
-	}
-	disk.ModelCount = uint32(len(entries))
-	for _, e := range entries {
-		disk.ModelCacheBytes += e.SizeBytes
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alerts = Alerts(s.alerts, disk, now)
-	return disk, entries, slices.Clone(s.alerts), nil
-}
-
-// Scan lists the models in the cache, sorted by name: the Hugging Face layout, and plain folders beside it. Complete
-// means that Nebula verified every file that an engine needs and none has changed; of a plain folder, that all parts
-// are there. A model that two folders hold is told once, the complete one first.
-func (s *Store) Scan(ctx context.Context) ([]api.ModelCacheEntry, error) {
-	s.mu.Lock()
-	roots := slices.Sorted(maps.Keys(s.roots))
-	s.mu.Unlock()
+// Scan lists the models under roots, sorted by name: the Hugging Face layout, and plain folders beside it. Complete means that Nebula verified every
+// file that an engine needs and none has changed; of a plain folder, that all parts are there. A model that two folders hold is told once, the
+// complete one first.
+func Scan(ctx context.Context, roots []Root) ([]api.ModelCacheEntry, error) {
 	found := map[string]api.ModelCacheEntry{}
 	for _, r := range roots {
-		for _, scan := range []func(context.Context, root) ([]api.ModelCacheEntry, error){scanHub, scanFolders} {
+		for _, scan := range []func(context.Context, Root) ([]api.ModelCacheEntry, error){scanHub, scanFolders} {
 			entries, err := scan(ctx, r)
 			if err != nil {
 				return nil, err
 			}
 			for _, e := range entries {
-				e.NodeID = s.cfg.NodeID
 				if old, ok := found[e.ModelName]; !ok || e.Complete && !old.Complete {
 					found[e.ModelName] = e
 				}
@@ -77,8 +52,8 @@ func folders(dir string) ([]string, error) {
 	return out, err
 }
 
-func scanHub(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
-	names, err := folders(r.hub())
+func scanHub(ctx context.Context, r Root) ([]api.ModelCacheEntry, error) {
+	names, err := folders(r.Hub())
 	if err != nil {
 		return nil, err
 	}
@@ -91,18 +66,18 @@ func scanHub(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
 		if !ok || name == "" {
 			continue
 		}
-		d := repoDir{r, name}
-		e := api.ModelCacheEntry{ModelName: strings.ReplaceAll(name, "--", "/"), CachePath: d.dir()}
+		d := Dir{r, name}
+		e := api.ModelCacheEntry{ModelName: strings.ReplaceAll(name, "--", "/"), CachePath: d.Path()}
 		t := newTally()
-		t.add(d.blobs())
+		t.add(d.Blobs())
 		blobs := t.files
-		t.add(filepath.Join(d.dir(), "snapshots")) // links to the blobs, or copies where there are no links
+		t.add(filepath.Join(d.Path(), "snapshots")) // links to the blobs, or copies where there are no links
 		e.SizeBytes, e.FileCount = t.bytes, t.files-blobs
 		e.DiscoveredAtMS, e.LastAccessedMS = t.oldest, t.newest
-		for _, rec := range d.readies() {
-			e.Complete = e.Complete || d.whole(rec)
+		for _, rec := range d.Records() {
+			e.Complete = e.Complete || d.Whole(rec)
 			e.DiscoveredAtMS = min(e.DiscoveredAtMS, rec.CreatedMS)
-			if fi, err := os.Stat(d.readyFile(rec.Commit, rec.Selection)); err == nil {
+			if fi, err := os.Stat(d.RecordFile(rec.Commit, rec.Selection)); err == nil {
 				e.LastAccessedMS = max(e.LastAccessedMS, fi.ModTime().UnixMilli())
 			}
 		}
@@ -114,7 +89,7 @@ func scanHub(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
 }
 
 // scanFolders finds models that people put beside the cache: NAME or OWNER/NAME with weights in it.
-func scanFolders(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
+func scanFolders(ctx context.Context, r Root) ([]api.ModelCacheEntry, error) {
 	tops, err := folders(string(r))
 	if err != nil {
 		return nil, err
@@ -142,9 +117,9 @@ func scanFolders(ctx context.Context, r root) ([]api.ModelCacheEntry, error) {
 }
 
 // plainModel tells whether a folder holds a model at its top.
-func plainModel(ctx context.Context, r root, name string) (api.ModelCacheEntry, bool) {
+func plainModel(ctx context.Context, r Root, name string) (api.ModelCacheEntry, bool) {
 	dir := filepath.Join(string(r), name)
-	entries, err := listFolder(ctx, dir)
+	entries, err := ListFolder(ctx, dir)
 	if err != nil || !slices.ContainsFunc(entries, func(e manifest.Entry) bool {
 		return manifest.AtRoot(e) && (manifest.IsGGUF(e.Path) || strings.HasSuffix(e.Path, ".safetensors") || e.Path == manifest.TensorIndex)
 	}) {
@@ -165,7 +140,7 @@ func plainComplete(ctx context.Context, dir string, entries []manifest.Entry) bo
 			return false
 		}
 	}
-	if _, err := selectLocal(ctx, dir, manifest.Want{Engine: api.EngineVLLM}); err == nil {
+	if _, err := SelectFolder(ctx, dir, manifest.Want{Engine: api.EngineVLLM}); err == nil {
 		return true
 	}
 	models := manifest.Candidates(entries)
@@ -204,7 +179,7 @@ func (t *tally) add(dir string) {
 		if t.oldest == 0 || ms < t.oldest {
 			t.oldest = ms
 		}
-		if n := inode(fi); n == 0 || !t.seen[n] {
+		if n := disk.Inode(fi); n == 0 || !t.seen[n] {
 			t.seen[n] = true
 			t.bytes += uint64(fi.Size())
 		}

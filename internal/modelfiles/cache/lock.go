@@ -1,4 +1,4 @@
-package modelfiles
+package cache
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 // lockEvery is how often a lock that somebody else holds is tried again.
 const lockEvery = 100 * time.Millisecond
 
-// lockFile takes the lock file, calling waiting between tries, and returns what gives it back. It is the flock(2) that
+// LockFile takes the lock file, calling waiting between tries, and returns what gives it back. It is the flock(2) that
 // the hub's Python client takes, so both can fill one cache, and it excludes others in this process too. Lock files
 // stay: deleting one would let two owners in.
-func lockFile(ctx context.Context, name string, waiting func()) (func(), error) {
+func LockFile(ctx context.Context, name string, waiting func()) (func(), error) {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return nil, err
 	}

@@ -1,101 +1,93 @@
-package modelfiles
+// Package disk is the file system under the models: how full it is and the alerts about it, promises of space to downloads, and small
+// writes that outlast a power failure.
+package disk
 
 import (
 	"errors"
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
-	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
-// ledger adds up the disk space that running downloads still need, so that two of them are not promised the same.
-type ledger struct {
-	keep uint64 // bytes left free; 0 = a share of the disk
+// Ledger adds up the disk space that running downloads still need, so that two of them are not promised the same.
+type Ledger struct {
+	keep uint64
 
 	mu    sync.Mutex
-	taken map[*reservation]bool
+	taken map[*Reservation]bool
 }
 
-// reservation is the space that one download still needs. It shrinks as files take their blocks.
-type reservation struct {
-	ledger *ledger
-	root   root
+// NewLedger returns a ledger that leaves keep bytes of each disk free; 0 = 2 % of the disk, at most 5 GiB.
+func NewLedger(keep uint64) *Ledger { return &Ledger{keep: keep, taken: map[*Reservation]bool{}} }
+
+// Reservation is the space that one download still needs. It shrinks as files take their blocks.
+type Reservation struct {
+	ledger *Ledger
 	left   int64 // guarded by ledger.mu
 }
 
-func (r *reservation) took(n int64) {
+// Took says that n bytes of the promised space are blocks of files now.
+func (r *Reservation) Took(n int64) {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
 	r.left = max(r.left-n, 0)
 }
 
-func (r *reservation) release() {
+// Release gives the rest back.
+func (r *Reservation) Release() {
 	r.ledger.mu.Lock()
 	defer r.ledger.mu.Unlock()
 	delete(r.ledger.taken, r)
 }
 
-// reserve promises the space for blobs, or says by how much it is short.
-func (s *Store) reserve(d repoDir, blobs []manifest.Entry) (*reservation, error) {
-	r := &reservation{ledger: &s.room, root: d.root}
-	for _, b := range blobs {
-		if fi, err := os.Lstat(d.blob(b.Hash)); err == nil && fi.Size() == b.Size {
-			continue
-		}
-		r.left += b.Size
-		if fi, err := os.Lstat(d.part(b.Hash)); err == nil {
-			r.left -= min(allocated(fi), b.Size)
-		}
-	}
-	if err := os.MkdirAll(d.root.hub(), 0o755); err != nil {
-		return nil, diskError(string(d.root), "create folder", err)
-	}
-	total, _, avail, err := usage(string(d.root))
+// Reserve promises need bytes on the disk of dir, which exists, or says by how much it is short.
+func (l *Ledger) Reserve(dir string, need int64) (*Reservation, error) {
+	r := &Reservation{ledger: l, left: need}
+	total, _, avail, err := Usage(dir)
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, diskError(string(d.root), "read the free space", err)
+		return nil, Explain(dir, "read the free space", err)
 	}
-	s.room.mu.Lock()
-	defer s.room.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err == nil && r.left > 0 {
 		promised := int64(0)
-		for other := range s.room.taken {
+		for other := range l.taken {
 			promised += other.left
 		}
-		keep := s.room.keep
+		keep := l.keep
 		if keep == 0 {
 			keep = min(total/50, 5<<30)
 		}
 		if free := int64(avail) - promised - int64(keep); free < r.left {
 			return nil, fail.Passing(api.FailDiskFull, fail.DiskSpace,
 				"the model needs %s more on the disk of %s, which has %s free, %s of it promised to other downloads and %s kept free: %s are missing. Free some space, or put model_path on another disk.",
-				fail.Size(r.left), d.root, fail.Size(avail), fail.Size(promised), fail.Size(keep), fail.Size(r.left-free))
+				fail.Size(r.left), dir, fail.Size(avail), fail.Size(promised), fail.Size(keep), fail.Size(r.left-free))
 		}
 	}
-	s.room.taken[r] = true
+	l.taken[r] = true
 	return r, nil
 }
 
-// Disk reports the file system of CacheDir. Its percentage is df's: of what others than root can use.
-func (s *Store) Disk(now time.Time) (api.NodeDiskStatus, error) {
-	dir := s.cfg.CacheDir
-	for { // before the first download the folder may not exist yet
-		total, used, avail, err := usage(dir)
-		if errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
-			dir = filepath.Dir(dir)
+// Status reports the file system of a folder, which need not exist yet. Its percentage is df's: of what others than root can use.
+func Status(nodeID, dir string, now time.Time) (api.NodeDiskStatus, error) {
+	at := dir
+	for {
+		total, used, avail, err := Usage(at)
+		if errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) {
+			at = filepath.Dir(at)
 			continue
 		}
 		if err != nil {
-			return api.NodeDiskStatus{}, fmt.Errorf("disk of %s: %w", s.cfg.CacheDir, err)
+			return api.NodeDiskStatus{}, fmt.Errorf("disk of %s: %w", dir, err)
 		}
 		return api.NodeDiskStatus{
-			NodeID: s.cfg.NodeID, ModelDir: s.cfg.CacheDir, TotalBytes: total, UsedBytes: used, AvailableBytes: avail,
+			NodeID: nodeID, ModelDir: dir, TotalBytes: total, UsedBytes: used, AvailableBytes: avail,
 			UsagePct: percent(used, avail), UpdatedAtMS: now.UnixMilli(),
 		}, nil
 	}
