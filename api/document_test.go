@@ -39,6 +39,10 @@ var documents = map[string]func() any{
 	"detail":      func() any { return new(api.ModelDetail) },
 	"node_view":   func() any { return new(api.NodeView) },
 	"version":     func() any { return new(api.ServerVersion) },
+	"secret":      func() any { return new(api.Secret) },
+	"put_secret":  func() any { return new(api.PutSecret) },
+	"secret_view": func() any { return new(api.SecretView) },
+	"model_token": func() any { return new(api.ModelToken) },
 	"error":       func() any { return new(api.Envelope) },
 	"openaierror": func() any { return new(api.OpenAIEnvelope) },
 }

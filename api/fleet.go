@@ -117,7 +117,9 @@ type JoinServer struct {
 	EtcdCAKey []byte `json:"etcd_ca_key,omitempty"`
 	// InitialCluster is etcd's own setting for a new member; empty when the cluster's etcd is external.
 	InitialCluster string `json:"initial_cluster,omitempty"`
-	AdminToken     string `json:"admin_token"` // so that a person's credential is good at every server
+	// SecretsKey is what stored secrets are sealed with; empty: it is that of the cluster's first days, which every server can work out.
+	SecretsKey []byte `json:"secrets_key,omitempty"`
+	AdminToken string `json:"admin_token"` // so that a person's credential is good at every server
 }
 
 // RenewRequest asks for the next certificate of the caller's own identity.

@@ -50,6 +50,8 @@ type DesiredReplica struct {
 	PlanVersion uint64              `json:"plan_version"`
 	// Generation is the deployment's version: a replica that failed for good is tried again when it grows.
 	Generation uint64 `json:"generation"`
+	// TokenVersion is the version of the secret that the spec names; 0 = there is none. With another one a replica that failed is tried again.
+	TokenVersion uint64 `json:"token_version,omitempty"`
 	// Displaced: another node has taken this replica's place while this one was away. It is kept if it runs, and never started: the
 	// scheduler decides which of the two stays.
 	Displaced bool `json:"displaced,omitempty"`

@@ -92,6 +92,8 @@ type ModelSpec struct {
 	Labels      Labels       `json:"labels"`
 	Revision    string       `json:"revision,omitempty"` // branch, tag or commit at the source; empty = its default branch
 	Files       []string     `json:"files,omitempty"`    // patterns that override Nebula's choice of files
+	// TokenSecret names the stored secret with which the source is asked; empty = the node's own credential for it, if it has one.
+	TokenSecret string `json:"token_secret,omitempty"`
 	CreatedAtMS int64        `json:"created_at_ms"`
 	UpdatedAtMS int64        `json:"updated_at_ms"`
 	CreatedBy   string       `json:"created_by,omitempty"`

@@ -14,6 +14,7 @@ type CreateModel struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Revision    string            `json:"revision,omitempty"`
 	Files       []string          `json:"files,omitempty"`
+	TokenSecret string            `json:"token_secret,omitempty"`
 	AutoStart   bool              `json:"auto_start,omitempty"`
 	Replicas    *uint32           `json:"replicas,omitempty"` // with auto_start; 1 when absent
 	NodeID      string            `json:"node_id,omitempty"`
@@ -92,6 +93,7 @@ type UpdateModel struct {
 	Labels      map[string]string `json:"labels,omitzero"`
 	Revision    *string           `json:"revision,omitempty"`
 	Files       []string          `json:"files,omitzero"`
+	TokenSecret *string           `json:"token_secret,omitempty"`
 }
 
 // StartModel is the body of POST /api/v2/models/{uid}/start; all fields may be absent, and so may the body.

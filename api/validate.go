@@ -70,6 +70,7 @@ func (s *ModelSpec) Validate() error {
 	checkRevision(&p, s.Revision)
 	checkLabels(&p, s.Labels)
 	checkFiles(&p, s.Files)
+	checkTokenSecret(&p, s)
 	s.Config.check(&p, "config")
 	return p.err("the model is not valid")
 }
@@ -259,6 +260,16 @@ func checkFiles(p *problems, files []string) {
 		case f == "" || strings.HasPrefix(f, "/") || hasDotDot(f):
 			p.add("files", "pattern %q must be relative and must not contain \"..\"", clip(f))
 		}
+	}
+}
+
+func checkTokenSecret(p *problems, s *ModelSpec) {
+	switch {
+	case s.TokenSecret == "":
+	case !ValidSecretName(s.TokenSecret):
+		p.add("token_secret", "%q is not the name of a secret: name one of nebula secret list", clip(s.TokenSecret))
+	case s.ModelSource == SourceLocal:
+		p.add("token_secret", "is of no use for a local model, which is fetched from nowhere: leave it out")
 	}
 }
 

@@ -117,7 +117,7 @@ func setString(spec *api.ModelSpec, dep *api.ModelDeployment, name, quoted strin
 	}
 	fields := map[string]*string{
 		"model_uid": &spec.ModelUID, "model_name": &spec.ModelName, "model_path": &spec.ModelPath, "engine_type": &spec.EngineType,
-		"docker_image": &spec.DockerImage, "revision": &spec.Revision, "node_id": &dep.NodeAffinity,
+		"docker_image": &spec.DockerImage, "revision": &spec.Revision, "token_secret": &spec.TokenSecret, "node_id": &dep.NodeAffinity,
 		"model_source": (*string)(&spec.ModelSource), "desired_state": (*string)(&dep.DesiredState),
 	}
 	if f, ok := fields[name]; ok {
