@@ -94,9 +94,9 @@ type ModelSpec struct {
 	Files       []string     `json:"files,omitempty"`    // patterns that override Nebula's choice of files
 	// TokenSecret names the stored secret with which the source is asked; empty = the node's own credential for it, if it has one.
 	TokenSecret string `json:"token_secret,omitempty"`
-	CreatedAtMS int64        `json:"created_at_ms"`
-	UpdatedAtMS int64        `json:"updated_at_ms"`
-	CreatedBy   string       `json:"created_by,omitempty"`
+	CreatedAtMS int64  `json:"created_at_ms"`
+	UpdatedAtMS int64  `json:"updated_at_ms"`
+	CreatedBy   string `json:"created_by,omitempty"`
 }
 
 // Engine returns the engine that runs this model: the one it names, else llama.cpp for a GGUF file, else vLLM.

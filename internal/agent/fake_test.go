@@ -28,7 +28,10 @@ type world struct {
 	procs    []*fakeProc
 	left     []*fakeProc // of an earlier agent
 	inFlight int
-	missing  string // why the engine cannot be started here
+	secret   api.Token
+	noSecret error    // why there is none
+	tokens   []string // that fetches were made with
+	missing  string   // why the engine cannot be started here
 }
 
 func newWorld() *world {
@@ -63,7 +66,22 @@ func (w *world) Report(_ context.Context, o api.NodeObserved) error {
 	return nil
 }
 
-func (w *world) Fetch(ctx context.Context, _ api.ModelSpec, _ string, progress func(api.DownloadProgress)) (Model, error) {
+func (w *world) Secret(context.Context, string) (api.Token, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.secret, w.noSecret
+}
+
+func (w *world) Fetch(ctx context.Context, req FileRequest, progress func(api.DownloadProgress)) (Model, error) {
+	if req.Token != nil {
+		token, err := req.Token(ctx)
+		if err != nil {
+			return Model{}, err
+		}
+		w.mu.Lock()
+		w.tokens = append(w.tokens, string(token))
+		w.mu.Unlock()
+	}
 	return w.fetch(ctx, progress)
 }
 

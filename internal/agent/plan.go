@@ -44,7 +44,7 @@ type Action struct {
 //  2. A held replica of a frozen model: leave it alone.
 //  3. Held and not wanted: stop it.
 //  4. Held, and already stopping: wait until it is gone.
-//  5. Held with another fingerprint, or failed under an older generation: replace it, now. At most one replica of a model is
+//  5. Held with another fingerprint, or failed under an older generation or with another token: replace it, now. At most one replica of a model is
 //     replaced at a time while it serves, so that a change rolls through.
 //  6. Held with an older plan or generation: retarget it.
 //  7. Wanted and not held: start it, unless its model is frozen or the replica is displaced. A displaced replica is neither started nor
@@ -69,7 +69,7 @@ func Plan(want api.NodeDesired, held map[string]Held) []Action {
 				out = append(out, Action{Verb: VerbStop, Key: key})
 			}
 		case h.Stopping: // 4
-		case !d.Displaced && (!sameEngine(&d, &h.Desired) || h.Failed && d.Generation != h.Desired.Generation): // 5
+		case !d.Displaced && (!sameEngine(&d, &h.Desired) || h.Failed && tryAgain(&d, &h.Desired)): // 5
 			if h.Ready && rolling[uid] != key {
 				continue
 			}
@@ -117,8 +117,13 @@ func sameEngine(a, b *api.DesiredReplica) bool {
 	return reflect.DeepEqual(a, b) || Fingerprint(*a) == Fingerprint(*b)
 }
 
-// Fingerprint is equal for two wishes exactly when the same engine process serves both. Plan version, labels and times
-// are not part of it.
+// tryAgain tells whether people have done something about a replica that failed.
+func tryAgain(now, was *api.DesiredReplica) bool {
+	return now.Generation != was.Generation || now.TokenVersion != was.TokenVersion || now.Spec.TokenSecret != was.Spec.TokenSecret
+}
+
+// Fingerprint is equal for two wishes exactly when the same engine process serves both. Plan version, labels, times
+// and the secret for the download are not part of it.
 func Fingerprint(d api.DesiredReplica) string {
 	b, err := json.Marshal(struct {
 		Name, Path, Engine, Image, Revision, Node string

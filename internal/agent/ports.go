@@ -17,13 +17,25 @@ type Link interface {
 	Desired() (api.NodeDesired, <-chan struct{})
 	// Report stores what is true on this node. It returns nil once the cluster shows it.
 	Report(ctx context.Context, o api.NodeObserved) error
+	// Secret returns the token with which the files of a model that names a secret may be fetched. The server gives it to a node that is to
+	// run the model now; it is kept nowhere.
+	Secret(ctx context.Context, modelUID string) (api.Token, error)
 }
 
 // Files brings a model's files to this node.
 type Files interface {
-	// Fetch brings the files that the engine needs and returns when the model is complete and verified. It may be called again at any time and continues. An
+	// Fetch brings the files of a request here and returns when the model is complete and verified. It may be called again at any time and continues. An
 	// error that is a *engine.Failure says what people should do; any other is taken as transient.
-	Fetch(ctx context.Context, spec api.ModelSpec, engine string, progress func(api.DownloadProgress)) (Model, error)
+	Fetch(ctx context.Context, req FileRequest, progress func(api.DownloadProgress)) (Model, error)
+}
+
+// FileRequest says which files are needed.
+type FileRequest struct {
+	Spec   api.ModelSpec
+	Engine string // that will open them
+	// Token gets the model's own credential for its source. It is called only when files are missing here, so that what is here needs no
+	// server; nil: the model has none of its own.
+	Token func(context.Context) (api.Token, error)
 }
 
 // Model is a model on this node's disk.

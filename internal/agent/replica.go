@@ -94,7 +94,11 @@ func (r *replica) attempt(ctx context.Context) error {
 func (r *replica) fetch(ctx context.Context) error {
 	var last time.Time
 	var phase api.DownloadPhase
-	m, err := r.cfg.Files.Fetch(ctx, r.want.Spec, engineOf(r.want), func(p api.DownloadProgress) {
+	req := FileRequest{Spec: r.want.Spec, Engine: engineOf(r.want)}
+	if req.Spec.TokenSecret != "" {
+		req.Token = r.token
+	}
+	m, err := r.cfg.Files.Fetch(ctx, req, func(p api.DownloadProgress) {
 		now := time.Now()
 		if p.Phase == phase && now.Sub(last) < time.Second {
 			return
@@ -112,6 +116,17 @@ func (r *replica) fetch(ctx context.Context) error {
 		r.set(func(s *snapshot) { s.Progress = nil })
 	}
 	return nil
+}
+
+// token gets the model's own credential from the servers. Whatever they answer is no final word: they may be away, know less than this node
+// does, or be given the secret later.
+func (r *replica) token(ctx context.Context) (api.Token, error) {
+	t, err := r.cfg.Link.Secret(ctx, r.want.Spec.ModelUID)
+	if err == nil || ctx.Err() != nil {
+		return t, err
+	}
+	return "", &engine.Failure{Code: api.FailHubAuth, Message: fmt.Sprintf(
+		"the download needs the secret %s, which this node has not got yet, and waits for it: %v", r.want.Spec.TokenSecret, err)}
 }
 
 // start plans and runs the engine.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/pki"
+	"github.com/nebula-serve/nebula/internal/secret"
 )
 
 // Names of the authorities' files in a server's key directory.
@@ -21,10 +22,11 @@ const (
 	etcdCA    = "etcd-ca"
 )
 
-// authority is what makes a process a server: the keys of the cluster's authority and of the one for etcd's members, and the server's
-// own credential, which it issues to itself.
+// authority is what makes a process a server: the keys of the cluster's authority and of the one for etcd's members, the key of stored secrets,
+// and the server's own credential, which it issues to itself.
 type authority struct {
 	ca, etcd *pki.CA
+	secrets  secret.Key
 	clock    *pki.Clock
 }
 
@@ -49,6 +51,10 @@ func openAuthority(o Options) (*authority, error) {
 			return nil, fmt.Errorf("the cluster's keys in %s: %w", dir, err)
 		}
 		*one.to = ca
+	}
+	var err error
+	if a.secrets, err = openSecretsKey(dir, a.ca); err != nil {
+		return nil, fmt.Errorf("the cluster's keys in %s: %w", dir, err)
 	}
 	return a, nil
 }

@@ -81,6 +81,9 @@ func keepJoined(o Options, answer api.JoinResponse) error {
 		return fmt.Errorf("keep the store's members: %w", err)
 	}
 	dir := o.keyDir("")
+	if err := keepSecretsKey(dir, answer.Server.SecretsKey); err != nil {
+		return fmt.Errorf("keep the cluster's keys: %w", err)
+	}
 	for _, one := range []struct {
 		name      string
 		cert, key []byte
@@ -114,7 +117,7 @@ func (s *server) admit(ctx context.Context, req api.JoinRequest) (*api.JoinServe
 	if err != nil {
 		return nil, err
 	}
-	out := &api.JoinServer{AdminToken: token, EtcdCA: s.keys.etcd.DER()}
+	out := &api.JoinServer{AdminToken: token, EtcdCA: s.keys.etcd.DER(), SecretsKey: s.keys.secrets.Bytes()}
 	if out.CAKey, err = s.keys.ca.KeyDER(); err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/pki"
+	"github.com/nebula-serve/nebula/internal/secret"
 )
 
 // TestKeepRenewed_outlivesADiskThatTakesNothing: a server whose disk is full goes on, with a certificate that it could not keep.
@@ -64,7 +66,7 @@ func TestKeepJoined_cutOff(t *testing.T) {
 	files := func(o Options) []string {
 		keys := o.keyDir("")
 		return []string{
-			token(o), filepath.Join(o.DataDir, initialFile), filepath.Join(keys, etcdCA+".key"), filepath.Join(keys, etcdCA+".crt"),
+			token(o), filepath.Join(o.DataDir, initialFile), filepath.Join(keys, secretsKeyFile), filepath.Join(keys, etcdCA+".key"), filepath.Join(keys, etcdCA+".crt"),
 			filepath.Join(keys, clusterCA+".key"), filepath.Join(keys, clusterCA+".crt"),
 		}
 	}
@@ -89,7 +91,7 @@ func TestKeepJoined_cutOff(t *testing.T) {
 			t.Fatal(err)
 		}
 		keys, err := openAuthority(o)
-		if err != nil || !done(o) || !keys.ca.Cert.Equal(mustCert(t, answer.CA)) {
+		if err != nil || !bytes.Equal(keys.secrets.Bytes(), answer.Server.SecretsKey) || !done(o) || !keys.ca.Cert.Equal(mustCert(t, answer.CA)) {
 			t.Fatalf("after another try: %v", err)
 		}
 		if got, _, err := auth.AdminToken(o.DataDir); err != nil || got != answer.Server.AdminToken {
@@ -134,7 +136,8 @@ func joinAnswer(t *testing.T) api.JoinResponse {
 		t.Fatal(err)
 	}
 	return api.JoinResponse{CA: keys.ca.DER(), Server: &api.JoinServer{
-		CAKey: ca, EtcdCA: keys.etcd.DER(), EtcdCAKey: store, AdminToken: "nba_0123456789abcdef0123456789abcdef", InitialCluster: "s1=https://10.0.0.1:2380",
+		SecretsKey: bytes.Repeat([]byte{7}, secret.KeyBytes),
+		CAKey:      ca, EtcdCA: keys.etcd.DER(), EtcdCAKey: store, AdminToken: "nba_0123456789abcdef0123456789abcdef", InitialCluster: "s1=https://10.0.0.1:2380",
 	}}
 }
 

@@ -87,8 +87,19 @@ func freePort() (int, error) {
 // fetcher is modelfiles as the agent sees it.
 type fetcher struct{ files *modelfiles.Store }
 
-func (f fetcher) Fetch(ctx context.Context, spec api.ModelSpec, engineName string, progress func(api.DownloadProgress)) (agent.Model, error) {
-	m, err := f.files.Fetch(ctx, modelfiles.Request{Spec: spec, Engine: engineName}, func(p modelfiles.Progress) {
+func (f fetcher) Fetch(ctx context.Context, want agent.FileRequest, progress func(api.DownloadProgress)) (agent.Model, error) {
+	req := modelfiles.Request{Spec: want.Spec, Engine: want.Engine}
+	if want.Token != nil {
+		if m, ok := f.files.Have(req); ok {
+			return modelOf(m), nil
+		}
+		token, err := want.Token(ctx)
+		if err != nil {
+			return agent.Model{}, err
+		}
+		req.Token = string(token)
+	}
+	m, err := f.files.Fetch(ctx, req, func(p modelfiles.Progress) {
 		var d api.DownloadProgress
 		p.Fill(&d)
 		progress(d)
@@ -99,7 +110,11 @@ func (f fetcher) Fetch(ctx context.Context, spec api.ModelSpec, engineName strin
 	if err != nil {
 		return agent.Model{}, err
 	}
-	return agent.Model{Path: m.Path, MMProj: m.MMProj, Embedding: m.Metadata.Embedding, Context: m.Metadata.ContextLength}, nil
+	return modelOf(m), nil
+}
+
+func modelOf(m modelfiles.Model) agent.Model {
+	return agent.Model{Path: m.Path, MMProj: m.MMProj, Embedding: m.Metadata.Embedding, Context: m.Metadata.ContextLength}
 }
 
 // runner is supervise as the agent sees it.

@@ -70,7 +70,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	if err := forgetInitial(o); err != nil {
 		return nil, err
 	}
-	s.control = control.New(s.store, time.Now).WithFleet(s.admission())
+	s.control = control.New(s.store, time.Now).WithFleet(s.admission()).WithSecrets(s.keys.secrets)
 	if err := s.enrol(ctx, token); err != nil {
 		return nil, err
 	}
@@ -81,7 +81,9 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	}
 
 	// What decides and what serves.
-	s.registry = registry.New(registry.Config{Store: s.store, Leases: s.kv, Log: o.Log.With("component", "registry")})
+	s.registry = registry.New(registry.Config{
+		Store: s.store, Leases: s.kv, Log: o.Log.With("component", "registry"), Open: s.keys.openSecret(o.keyDir("")),
+	})
 	l.goRun("registry", s.registry.Run)
 	l.goRun("scheduler", schedulerLoop(s.store, s.kv, s.registry, o))
 	metrics := obs.NewRegistry()
@@ -112,6 +114,8 @@ func (s *server) openStore(ctx context.Context) error {
 		}
 		if err == nil {
 			s.life.goRun("store", s.store.Run)
+			state, _ := s.store.Current()
+			s.keys.warnOfSecrets(state, s.o.keyDir(""), s.o.Log)
 			return nil
 		}
 		if s.cred == nil || ctx.Err() != nil {

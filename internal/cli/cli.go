@@ -135,7 +135,7 @@ func newRoot(c *command) *cobra.Command {
 	})
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(c.modelCommand(), c.chatCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()), c.gatewayCommand(),
-		c.tokenCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())
+		c.tokenCommand(), c.secretCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())
 	return root
 }
 

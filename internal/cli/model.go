@@ -221,6 +221,7 @@ func (c *command) modelCreate() *cobra.Command {
 	f.StringVar(&req.EngineType, "engine", "", "engine: "+strings.Join(api.Engines(), ", ")+" (default: llamacpp for GGUF, else vllm)")
 	f.StringVar(&req.Revision, "revision", "", "branch, tag or commit at the source")
 	f.StringSliceVar(&req.Files, "file", nil, "file pattern that overrides Nebula's choice of files; may be repeated")
+	f.StringVar(&req.TokenSecret, "token-secret", "", "stored secret with the token for a private or gated model; see: nebula secret set --help")
 	f.StringSliceVar(&labelArgs, "label", nil, "label key=value; may be repeated")
 	f.BoolVar(&req.AutoStart, "start", false, "start it at once")
 	f.BoolVar(&wait, "wait", false, "with --start: wait until it runs")

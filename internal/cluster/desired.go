@@ -34,11 +34,13 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 		if c := spec.Config.Merge(deployment.ConfigOverrides); c != nil {
 			config = *c
 		}
+		secret, _ := s.Secrets.Value(spec.TokenSecret)
 		add := func(list []api.PlacementAssignment, displaced bool) {
 			for _, a := range list {
 				if a.NodeID == nodeID {
 					d.Replicas = append(d.Replicas, api.DesiredReplica{
-						Spec: spec, Config: config, Assignment: a, PlanVersion: plan.Version, Generation: deployment.Version, Displaced: displaced,
+						Spec: spec, Config: config, Assignment: a, PlanVersion: plan.Version, Generation: deployment.Version,
+						TokenVersion: secret.Version, Displaced: displaced,
 					})
 				}
 			}

@@ -25,6 +25,7 @@ type State struct {
 	Alerts      Set[api.DiskAlert]        // by "node/type"
 	Members     Set[api.Member]           // by "role/id"
 	JoinTokens  Set[api.JoinToken]        // by token id; digests only
+	Secrets     Set[api.Secret]           // by name; sealed
 	Info        Set[api.ClusterInfo]      // the one with api.ClusterInfoID
 	BlobClaims  Set[api.BlobClaim]        // by hash
 

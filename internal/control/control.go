@@ -13,9 +13,10 @@ import (
 
 // Control carries out what people ask.
 type Control struct {
-	store *store.Store
-	now   func() time.Time
-	fleet Fleet
+	store  *store.Store
+	now    func() time.Time
+	fleet  Fleet
+	sealer Sealer // nil: this process takes no secrets
 }
 
 // New returns a Control on st that lets no machine in.
@@ -63,6 +64,9 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by strin
 			return err
 		}
 		spec.ModelUID = uid
+		if err := needSecret(tx, spec.TokenSecret); err != nil {
+			return err
+		}
 		if err := store.Models.Put(tx, uid, spec); err != nil || dep == nil {
 			return err
 		}
@@ -97,6 +101,7 @@ func newSpec(req api.CreateModel, by string, now time.Time) api.ModelSpec {
 	return api.ModelSpec{
 		ModelUID: req.ModelUID, ModelName: req.ModelName, ModelSource: source, ModelPath: req.ModelPath, EngineType: engine,
 		DockerImage: req.DockerImage, Config: req.Config, Labels: req.Labels, Revision: req.Revision, Files: req.Files,
+		TokenSecret: req.TokenSecret,
 		CreatedAtMS: now.UnixMilli(), UpdatedAtMS: now.UnixMilli(), CreatedBy: by,
 	}
 }
@@ -158,6 +163,11 @@ func (c *Control) UpdateModel(ctx context.Context, uid string, req api.UpdateMod
 		if err := spec.Validate(); err != nil {
 			return err
 		}
+		if req.TokenSecret != nil {
+			if err := needSecret(tx, spec.TokenSecret); err != nil {
+				return err
+			}
+		}
 		spec.UpdatedAtMS = c.now().UnixMilli()
 		out = spec
 		return store.Models.Put(tx, uid, spec)
@@ -170,6 +180,7 @@ func applyUpdate(s api.ModelSpec, u api.UpdateModel) api.ModelSpec {
 	assign(&s.ModelPath, u.ModelPath)
 	assign(&s.DockerImage, u.DockerImage)
 	assign(&s.Revision, u.Revision)
+	assign(&s.TokenSecret, u.TokenSecret)
 	if u.ModelSource != nil && *u.ModelSource != "" {
 		s.ModelSource = *u.ModelSource
 	}

@@ -35,7 +35,11 @@ type Fleet struct {
 }
 
 // WithFleet returns a Control on the same store that also lets machines in.
-func (c *Control) WithFleet(f Fleet) *Control { return &Control{c.store, c.now, f} }
+func (c *Control) WithFleet(f Fleet) *Control {
+	other := *c
+	other.fleet = f
+	return &other
+}
 
 // Lives of join tokens.
 const (

@@ -29,6 +29,7 @@ func (s *server) routes() []Route {
 	table := s.processRoutes()
 	if s.Control != nil {
 		table = append(table, s.clusterRoutes()...)
+		table = append(table, s.secretRoutes()...)
 		table = append(table, s.fleetRoutes()...)
 		table = append(table, s.adminRoutes()...)
 	}

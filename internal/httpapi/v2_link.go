@@ -18,6 +18,7 @@ type Nodes interface {
 	Report(ctx context.Context, id string, o api.NodeObserved) error
 	Heartbeat(ctx context.Context, id string, hb api.NodeHeartbeat) error
 	Blobs(ctx context.Context, id string, ask api.BlobsAsk) (api.BlobsAnswer, error)
+	Secret(id, uid string) (api.Token, error)
 }
 
 // Limits of a link. A node takes a stream that is silent for a few of its beats for dead, and goes to another server.

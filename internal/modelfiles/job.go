@@ -2,6 +2,8 @@ package modelfiles
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -31,10 +33,11 @@ type job struct {
 	revision string
 	want     manifest.Want
 	refresh  bool
+	token    string // fingerprint of the model's own; empty = the node's is used
 }
 
 func (j job) key() string {
-	return strings.Join([]string{j.dir.Path(), j.revision, cache.Selection(j.want), fmt.Sprint(j.refresh)}, "\x00")
+	return strings.Join([]string{j.dir.Path(), j.revision, cache.Selection(j.want), fmt.Sprint(j.refresh), j.token}, "\x00")
 }
 
 func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
@@ -52,7 +55,17 @@ func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
 	if err := hub.CheckRepo(req.Spec.ModelName, revision); err != nil {
 		return job{}, err
 	}
-	return job{cache.NewDir(r, req.Spec.ModelName), s.hub.Repo(req.Spec.ModelName), req.Spec.ModelName, revision, want, req.Refresh}, nil
+	client, token := s.hub, ""
+	if req.Token != "" {
+		client, token = client.As(req.Token), fingerprint(req.Token)
+	}
+	return job{cache.NewDir(r, req.Spec.ModelName), client.Repo(req.Spec.ModelName), req.Spec.ModelName, revision, want, req.Refresh, token}, nil
+}
+
+// fingerprint tells tokens apart without holding them.
+func fingerprint(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:8])
 }
 
 // run brings a model into the cache.

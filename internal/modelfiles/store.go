@@ -40,6 +40,7 @@ type Config struct {
 type Request struct {
 	Spec   api.ModelSpec
 	Engine string // that will open them; empty = the spec's own
+	Token  string // of the model's own, in the place of the node's; never logged
 	// Refresh asks the hub again what a branch or tag means. Without it a complete copy of the commit that it meant
 	// before is used, so that a restart needs no network and never changes a model.
 	Refresh bool
@@ -110,10 +111,7 @@ func (s *Store) Fetch(ctx context.Context, req Request, progress func(Progress))
 	if progress == nil {
 		progress = func(Progress) {}
 	}
-	want := manifest.Want{Engine: api.CanonicalEngine(req.Engine), Patterns: req.Spec.Files}
-	if req.Engine == "" {
-		want.Engine = req.Spec.Engine()
-	}
+	want := wanted(req)
 	switch req.Spec.ModelSource {
 	case api.SourceLocal:
 		return s.openLocal(ctx, req.Spec, want)
@@ -123,6 +121,34 @@ func (s *Store) Fetch(ctx context.Context, req Request, progress func(Progress))
 	return Model{}, fail.Final(api.FailUnsupportedModel, fail.Unsupported,
 		"this version cannot fetch from %q. Use model_source huggingface, or download the model yourself and use model_source local with its path on the node.",
 		fail.Clip(string(req.Spec.ModelSource)))
+}
+
+func wanted(req Request) manifest.Want {
+	want := manifest.Want{Engine: api.CanonicalEngine(req.Engine), Patterns: req.Spec.Files}
+	if req.Engine == "" {
+		want.Engine = req.Spec.Engine()
+	}
+	return want
+}
+
+// Have returns a hub's model that is complete on this node, by our own record and a look at its files. It asks nobody and needs no token.
+func (s *Store) Have(req Request) (Model, bool) {
+	if req.Spec.ModelSource == api.SourceLocal {
+		return Model{}, false
+	}
+	j, err := s.newJob(req, wanted(req))
+	if err != nil {
+		return Model{}, false // Fetch says why
+	}
+	r, ok := j.dir.Find(j.revision, cache.Selection(j.want))
+	if !ok || !j.dir.Whole(r) {
+		return Model{}, false
+	}
+	s.mu.Lock()
+	s.roots[j.dir.Root] = true
+	s.mu.Unlock()
+	j.dir.Used(r, time.Now())
+	return j.model(r), true
 }
 
 // fetchShared joins or starts the transfer of these files and reports it until it ends.

@@ -4,7 +4,9 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -77,6 +79,15 @@ func (c *CA) DER() []byte { return c.Cert.Raw }
 
 // KeyDER returns the key, PKCS#8: only servers hold it.
 func (c *CA) KeyDER() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(c.key) }
+
+// Derive makes a key for another purpose of the authority's own key. Who has one of them learns nothing of the other.
+func (c *CA) Derive(purpose string, length int) ([]byte, error) {
+	own, err := c.key.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("key of the authority: %w", err)
+	}
+	return hkdf.Key(sha256.New, own, nil, purpose, length)
+}
 
 // Save writes NAME.crt and NAME.key into dir, the key for its owner alone.
 func (c *CA) Save(dir, name string) error {

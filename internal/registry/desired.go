@@ -123,7 +123,7 @@ func unknown(s *cluster.State, id string) bool {
 // sameWishes tells whether two states say the same about what nodes should run.
 func sameWishes(a, b *cluster.State) bool {
 	return a.Placements == b.Placements && a.Models == b.Models && a.Deployments == b.Deployments &&
-		a.Members == b.Members && a.Info == b.Info && a.Bad == b.Bad
+		a.Secrets == b.Secrets && a.Members == b.Members && a.Info == b.Info && a.Bad == b.Bad
 }
 
 func sameNodes(a, b *cluster.State) bool { return a.Nodes == b.Nodes && a.Members == b.Members }
@@ -155,6 +155,9 @@ func (r *Registry) digests(s *cluster.State) (byNode map[string]uint64, rest uin
 	}
 	for e := range s.Bad.All() {
 		rest += maphash.Comparable(r.seed, row{uid: e.ID, spec: e.Rev})
+	}
+	for _, e := range s.Secrets.Refs() { // there are few, and they change seldom
+		rest += maphash.Comparable(r.seed, row{uid: e.ID, spec: e.Rev, place: 1})
 	}
 	for e := range s.Info.All() {
 		rest += maphash.Comparable(r.seed, row{uid: e.Value.History, spec: e.Rev})

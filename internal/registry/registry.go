@@ -33,6 +33,8 @@ type Config struct {
 	Leases store.Leases
 	TTL    time.Duration // the least that a node's status outlives its last sign of life; 0 = 15 s
 	Log    *slog.Logger
+	// Open opens a stored secret; nil: this server can open none. Its errors are for people.
+	Open func(api.Secret) (api.Token, error)
 }
 
 // Registry serves all nodes of one server. All methods are for any goroutine; [Registry.Run] must run for the desired sets and the absences
@@ -90,6 +92,11 @@ type Node struct {
 
 // Desired returns what the node should run and a channel that closes when that changes.
 func (n *Node) Desired() (api.NodeDesired, <-chan struct{}) { return n.registry.Desired(n.id) }
+
+// Secret returns the token with which the node may fetch a model's files.
+func (n *Node) Secret(_ context.Context, uid string) (api.Token, error) {
+	return n.registry.Secret(n.id, uid)
+}
 
 // Report stores what is true on the node, and is its sign of life. It returns when the cluster's state shows all of it.
 func (n *Node) Report(ctx context.Context, o api.NodeObserved) error {

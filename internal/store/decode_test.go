@@ -82,6 +82,7 @@ func tables(s *cluster.State) string {
 	show(&b, "disks", s.Disks)
 	show(&b, "alerts", s.Alerts)
 	show(&b, "claims", s.BlobClaims)
+	show(&b, "secrets", s.Secrets)
 	return strings.TrimSpace(b.String())
 }
 
@@ -110,6 +111,7 @@ func FuzzDecode(f *testing.F) {
 		again(t, &Disks, "x", value)
 		again(t, &Alerts, "x/x", value)
 		again(t, &BlobClaims, strings.Repeat("a", 64), value)
+		again(t, &Secrets, "x", value)
 	})
 }
 

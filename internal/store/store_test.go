@@ -98,6 +98,7 @@ func rows(s *cluster.State) []string {
 	add(&out, "disks", s.Disks)
 	add(&out, "alerts", s.Alerts)
 	add(&out, "claims", s.BlobClaims)
+	add(&out, "secrets", s.Secrets)
 	add(&out, "bad", s.Bad)
 	return out
 }

@@ -99,6 +99,13 @@ var (
 		set:    func(s *cluster.State) *cluster.Set[api.JoinToken] { return &s.JoinTokens },
 		claims: func(id string, v *api.JoinToken) bool { return v.ID == id },
 	}
+	// Secrets holds what people entrust to the cluster, sealed: /secrets/{name}. Neither the values nor the documents leave the servers.
+	Secrets = Table[api.Secret]{
+		name: "secret", owner: OwnerControl,
+		keys:   layout{"/secrets/", []check{api.ValidSecretName}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.Secret] { return &s.Secrets },
+		claims: func(id string, v *api.Secret) bool { return v.Name == id },
+	}
 	// Info holds what makes this cluster this one: /cluster/info.
 	Info = Table[api.ClusterInfo]{
 		name: "cluster info", owner: OwnerControl,
@@ -130,7 +137,7 @@ func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
 		&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
-		&Members, &JoinTokens, &Info, &BlobClaims,
+		&Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}

@@ -40,6 +40,7 @@ var rules = []rule{
 	{pkg: "internal/agent", may: []string{"api", "internal/cluster", "internal/engine"}, why: "declares Link, Files and Runner"},
 	{pkg: "internal/registry", may: []string{"api", "internal/cluster", "internal/store"}, why: "the server's side of a node: the only writer of a node's facts"},
 	{pkg: "internal/pki", may: []string{"api"}, why: "the cluster's certificates, tokens and signatures: no protocol, no store"},
+	{pkg: "internal/secret", may: []string{"api"}, why: "the seal of stored secrets: no protocol, no store"},
 	{pkg: "internal/link", may: []string{"api", "client", "internal/pki"}, why: "a machine's side of its connection to the servers"},
 	{pkg: "internal/nodeapi", may: []string{"api", "internal/gateway/upstream", "internal/obs", "internal/pki"}, why: "the one port of a node: engines, logs, later files"},
 	{pkg: "internal/feed", may: []string{"api", "internal/store", "internal/pki"}, why: "the store for gateways on machines of their own: reads alone"},

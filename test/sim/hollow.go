@@ -40,7 +40,7 @@ func (h *hollow) config(link agent.Link, log *slog.Logger) agent.Config {
 }
 
 // Fetch finds every model on the disk already.
-func (h *hollow) Fetch(context.Context, api.ModelSpec, string, func(api.DownloadProgress)) (agent.Model, error) {
+func (h *hollow) Fetch(context.Context, agent.FileRequest, func(api.DownloadProgress)) (agent.Model, error) {
 	return agent.Model{Path: "/models/stub.gguf"}, nil
 }
 

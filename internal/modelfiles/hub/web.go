@@ -63,8 +63,13 @@ type Client struct {
 	entries  int // most that a listing may have
 	log      *slog.Logger
 
-	mu     sync.Mutex
-	parked map[string]time.Time // until when a bucket of requests has to wait
+	parked *parking
+}
+
+// parking is until when each bucket of requests to a hub has to wait, whatever their credential.
+type parking struct {
+	mu    sync.Mutex
+	until map[string]time.Time
 }
 
 // New returns a client. It touches no network.
@@ -92,8 +97,15 @@ func New(cfg Config) (*Client, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.Patience, entries: cfg.MaxEntries, log: cfg.Log,
-		parked: map[string]time.Time{},
+		parked: &parking{until: map[string]time.Time{}},
 	}, nil
+}
+
+// As returns a client of the same hub that shows another credential.
+func (w *Client) As(token string) *Client {
+	other := *w
+	other.token = strings.TrimSpace(token)
+	return &other
 }
 
 // Transport speaks HTTP/1.1 only: over HTTP/2 parallel ranges would share one connection and its speed.
@@ -339,9 +351,9 @@ func (w *Client) bucket(at *url.URL, trusted bool) string {
 // admit waits while the bucket is parked.
 func (w *Client) admit(ctx context.Context, bucket string) error {
 	for {
-		w.mu.Lock()
-		until := w.parked[bucket]
-		w.mu.Unlock()
+		w.parked.mu.Lock()
+		until := w.parked.until[bucket]
+		w.parked.mu.Unlock()
 		d := time.Until(until)
 		if d <= 0 {
 			return ctx.Err()
@@ -353,10 +365,10 @@ func (w *Client) admit(ctx context.Context, bucket string) error {
 }
 
 func (w *Client) park(bucket string, d time.Duration) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if until := time.Now().Add(d); until.After(w.parked[bucket]) {
-		w.parked[bucket] = until
+	w.parked.mu.Lock()
+	defer w.parked.mu.Unlock()
+	if until := time.Now().Add(d); until.After(w.parked.until[bucket]) {
+		w.parked.until[bucket] = until
 	}
 }
 

@@ -1,0 +1,63 @@
+package httpapi
+
+import (
+	"net/http"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/cluster"
+)
+
+// secretRoutes are the rows about stored secrets. None of them gives a value to people.
+func (s *server) secretRoutes() []Route {
+	const secrets = "/api/v2/secrets"
+	return []Route{
+		{"GET", secrets, auth.Operator, "List secrets, without their values", nil, []api.SecretView{}, 200, false, s.listSecrets},
+		{"PUT", secrets + "/{name}", auth.Admin, "Store a secret, or change its value", api.PutSecret{}, api.SecretView{}, 200, false, s.putSecret},
+		{"DELETE", secrets + "/{name}", auth.Admin, "Forget a secret", nil, api.SecretDeleted{}, 200, false, s.deleteSecret},
+		{"GET", "/api/v2/nodes/{id}/secrets/{uid}", auth.Node, "The token for a model that the calling node is to run", nil, api.ModelToken{}, 200, false, s.nodeSecret},
+	}
+}
+
+func (s *server) listSecrets(w http.ResponseWriter, _ *http.Request) error {
+	st, _ := s.View.Current()
+	writeJSON(w, http.StatusOK, cluster.SecretViews(st))
+	return nil
+}
+
+func (s *server) putSecret(w http.ResponseWriter, r *http.Request) error {
+	var req api.PutSecret
+	if err := decode(r, &req, false); err != nil {
+		return err
+	}
+	view, err := s.Control.PutSecret(r.Context(), r.PathValue("name"), req, caller(r))
+	if err != nil {
+		return err
+	}
+	s.Log.Info("a secret was set", "secret", view.Name, "by", caller(r))
+	writeJSON(w, http.StatusOK, view)
+	return nil
+}
+
+func (s *server) deleteSecret(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	if err := s.Control.DeleteSecret(r.Context(), name, queryBool(r, "force")); err != nil {
+		return err
+	}
+	s.Log.Info("a secret was deleted", "secret", name, "by", caller(r))
+	writeJSON(w, http.StatusOK, api.SecretDeleted{Name: name, Status: "deleted"})
+	return nil
+}
+
+// nodeSecret gives the calling node the token for the download of a model that it is to run.
+func (s *server) nodeSecret(w http.ResponseWriter, r *http.Request) error {
+	if s.Nodes == nil {
+		return errNoNodes
+	}
+	token, err := s.Nodes.Secret(r.PathValue("id"), r.PathValue("uid"))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.ModelToken{Token: token})
+	return nil
+}
