@@ -18,6 +18,8 @@ type Secret struct {
 	UpdatedAtMS int64  `json:"updated_at_ms"`
 	CreatedBy   string `json:"created_by,omitempty"`
 	UpdatedBy   string `json:"updated_by,omitempty"`
+	// Named is how often a model has come to name the secret: it changes with that, so that naming and deleting it at once cannot both pass.
+	Named uint64 `json:"named,omitempty"`
 }
 
 // Sealed is a value under a key of its own, and that key under the one that KeyID names, which only servers have.

@@ -30,6 +30,7 @@ type world struct {
 	inFlight int
 	secret   api.Token
 	noSecret error    // why there is none
+	refused  error    // what the source says of the token
 	tokens   []string // that fetches were made with
 	missing  string   // why the engine cannot be started here
 }
@@ -80,7 +81,11 @@ func (w *world) Fetch(ctx context.Context, req FileRequest, progress func(api.Do
 		}
 		w.mu.Lock()
 		w.tokens = append(w.tokens, string(token))
+		refused := w.refused
 		w.mu.Unlock()
+		if refused != nil {
+			return Model{}, refused
+		}
 	}
 	return w.fetch(ctx, progress)
 }

@@ -20,8 +20,8 @@ var rewrite = flag.Bool("update", false, "write the answers of the text cases an
 
 // TestPlan_cases runs testdata/plan/*.txt: blocks of lines
 //
-//	want UID/REPLICA [v=PLAN] [gen=GENERATION] [path=PATH] [displaced]
-//	held UID/REPLICA [v=] [gen=] [path=] [ready] [stopping] [failed]
+//	want UID/REPLICA [v=PLAN] [gen=GENERATION] [path=PATH] [secret=NAME] [token=VERSION] [displaced]
+//	held UID/REPLICA [v=] [gen=] [path=] [secret=] [token=] [ready] [stopping] [failed]
 //	frozen UID
 //	unknown            nothing is known of the wish
 //
@@ -108,6 +108,10 @@ func parseReplica(t *testing.T, fields []string) api.DesiredReplica {
 			d.PlanVersion = num
 		case "gen":
 			d.Generation = num
+		case "secret":
+			d.Spec.TokenSecret = v
+		case "token":
+			d.TokenVersion = num
 		case "path":
 			d.Spec.ModelPath = v
 		}
@@ -240,6 +244,7 @@ func TestFingerprint_ignoresWhatTheEngineDoesNotSee(t *testing.T) {
 		"plan version": {func(d *api.DesiredReplica) { d.PlanVersion = 9 }, true},
 		"generation":   {func(d *api.DesiredReplica) { d.Generation = 9 }, true},
 		"labels":       {func(d *api.DesiredReplica) { d.Spec.Labels = map[string]string{"a": "b"} }, true},
+		"secret":       {func(d *api.DesiredReplica) { d.Spec.TokenSecret, d.TokenVersion = "hf", 9 }, true},
 		"times":        {func(d *api.DesiredReplica) { d.Spec.UpdatedAtMS = 1 }, true},
 		"engine said":  {func(d *api.DesiredReplica) { e := api.EngineLlamaCPP; d.Assignment.EngineType = &e }, true},
 		"path":         {func(d *api.DesiredReplica) { d.Spec.ModelPath = "/x.gguf" }, false},

@@ -64,7 +64,7 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by strin
 			return err
 		}
 		spec.ModelUID = uid
-		if err := needSecret(tx, spec.TokenSecret); err != nil {
+		if err := nameSecret(tx, spec.TokenSecret); err != nil {
 			return err
 		}
 		if err := store.Models.Put(tx, uid, spec); err != nil || dep == nil {
@@ -164,7 +164,7 @@ func (c *Control) UpdateModel(ctx context.Context, uid string, req api.UpdateMod
 			return err
 		}
 		if req.TokenSecret != nil {
-			if err := needSecret(tx, spec.TokenSecret); err != nil {
+			if err := nameSecret(tx, spec.TokenSecret); err != nil {
 				return err
 			}
 		}

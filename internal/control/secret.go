@@ -84,14 +84,18 @@ func noSecret(name string) error {
 	return api.Errorf(api.CodeNotFound, "there is no secret %.80q; list them with: nebula secret list", name)
 }
 
-// needSecret refuses the name of a secret that is not there. The commit fails when the secret goes meanwhile.
-func needSecret(tx *store.Tx, name string) error {
+// nameSecret lets a model name a secret, which must be there. Of this and a deletion of the secret at the same time one has to look again.
+func nameSecret(tx *store.Tx, name string) error {
 	if name == "" {
 		return nil
 	}
-	_, exists, err := store.Secrets.Get(tx, name)
-	if err != nil || exists {
+	s, exists, err := store.Secrets.Get(tx, name)
+	if err != nil {
 		return err
+	}
+	if exists {
+		s.Named++
+		return store.Secrets.Put(tx, name, s)
 	}
 	return &api.Error{
 		Code: api.CodeInvalidRequest, Message: "token_secret names the secret " + name + ", which does not exist: store it first with: nebula secret set " + name,

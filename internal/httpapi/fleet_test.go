@@ -23,6 +23,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/pki"
 	"github.com/nebula-serve/nebula/internal/registry"
+	"github.com/nebula-serve/nebula/internal/secret"
 )
 
 // fleet is a server with all its routes on a real fleet port, and machines that have really joined.
@@ -59,8 +60,15 @@ func newFleet(t *testing.T) *fleet {
 		t.Fatal(err)
 	}
 	f := &fleet{server: s, ca: ca, cfg: config(s.st), log: &safeBuffer{}}
-	f.cfg.Control = control.New(s.st, time.Now).WithFleet(control.Fleet{CA: ca, Leases: s.kv})
-	f.cfg.Nodes = registry.New(registry.Config{Store: s.st, Leases: s.kv, Log: slog.New(slog.DiscardHandler)})
+	key, err := secret.NewKey(bytes.Repeat([]byte("k"), secret.KeyBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.cfg.Control = control.New(s.st, time.Now).WithFleet(control.Fleet{CA: ca, Leases: s.kv}).WithSecrets(key)
+	f.cfg.Nodes = registry.New(registry.Config{
+		Store: s.st, Leases: s.kv, Log: slog.New(slog.NewTextHandler(f.log, nil)),
+		Open: func(v api.Secret) (api.Token, error) { return key.Open(v.Name, v.Version, v.Sealed) },
+	})
 	f.cfg.Feed = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "feed") })
 	f.cfg.Log = slog.New(slog.NewTextHandler(f.log, nil))
 	info, err := f.cfg.Control.InitCluster(t.Context())

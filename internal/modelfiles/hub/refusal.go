@@ -36,11 +36,11 @@ func (w *Client) refusal(a *answer, trusted bool) error {
 	case status == http.StatusRequestedRangeNotSatisfiable:
 		return fail.Passing(api.FailHub, fail.BadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
 	case code == "GatedRepo":
-		return fail.Final(api.FailHubAuth, fail.Gated, "the repository is gated: ask for access on its page at %s and give Nebula a token of an account that has it%s", w.base, note)
+		return fail.Final(api.FailHubAuth, fail.Gated, "the repository is gated: ask for access on its page at %s, store a token of an account that has it with nebula secret set, and name it as the model's token_secret%s", w.base, note)
 	case strings.Contains(said, "Access to this resource is disabled"):
 		return fail.Final(api.FailHub, fail.Disabled, "the hub has disabled this repository; choose another%s", note)
 	case strings.Contains(said, "Invalid credentials"):
-		return fail.Final(api.FailHubAuth, fail.BadToken, "%s does not accept the token: it is mistyped, expired or revoked. Set a valid one, or none for public models%s", a.at.Host, note)
+		return fail.Final(api.FailHubAuth, fail.BadToken, "%s does not accept the token: it is mistyped, expired or revoked. Store a valid one with nebula secret set, or use none for public models%s", a.at.Host, note)
 	case code == "RevisionNotFound":
 		return fail.Final(api.FailHub, fail.NoRevision, "the repository has no such revision; use one of its branches, tags or commits%s", note)
 	case code == "EntryNotFound":
