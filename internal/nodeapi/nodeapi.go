@@ -1,5 +1,5 @@
 // Package nodeapi is the one port of a node: it serves the node's engines, which listen on loopback only, to the gateways of the
-// cluster, and their logs to its servers.
+// cluster, their logs to its servers, and verified model files to its other nodes.
 //
 // Everything on it is mutual TLS with the cluster's own certificates, and everything is on a list of allowed paths. It passes requests on and
 // decides nothing but whether a replica takes them; it never reads or changes a body, and never makes an answer of its own
@@ -34,7 +34,9 @@ type Config struct {
 	Cluster string // its id; machines of others are refused, whoever issued their certificates
 	// OpenLog opens the log of a replica's engine. Its errors that are *api.Error are for the caller.
 	OpenLog func(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
-	Log     *slog.Logger
+	// Blobs answers GET and HEAD of a file by its hash for another node; nil: this node gives none.
+	Blobs func(w http.ResponseWriter, r *http.Request, algo, hash, node string)
+	Log   *slog.Logger
 
 	MaxBody     int64         // bytes of a request's body; default 33 MiB: what a gateway takes, and what it adds
 	BodyRead    time.Duration // for a gateway to send a body; default 60 s
@@ -133,6 +135,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "ok\n") // the caller may have left
 	case engineLog:
 		a.log(w, r, t)
+	case blobGet:
+		if a.cfg.Blobs == nil {
+			refuse(w, api.Errorf(api.CodeNotFound, "this node gives no files to others"))
+			return
+		}
+		a.cfg.Blobs(w, r, t.algo, t.hash, who.ID)
 	default:
 		a.proxy(w, r, t)
 	}

@@ -53,7 +53,7 @@ func TestServe_passesOnWhatItMay(t *testing.T) {
 func TestServe_otherPathsAreNotThere(t *testing.T) {
 	r := newRealm(t)
 	e := startEngine(t, func(c net.Conn, _ *http.Request) bool { return sayJSON(c, 200, "{}") })
-	n := r.node("n1", Config{})
+	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, r *http.Request, _, _, _ string) { t.Errorf("a blob is asked for by %s", r.URL) }})
 	n.SetEndpoints([]api.EndpointInfo{n.endpoint("m", 0, e.url)})
 	cfg := r.credential(api.MachineServer, "s1").ClientTLS(r.clock, api.MachineNode, "n1")
 	for _, line := range []string{
@@ -66,6 +66,10 @@ func TestServe_otherPathsAreNotThere(t *testing.T) {
 		"POST /engines/m/00/v1/chat/completions", "POST /engines/m/+0/v1/chat/completions", "POST /engines/m/-1/v1/chat/completions",
 		"POST /engines/m/4294967296/v1/chat/completions", "POST /engines/../engines/m/0/v1/chat/completions", "POST /engines/m/0/V1/chat/completions",
 		"POST /Engines/m/0/v1/chat/completions", "POST /engines/m/0/v1/chat/completions;x", "POST https://n1" + chat, "GET /engines/../log", "GET /engines/m/0/log/x",
+		"GET /blobs", "GET /blobs/", "GET /blobs/sha256/", "GET " + blob + "/", "GET " + blob + "?x=1", "GET " + blob + "0", "GET " + blob[:len(blob)-1],
+		"POST " + blob, "PUT " + blob, "DELETE " + blob, "GET /blobs/sha1/" + strings.Repeat("a", 40), "GET /blobs/git-sha1/" + strings.Repeat("a", 64),
+		"GET /blobs/sha256/" + strings.Repeat("A", 64), "GET /blobs/sha256/" + strings.Repeat("/", 64), "GET /blobs/sha256/" + strings.Repeat("../", 21) + "x",
+		"GET /blobs/sha256/%61" + strings.Repeat("a", 63), "GET /blobs/../" + blob[1:], "GET /" + blob,
 	} {
 		c, err := tls.Dial("tcp", n.addr, cfg)
 		if err != nil {
@@ -87,6 +91,35 @@ func TestServe_otherPathsAreNotThere(t *testing.T) {
 	}
 	if got := e.requests(); len(got) != 0 {
 		t.Errorf("an engine was asked %s", got[0].URL)
+	}
+}
+
+// blob is a path that is on the list.
+const blob = "/blobs/sha256/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+func TestServe_blobsAreForOtherNodes(t *testing.T) {
+	r := newRealm(t)
+	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, _ *http.Request, algo, hash, node string) {
+		_, _ = io.WriteString(w, node+" gets "+algo+" "+hash)
+	}})
+	none := r.node("n2", Config{})
+	got := r.caller(r.credential(api.MachineNode, "n3"), n).ask("GET", blob, "")
+	if got.status != 200 || got.body != "n3 gets sha256 "+strings.Repeat("a", 64) {
+		t.Errorf("got %+v", got)
+	}
+	if got := r.caller(r.credential(api.MachineNode, "n3"), n).ask("HEAD", blob, ""); got.status != 200 {
+		t.Errorf("HEAD: %+v", got)
+	}
+	for _, role := range []api.MachineRole{api.MachineGateway, api.MachineServer} {
+		if got := r.caller(r.credential(role, "x1"), n).ask("GET", blob, ""); got.status != 403 {
+			t.Errorf("a %s gets %+v", role, got)
+		}
+	}
+	if got := r.caller(r.credentialIn("other", api.MachineNode, "n3"), n).ask("GET", blob, ""); got.status != 401 {
+		t.Errorf("a node of another cluster gets %+v", got)
+	}
+	if got := r.caller(r.credential(api.MachineNode, "n3"), none).ask("GET", blob, ""); got.status != 404 {
+		t.Errorf("a node that gives no files answers %+v", got)
 	}
 }
 

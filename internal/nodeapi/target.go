@@ -12,6 +12,7 @@ import (
 const (
 	healthPath   = "/healthz"
 	enginePrefix = "/engines/"
+	blobPrefix   = "/blobs/"
 )
 
 type what int
@@ -21,6 +22,7 @@ const (
 	engineLog      // of a replica's engine
 	enginePost
 	engineGet
+	blobGet // also HEAD
 )
 
 // target is what a request is for.
@@ -29,6 +31,8 @@ type target struct {
 	uid     string
 	replica uint32
 	path    string // of the engine's own, from the list below
+
+	algo, hash string // of a blob
 }
 
 // enginePaths are what engines may be asked, and nothing else: they have other paths that load, unload and reveal.
@@ -40,18 +44,24 @@ var enginePaths = map[string]target{
 	"log":                 {what: engineLog},
 }
 
-var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet}
+var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet}
 
 // parseTarget reads method and path. Each target has one spelling: no escapes, no dots, no doubled slashes; a log alone takes a query.
 func parseTarget(r *http.Request) (target, bool) {
 	t, ok := parsePath(r.URL.Path)
-	ok = ok && r.URL.RawPath == "" && r.Method == methods[t.what] && r.RequestURI == r.URL.RequestURI()
+	method := r.Method == methods[t.what] || t.what == blobGet && r.Method == http.MethodHead
+	ok = ok && r.URL.RawPath == "" && method && r.RequestURI == r.URL.RequestURI()
 	return t, ok && (t.what == engineLog || r.URL.RawQuery == "" && !r.URL.ForceQuery)
 }
 
 func parsePath(path string) (target, bool) {
 	if path == healthPath {
 		return target{what: health}, true
+	}
+	if name, ok := strings.CutPrefix(path, blobPrefix); ok {
+		algo, hash, _ := strings.Cut(name, "/")
+		digits, known := blobAlgos[algo]
+		return target{what: blobGet, algo: algo, hash: hash}, known && len(hash) == digits && api.ValidBlobHash(hash)
 	}
 	rest, ok := strings.CutPrefix(path, enginePrefix)
 	uid, rest, more := strings.Cut(rest, "/")
@@ -65,6 +75,9 @@ func parsePath(path string) (target, bool) {
 	return t, true
 }
 
+// blobAlgos are the ways in which blobs are named, with the hex digits of a name.
+var blobAlgos = map[string]int{"sha256": 64, "git-sha1": 40}
+
 // allows tells whether a machine of that role may ask for this. Servers route requests too.
 func (t target) allows(role api.MachineRole) bool {
 	switch t.what {
@@ -72,6 +85,8 @@ func (t target) allows(role api.MachineRole) bool {
 		return true
 	case engineLog:
 		return role == api.MachineServer
+	case blobGet:
+		return role == api.MachineNode
 	}
 	return role == api.MachineGateway || role == api.MachineServer
 }

@@ -31,6 +31,7 @@ var rules = []rule{
 	{pkg: "internal/modelfiles", may: []string{"api", "internal/modelfiles/fail", "internal/modelfiles/manifest"}, why: "progress leaves through a callback"},
 	{pkg: "internal/modelfiles/fail", may: []string{"api"}, never: effects, noThirdParty: true, why: "why files are not here, in words"},
 	{pkg: "internal/modelfiles/manifest", may: []string{"api", "internal/modelfiles/fail"}, never: effects, noThirdParty: true, why: "chooses files from a listing: pure"},
+	{pkg: "internal/modelfiles/peer", may: []string{"api", "internal/modelfiles/fail", "internal/modelfiles/manifest"}, why: "files from and for other nodes; knows no cluster"},
 	{pkg: "internal/hw", may: []string{"api"}, why: "reads the machine, knows no cluster"},
 	{pkg: "internal/demomodel", may: []string{"api"}, why: "writes a model file; its errors are for people"},
 	{pkg: "internal/supervise", may: []string{"api", "internal/engine"}, why: "runs a launch, knows no store and no agent"},
@@ -42,7 +43,7 @@ var rules = []rule{
 	{pkg: "internal/pki", may: []string{"api"}, why: "the cluster's certificates, tokens and signatures: no protocol, no store"},
 	{pkg: "internal/secret", may: []string{"api"}, why: "the seal of stored secrets: no protocol, no store"},
 	{pkg: "internal/link", may: []string{"api", "client", "internal/pki"}, why: "a machine's side of its connection to the servers"},
-	{pkg: "internal/nodeapi", may: []string{"api", "internal/gateway/upstream", "internal/obs", "internal/pki"}, why: "the one port of a node: engines, logs, later files"},
+	{pkg: "internal/nodeapi", may: []string{"api", "internal/gateway/upstream", "internal/obs", "internal/pki"}, why: "the one port of a node: engines, logs, files"},
 	{pkg: "internal/feed", may: []string{"api", "internal/store", "internal/pki"}, why: "the store for gateways on machines of their own: reads alone"},
 	{pkg: "internal/gateway/upstream", may: []string{}, why: "a lean HTTP/1.1 client for engines, here or behind a node; knows no component"},
 	{pkg: "internal/obs", may: []string{"api"}, why: "metrics and request log; knows no component"},
@@ -82,6 +83,7 @@ var pure = []struct{ pkg, files string }{
 	{"internal/gateway", "pick"},
 	{"internal/gateway", "reach"},
 	{"internal/modelfiles/manifest", ""},
+	{"internal/modelfiles/peer", "choose"},
 }
 
 // clock lists what a pure file may not call in package time.

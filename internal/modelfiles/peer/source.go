@@ -1,0 +1,339 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+)
+
+// Source is where bytes of one file come from, as transfers see it. Open's body begins exactly at from and holds bytes up to end, which is
+// at most to; it may break off before.
+type Source interface {
+	Name() string
+	Peer() bool
+	Open(ctx context.Context, from, to int64) (body io.ReadCloser, end int64, err error)
+}
+
+// Times of reading.
+const (
+	settleWithin = 5 * time.Second  // for it to be decided whether others have a blob
+	openWithin   = 20 * time.Second // for one of the others to have bytes
+	holderWaits  = 5 * time.Second  // for its next bytes, before it ends an answer
+	hangs        = 5 * time.Second  // a body without bytes for so long, given up by its reader, is a failure of its node
+)
+
+// Sources returns where the blob comes from now: from other nodes, from its origin, or from both, the best first. It waits a moment for the
+// servers' word when nothing is known yet.
+func (b *Blob) Sources(ctx context.Context, origin Source) ([]Source, error) {
+	late := time.Now().Add(settleWithin)
+	for {
+		now := time.Now()
+		v, _, changed := b.decide(b.furthest(), now)
+		switch {
+		case v.origin && b.mayGive():
+			return []Source{others{b}, origin}, nil
+		case v.origin:
+			return []Source{origin}, nil
+		case v.from != "":
+			if b.holds() {
+				return []Source{others{b}, origin}, nil
+			}
+			return []Source{others{b}}, nil
+		case v.wish == api.ClaimNever && v.over == 0, !now.Before(late):
+			return []Source{others{b}}, nil
+		}
+		if err := waitFor(ctx, changed, min(v.until.Sub(now), late.Sub(now))); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// decide says what to do about the bytes from an offset on, and presses the servers for what that needs. Changed closes when they have told
+// something new.
+func (b *Blob) decide(at int64, now time.Time) (v verdict, from neighbour, changed <-chan struct{}) {
+	p := b.peers
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v = next(b.known, at, now)
+	if v.alone {
+		b.known.alone = true
+		p.cfg.Log.Warn("other nodes do not give a file, and this node fetches it by itself", "model", b.model, "file", b.entry.Path)
+	}
+	if v.from != "" {
+		from = *b.neighbour(v.from)
+	}
+	if (v.wish != api.ClaimNever || v.over != 0) && (b.pressed != v.wish || b.over != v.over) {
+		b.pressed, b.over = v.wish, v.over
+		p.wake()
+	}
+	return v, from, b.changed
+}
+
+// neighbour finds a node. The caller holds mu.
+func (b *Blob) neighbour(id string) *neighbour {
+	for i := range b.known.others {
+		if b.known.others[i].id == id {
+			return &b.known.others[i]
+		}
+	}
+	return &neighbour{} // out of sight by now
+}
+
+// about changes what is known of a node.
+func (b *Blob) about(id string, change func(*neighbour)) {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	change(b.neighbour(id))
+}
+
+func (b *Blob) holds() bool {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	return b.known.mine
+}
+
+// mayGive tells whether another node is known to have more than has been asked for.
+func (b *Blob) mayGive() bool {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	for _, n := range b.known.others {
+		if !n.bad && !b.known.alone && n.have > b.reached {
+			return true
+		}
+	}
+	return false
+}
+
+func (b *Blob) furthest() int64 {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	return b.reached
+}
+
+// Wrong says that the file has the wrong hash: whoever has sent some of it is not asked for it any more.
+func (b *Blob) Wrong() {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	for id := range b.gave {
+		b.neighbour(id).bad = true
+		b.peers.cfg.Log.Warn("a node has sent wrong bytes of a file, and is not asked for it any more", "node", id, "model", b.model, "file", b.entry.Path)
+	}
+	clear(b.gave)
+	b.reached = 0
+}
+
+// others is the other nodes as one source.
+type others struct{ *Blob }
+
+// Name is for people.
+func (others) Name() string { return "other nodes" }
+
+// Peer tells that this is not the origin.
+func (others) Peer() bool { return true }
+
+// Open finds a node that has bytes from an offset on, and waits a while for one.
+func (o others) Open(ctx context.Context, from, to int64) (io.ReadCloser, int64, error) {
+	b := o.Blob
+	late := time.Now().Add(openWithin)
+	for {
+		now := time.Now()
+		v, n, changed := b.decide(from, now)
+		switch {
+		case v.origin:
+			return nil, 0, b.nobody("no other node has %s of %q; it comes from its hub", fail.Size(b.entry.Size-from), b.entry.Path)
+		case v.from != "":
+			body, end, err := b.read(ctx, n, from, to)
+			if err == nil || ctx.Err() != nil {
+				return body, end, err
+			}
+			continue
+		case !now.Before(late):
+			return nil, 0, b.nobody("the nodes that have %q give nothing of it just now", b.entry.Path)
+		}
+		if err := waitFor(ctx, changed, min(v.until.Sub(now), late.Sub(now))); err != nil {
+			return nil, 0, err
+		}
+	}
+}
+
+func (b *Blob) nobody(format string, args ...any) error {
+	return fail.Passing(api.FailDownload, fail.Network, format, args...)
+}
+
+// read asks one node. An error means that another one, or the same one later, is to be asked; it has been noted.
+func (b *Blob) read(ctx context.Context, n neighbour, from, to int64) (_ io.ReadCloser, _ int64, err error) {
+	h := b.entry.Hash
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			cancel()
+		}
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s/blobs/%s/%s", n.addr, h.Algo, h.Hex), nil)
+	if err != nil {
+		return nil, 0, b.failed(n.id, err)
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", from, to-1))
+	req.Header.Set("Prefer", fmt.Sprintf("wait=%d", int(holderWaits/time.Second)))
+	res, err := b.peers.wire.to(n.id).RoundTrip(req)
+	if err != nil {
+		return nil, 0, b.failed(n.id, err)
+	}
+	b.hear(n.id, res.Header)
+	end, err := b.check(res, n.id, from, to)
+	if err != nil {
+		_ = res.Body.Close()
+		return nil, 0, err
+	}
+	b.peers.mu.Lock()
+	b.reached = max(b.reached, from)
+	b.peers.mu.Unlock()
+	return &body{blob: b, node: n.id, from: res.Body, cancel: cancel, left: end - from, last: time.Now()}, end, nil
+}
+
+// hear takes in what a node says of how much it has.
+func (b *Blob) hear(id string, h http.Header) {
+	have, err := strconv.ParseInt(h.Get(haveHeader), 10, 64)
+	if err != nil {
+		return
+	}
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	n := b.neighbour(id)
+	if have > n.have && id == b.known.holder {
+		b.known.progress = time.Now()
+	}
+	n.have = have
+}
+
+// check reads the head of an answer and returns where its bytes end.
+func (b *Blob) check(res *http.Response, id string, from, to int64) (end int64, err error) {
+	restFor := func(d time.Duration) error {
+		b.about(id, func(n *neighbour) { n.fails, n.rest = 0, time.Now().Add(d) })
+		return b.nobody("node %s has no more of %q just now", id, b.entry.Path)
+	}
+	switch res.StatusCode {
+	case http.StatusPartialContent:
+	case http.StatusNoContent:
+		if b.isHolder(id) {
+			return 0, restFor(restEmpty / 20) // it has waited
+		}
+		return 0, restFor(restEmpty)
+	case http.StatusServiceUnavailable:
+		return 0, restFor(restEmpty)
+	case http.StatusNotFound:
+		b.about(id, func(n *neighbour) { n.have = 0 })
+		return 0, restFor(rest404)
+	default:
+		return 0, b.failed(id, fmt.Errorf("status %d", res.StatusCode))
+	}
+	span, size, _ := strings.Cut(strings.TrimPrefix(res.Header.Get("Content-Range"), "bytes "), "/")
+	first, last, _ := strings.Cut(span, "-")
+	a, err1 := strconv.ParseInt(first, 10, 64)
+	z, err2 := strconv.ParseInt(last, 10, 64)
+	if err := errors.Join(err1, err2); err != nil || a != from || z < from || z >= to || size != strconv.FormatInt(b.entry.Size, 10) {
+		return 0, b.failed(id, fmt.Errorf("it sent the range %.60q for bytes %d-%d/%d", res.Header.Get("Content-Range"), from, to-1, b.entry.Size))
+	}
+	return z + 1, nil
+}
+
+func (b *Blob) isHolder(id string) bool {
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	return id == b.known.holder
+}
+
+// failed notes a failure of a node, which then rests.
+func (b *Blob) failed(id string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	b.about(id, func(n *neighbour) {
+		n.fails++
+		n.rest = time.Now().Add(restAfter(n.fails))
+	})
+	b.peers.cfg.Log.Debug("another node does not give a file", "node", id, "model", b.model, "file", b.entry.Path, "error", err)
+	return fail.Passing(api.FailDownload, fail.Network, "node %s does not give %q", id, b.entry.Path).Because(err)
+}
+
+// restAfter is how long a node rests that has failed so many times in a row.
+func restAfter(fails int) time.Duration {
+	return min(500*time.Millisecond<<min(fails-1, 10), restLongest)
+}
+
+// body is what one node sends of a blob.
+type body struct {
+	blob   *Blob
+	node   string
+	from   io.ReadCloser
+	cancel context.CancelFunc
+	left   int64
+	last   time.Time // of the last byte
+	over   bool
+}
+
+// Read returns what has come. An end before the announced one is an error, also an orderly one of a node that has no more just now.
+func (r *body) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, io.EOF
+	}
+	n, err := r.from.Read(p[:min(int64(len(p)), r.left)])
+	if n > 0 {
+		r.left -= int64(n)
+		r.took()
+	}
+	switch {
+	case err == nil:
+		return n, nil
+	case r.left <= 0:
+		return n, io.EOF
+	case errors.Is(err, io.EOF):
+		r.over = true
+		return n, r.blob.nobody("node %s has no more of %q just now", r.node, r.blob.entry.Path)
+	}
+	r.over = true
+	return n, r.blob.failed(r.node, err)
+}
+
+func (r *body) took() {
+	b := r.blob
+	r.last = time.Now()
+	b.peers.mu.Lock()
+	defer b.peers.mu.Unlock()
+	b.known.progress = r.last
+	b.gave[r.node] = true
+	if n := b.neighbour(r.node); n.fails > 0 {
+		n.fails = 0
+	}
+}
+
+// Close ends the reading. Of a node that has sent nothing for long it is a failure.
+func (r *body) Close() error {
+	if r.left > 0 && !r.over && time.Since(r.last) >= hangs {
+		_ = r.blob.failed(r.node, errors.New("it sends nothing")) // noted
+	}
+	r.over = true
+	r.cancel()
+	return r.from.Close()
+}
+
+// waitFor waits until something has changed, but not longer than for d.
+func waitFor(ctx context.Context, changed <-chan struct{}, d time.Duration) error {
+	t := time.NewTimer(max(d, time.Millisecond))
+	defer t.Stop()
+	select {
+	case <-changed:
+	case <-t.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
