@@ -53,7 +53,9 @@ func TestServe_passesOnWhatItMay(t *testing.T) {
 func TestServe_otherPathsAreNotThere(t *testing.T) {
 	r := newRealm(t)
 	e := startEngine(t, func(c net.Conn, _ *http.Request) bool { return sayJSON(c, 200, "{}") })
-	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, r *http.Request, _, _, _ string) { t.Errorf("a blob is asked for by %s", r.URL) }})
+	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, r *http.Request, _, _, _ string) {
+		t.Errorf("a blob is asked for by %s", r.URL)
+	}})
 	n.SetEndpoints([]api.EndpointInfo{n.endpoint("m", 0, e.url)})
 	cfg := r.credential(api.MachineServer, "s1").ClientTLS(r.clock, api.MachineNode, "n1")
 	for _, line := range []string{

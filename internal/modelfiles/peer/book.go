@@ -88,9 +88,7 @@ func (p *Peers) Begin(e manifest.Entry, model string) *Blob {
 		b = &Blob{
 			peers: p, entry: e, model: model, known: standing{progress: time.Now()}, pressed: api.ClaimNeeded, gave: map[string]bool{}, changed: make(chan struct{}),
 		}
-		if _, ours := p.kept[e.Hex]; ours {
-			delete(p.kept, e.Hex)
-		}
+		delete(p.kept, e.Hex) // a claim that is still ours is found by the first ask
 		p.blobs[e.Hex] = b
 		p.wake()
 	}

@@ -59,7 +59,14 @@ func newServing(t *testing.T, size int64, have int64) *serving {
 	return &serving{s, t, srv.URL}
 }
 
-func (s *serving) open(method string, h manifest.Hash, me, span string) *http.Response {
+// reply is the head of an answer; its body is closed by the end of the test.
+type reply struct {
+	status int
+	header http.Header
+	body   io.ReadCloser
+}
+
+func (s *serving) open(method string, h manifest.Hash, me, span string) reply {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+"/"+string(h.Algo)+"/"+h.Hex, nil)
 	if err != nil {
@@ -75,7 +82,7 @@ func (s *serving) open(method string, h manifest.Hash, me, span string) *http.Re
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = res.Body.Close() })
-	return res
+	return reply{res.StatusCode, res.Header, res.Body}
 }
 
 func TestServeBlob_answers(t *testing.T) {
@@ -104,12 +111,12 @@ func TestServeBlob_answers(t *testing.T) {
 		{"GET", manifest.Hash{Algo: "sha256", Hex: "x"}, "", `404 "" `},
 	} {
 		res := s.open(c.method, c.h, "n2", c.span)
-		b, err := io.ReadAll(res.Body)
+		b, err := io.ReadAll(res.body)
 		if err != nil {
 			t.Errorf("%s %s: %v", c.method, c.span, err)
 		}
-		got := fmt.Sprintf("%d %q %s", res.StatusCode, res.Header.Get("Content-Range"), res.Header.Get("Nebula-Blob-Have"))
-		if res.StatusCode != 404 {
+		got := fmt.Sprintf("%d %q %s", res.status, res.header.Get("Content-Range"), res.header.Get("Nebula-Blob-Have"))
+		if res.status != 404 {
 			got += " " + string(b)
 		}
 		if got != c.want {
@@ -121,7 +128,9 @@ func TestServeBlob_answers(t *testing.T) {
 // Readers beyond the limits are sent away for a moment; one node is one reader however many requests it has open.
 func TestServeBlob_limits(t *testing.T) {
 	s := newServing(t, 40<<20, 40<<20)
-	full := func(h manifest.Hash, me string) int { return s.open("GET", h, me, fmt.Sprintf("bytes=0-%d", 40<<20)).StatusCode }
+	full := func(h manifest.Hash, me string) int {
+		return s.open("GET", h, me, fmt.Sprintf("bytes=0-%d", 40<<20)).status
+	}
 	for i := range 4 { // nobody reads the bodies, which are larger than what sockets hold
 		if got := full(s.part, fmt.Sprint("n", i)); got != 206 {
 			t.Fatalf("reader %d: %d", i, got)
@@ -131,8 +140,8 @@ func TestServeBlob_limits(t *testing.T) {
 		t.Errorf("another request of a reader: %d", got)
 	}
 	res := s.open("GET", s.part, "n4", "bytes=0-9")
-	if res.StatusCode != 503 || res.Header.Get("Retry-After") == "" || res.Header.Get("Nebula-Blob-Have") == "" {
-		t.Errorf("the fifth reader of a part: %d, %v", res.StatusCode, res.Header)
+	if res.status != 503 || res.header.Get("Retry-After") == "" || res.header.Get("Nebula-Blob-Have") == "" {
+		t.Errorf("the fifth reader of a part: %d, %v", res.status, res.header)
 	}
 	for i := range 4 {
 		if got := full(s.whole, fmt.Sprint("n", i)); got != 206 {
@@ -147,13 +156,13 @@ func TestServeBlob_limits(t *testing.T) {
 // A reader that leaves makes room.
 func TestServeBlob_readerLeaves(t *testing.T) {
 	s := newServing(t, 40<<20, 40<<20)
-	var open []*http.Response
+	var open []reply
 	for i := range 4 {
 		open = append(open, s.open("GET", s.part, fmt.Sprint("n", i), ""))
 	}
-	_ = open[0].Body.Close()
+	_ = open[0].body.Close()
 	deadline := time.Now().Add(10 * time.Second)
-	for s.open("GET", s.part, "n9", "bytes=0-9").StatusCode != 206 {
+	for s.open("GET", s.part, "n9", "bytes=0-9").status != 206 {
 		if time.Now().After(deadline) {
 			t.Fatal("no room was made")
 		}
