@@ -42,7 +42,7 @@ func TestFetch_survives(t *testing.T) {
 		{"a stall", hub.Faults{Stall: 2, StallAt: 50_000}, 1.7},
 		{"a stall before the first byte", hub.Faults{Stall: 2}, 1},
 		{"one flipped byte", hub.Faults{Flip: 1, FlipAt: 200_000}, 2},
-		{"the range is ignored after a cut", hub.Faults{Cut: 1, CutAt: 100_000, IgnoreRange: 1}, 1.7},
+		{"the range is ignored after a cut", hub.Faults{Cut: 1, CutAt: 100_000, IgnoreRange: 1}, 2.5},
 		{"a body one byte short", hub.Faults{ShortBy: 2}, 3},
 		{"a body too long", hub.Faults{LongBy: 2}, 3},
 		{"a wrong Content-Range after a cut", hub.Faults{Cut: 1, CutAt: 100_000, ContentRange: 1}, 2},
@@ -137,7 +137,7 @@ func TestFetch_givesUp(t *testing.T) {
 		{"always damaged", plain, hub.Faults{Flip: hub.Always, FlipAt: 9}, "", llama(), api.FailDownload, fail.Corrupt, true, "damaged twice", 5},
 		{"always short", plain, hub.Faults{ShortBy: hub.Always}, "", llama(), api.FailDownload, fail.BadServer, false, "bytes instead of", 14},
 		{"always compressed", plain, hub.Faults{Gzip: hub.Always}, "", llama(), api.FailDownload, fail.BadServer, false, "compressed", 14},
-		{"signed addresses never work", plain, hub.Faults{Fail: hub.Always, FailStatus: 403, FailPath: "/blob/"}, "", llama(), api.FailDownload, fail.ExpiredAddress, false, "refuses the address", 14},
+		{"signed addresses never work", plain, hub.Faults{Fail: hub.Always, FailStatus: 403, FailPath: "/blob/"}, "", llama(), api.FailDownload, fail.ExpiredAddress, false, "refuses the address", 20},
 		{"redirects in circles", plain, hub.Faults{Redirect: hub.Always, RedirectTo: "/org/model/resolve/main/a.gguf"}, "", llama(), api.FailHub, fail.Redirect, true, "circles", 8},
 		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", llama(), api.FailHub, fail.Redirect, true, "not encrypted", 3},
 		{"a listing without an end", plain, hub.Faults{PageSize: 1, EndlessNext: true}, "", llama(), api.FailHub, fail.BadServer, true, "never ends", 4},
@@ -211,10 +211,19 @@ func TestFetch_badRequests(t *testing.T) {
 		}
 	}
 	req := llama()
-	req.Spec.ModelSource = api.SourceModelScope
+	req.Spec.ModelSource = "s3"
 	_, err := s.Fetch(t.Context(), req, nil)
 	if e, ok := fail.As(err); !ok || e.Code != api.FailUnsupportedModel || !e.Final || !strings.Contains(e.Message, "huggingface") {
-		t.Errorf("modelscope: %v", err)
+		t.Errorf("s3: %v", err)
+	}
+	req.Spec.ModelSource, req.Spec.ModelName = api.SourceModelScope, "noowner"
+	if _, err := s.Fetch(t.Context(), req, nil); !fail.Has(err, fail.UnsafeName) {
+		t.Errorf("modelscope without an owner: %v", err)
+	}
+	req = llama()
+	req.Token = "two words"
+	if _, err := s.Fetch(t.Context(), req, nil); !fail.Has(err, fail.BadToken) || strings.Contains(err.Error(), "two words") {
+		t.Errorf("a token that is none: %v", err)
 	}
 	if n := len(h.Requests()); n != 0 {
 		t.Errorf("%d requests", n)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ const parallel = 4
 // job is one transfer: these files of this repository into this cache.
 type job struct {
 	dir      cache.Dir
+	client   *hub.Client // with the model's credential, if it has one
 	repo     hub.Repo
 	name     string // of the repository
 	revision string
@@ -41,26 +43,32 @@ func (j job) key() string {
 }
 
 func (s *Store) newJob(req Request, want manifest.Want) (job, error) {
-	r := cache.Root(filepath.Clean(s.cfg.CacheDir))
+	dir := s.cfg.CacheDir
 	if p := strings.TrimSpace(req.Spec.ModelPath); p != "" { // of a hub's model: another cache
 		if err := checkRoot(p); err != nil {
 			return job{}, err
 		}
-		r = cache.Root(filepath.Clean(p))
+		dir = p
 	}
-	revision := req.Spec.Revision
-	if revision == "" {
-		revision = "main"
+	j := job{client: s.hub, name: req.Spec.ModelName, revision: req.Spec.Revision, want: want, refresh: req.Refresh}
+	if req.Spec.ModelSource == api.SourceModelScope {
+		dir, j.client = scopeDir(dir), s.scope
 	}
-	if err := hub.CheckRepo(req.Spec.ModelName, revision); err != nil {
+	if req.Token != "" {
+		j.client, j.token = j.client.As(req.Token), fingerprint(req.Token)
+	}
+	if j.revision == "" {
+		j.revision = j.client.DefaultRevision()
+	}
+	if err := j.client.Check(j.name, j.revision); err != nil {
 		return job{}, err
 	}
-	client, token := s.hub, ""
-	if req.Token != "" {
-		client, token = client.As(req.Token), fingerprint(req.Token)
-	}
-	return job{cache.NewDir(r, req.Spec.ModelName), client.Repo(req.Spec.ModelName), req.Spec.ModelName, revision, want, req.Refresh, token}, nil
+	j.dir, j.repo = cache.NewDir(cache.Root(filepath.Clean(dir)), j.name), j.client.Repo(j.name)
+	return j, nil
 }
+
+// scopeDir is where models of ModelScope are: a name there may mean something else than at the other hub.
+func scopeDir(dir string) string { return filepath.Join(dir, "modelscope") }
 
 // fingerprint tells tokens apart without holding them.
 func fingerprint(token string) string {
@@ -80,12 +88,13 @@ func fingerprint(token string) string {
 func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
 	selection := cache.Selection(j.want)
 	if r, ok := j.dir.Find(j.revision, selection); ok && !j.refresh { // 1
-		err := s.complete(ctx, j, hub.Pin{Repo: j.name, Revision: j.revision, Commit: r.Commit}, r, m)
+		p := j.client.Pin(j.name, j.revision, r.Commit)
+		err := s.complete(ctx, j, p, r, m)
 		if err == nil {
 			j.dir.Used(r, time.Now())
 			return j.model(r), nil
 		}
-		if !fail.Has(err, fail.NoEntry) && !fail.Has(err, fail.NoRevision) {
+		if !outdated(p, err) && !fail.Has(err, fail.NoRevision) {
 			return Model{}, err
 		}
 	}
@@ -109,16 +118,27 @@ func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
 	return j.model(r), s.publish(ctx, j, r) // 5
 }
 
-// transferTwice lists again when a listed file is gone: the listing may have been older than the files.
+// transferTwice lists again when the files are not those of the listing: it may have been older than they are.
 func (s *Store) transferTwice(ctx context.Context, j job, p hub.Pin, m *meter) (cache.Record, error) {
 	r, err := s.transfer(ctx, j, p, m)
-	if fail.Has(err, fail.NoEntry) {
+	if outdated(p, err) {
+		s.cfg.Log.Info("the files are not those of the listing, listing again", "repo", p.Repo, "revision", p.Revision, "error", err)
+		if p.Moves {
+			if p, err = j.repo.Resolve(ctx, j.revision); err != nil {
+				return cache.Record{}, err
+			}
+		}
 		r, err = s.transfer(ctx, j, p, m)
 	}
 	if fail.Has(err, fail.NoEntry) {
 		err = fail.Final(api.FailHub, fail.Inconsistent, "the hub lists files of %s that it does not have: %v. Choose another revision or mirror.", p.Repo, err).Because(err)
 	}
 	return r, err
+}
+
+// outdated tells whether err may come from a listing that is older than the files.
+func outdated(p hub.Pin, err error) bool {
+	return fail.Has(err, fail.NoEntry) || p.Moves && fail.Has(err, fail.Corrupt)
 }
 
 func offline() error {
@@ -131,12 +151,16 @@ func (s *Store) transfer(ctx context.Context, j job, p hub.Pin, m *meter) (cache
 	if err != nil {
 		return cache.Record{}, err
 	}
+	entries = slices.Clone(entries)
 	idx, err := s.readIndex(ctx, j, p, entries, m)
 	if err != nil {
 		return cache.Record{}, err
 	}
 	man, err := manifest.Select(entries, j.want, idx)
 	if err != nil {
+		return cache.Record{}, err
+	}
+	if man.Files, err = s.settle(ctx, j, p, man.Files, m); err != nil {
 		return cache.Record{}, err
 	}
 	s.cfg.Log.Info("files selected", "repo", p.Repo, "commit", p.Commit, "files", len(man.Files), "bytes", man.Total(), "skipped", len(man.Skipped))
@@ -218,7 +242,7 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return s.newBlob(j, e, counts[i], m, space).fetch(ctx, j.opener(p, e, s.cfg.Offline), j.repo.Retry)
+			return s.newBlob(j, e, counts[i], m, space).fetch(ctx, j.opener(p, e, s.cfg.Offline), j.client.Retry)
 		})
 	}
 	return g.Wait()
@@ -237,7 +261,17 @@ func (j job) opener(p hub.Pin, e manifest.Entry, offlineOnly bool) opener {
 		if offlineOnly {
 			return nil, 0, offline()
 		}
-		return src.Open(ctx, from, to)
+		body, end, err := src.Open(ctx, from, to)
+		if !fail.Has(err, fail.RangeIgnored) {
+			return body, end, err
+		}
+		body, end, err = src.Open(ctx, 0, e.Size)
+		if err == nil {
+			if _, err = io.CopyN(io.Discard, body, from); err != nil {
+				_ = body.Close()
+			}
+		}
+		return body, end, err
 	}
 }
 
@@ -247,11 +281,17 @@ func (s *Store) readIndex(ctx context.Context, j job, p hub.Pin, entries []manif
 	if name == "" || manifest.CheckNames(entries) != nil { // manifest.Select will say why
 		return nil, nil
 	}
-	e := manifest.ByPath(entries)[name]
+	i := slices.IndexFunc(entries, func(e manifest.Entry) bool { return e.Path == name })
+	e := entries[i]
 	if e.Size > manifest.MaxIndex {
 		return nil, fail.Final(api.FailInvalidModel, fail.Inconsistent, "%s is %s long; Nebula reads at most %s", name, fail.Size(e.Size), fail.Size(int64(manifest.MaxIndex)))
 	}
-	blobs, counts := counters([]manifest.Entry{e})
+	settled, err := s.settle(ctx, j, p, []manifest.Entry{e}, m)
+	if err != nil {
+		return nil, err
+	}
+	e, entries[i] = settled[0], settled[0] // it need not be fetched again
+	blobs, counts := counters(settled)
 	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
 		return nil, err
 	}

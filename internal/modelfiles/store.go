@@ -1,6 +1,7 @@
 package modelfiles
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -24,6 +25,8 @@ type Config struct {
 	NodeID     string   // for the documents of Scan and Disk
 	Endpoint   string   // of the Hugging Face Hub or a mirror; empty = https://huggingface.co
 	Token      string   // for Endpoint only; never logged
+	Scope      string   // endpoint of ModelScope; empty = https://modelscope.cn
+	ScopeToken string   // for Scope only; never logged
 	Offline    bool     // never ask the hub: what is not complete on disk is an error
 	LocalRoots []string // folders that local models must be in; empty = anywhere
 	KeepFree   uint64   // bytes of disk that no download may use; 0 = 2 % of the disk, at most 5 GiB
@@ -59,10 +62,11 @@ type Model struct {
 
 // Store fetches models and knows the cache. All methods may be called at the same time.
 type Store struct {
-	cfg  Config
-	hub  *hub.Client
-	boot string
-	room *disk.Ledger
+	cfg   Config
+	hub   *hub.Client // Hugging Face's
+	scope *hub.Client // ModelScope's
+	boot  string
+	room  *disk.Ledger
 
 	mu      sync.Mutex
 	flights map[string]*flight
@@ -75,24 +79,29 @@ func New(cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Endpoint == "" {
-		cfg.Endpoint = hub.Default
-	}
 	if err := checkRoot(cfg.CacheDir); err != nil {
 		return nil, err
 	}
-	c, err := hub.New(hub.Config{
-		Endpoint: cfg.Endpoint, Token: cfg.Token, UserAgent: cfg.UserAgent, Log: cfg.Log, Transport: cfg.Transport, Proxy: cfg.Proxy,
-		Patience: cfg.patience, MaxEntries: cfg.maxEntries,
-	})
+	face, err := cfg.client(api.SourceHuggingFace, cmp.Or(cfg.Endpoint, hub.Default), cfg.Token)
 	if err != nil {
 		return nil, err
 	}
-	r := cache.Root(filepath.Clean(cfg.CacheDir))
+	scope, err := cfg.client(api.SourceModelScope, cmp.Or(cfg.Scope, hub.DefaultScope), cfg.ScopeToken)
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Clean(cfg.CacheDir)
 	return &Store{
-		cfg: cfg, hub: c, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree),
-		flights: map[string]*flight{}, roots: map[cache.Root]bool{r: true},
+		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree),
+		flights: map[string]*flight{}, roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
 	}, nil
+}
+
+func (cfg Config) client(source api.ModelSource, endpoint, token string) (*hub.Client, error) {
+	return hub.New(hub.Config{
+		Source: source, Endpoint: endpoint, Token: token, UserAgent: cfg.UserAgent, Log: cfg.Log, Transport: cfg.Transport, Proxy: cfg.Proxy,
+		Patience: cfg.patience, MaxEntries: cfg.maxEntries,
+	})
 }
 
 // checkRoot refuses a folder that would land somewhere else than it says.
@@ -115,11 +124,11 @@ func (s *Store) Fetch(ctx context.Context, req Request, progress func(Progress))
 	switch req.Spec.ModelSource {
 	case api.SourceLocal:
 		return s.openLocal(ctx, req.Spec, want)
-	case api.SourceHuggingFace, "":
+	case api.SourceHuggingFace, api.SourceModelScope, "":
 		return s.fetchShared(ctx, req, want, progress)
 	}
 	return Model{}, fail.Final(api.FailUnsupportedModel, fail.Unsupported,
-		"this version cannot fetch from %q. Use model_source huggingface, or download the model yourself and use model_source local with its path on the node.",
+		"this version cannot fetch from %q. Use model_source huggingface or modelscope, or download the model yourself and use model_source local with its path on the node.",
 		fail.Clip(string(req.Spec.ModelSource)))
 }
 

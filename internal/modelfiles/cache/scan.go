@@ -96,7 +96,7 @@ func scanFolders(ctx context.Context, r Root) ([]api.ModelCacheEntry, error) {
 	}
 	var out []api.ModelCacheEntry
 	for _, top := range tops {
-		if top == "hub" || top == "nebula" || strings.Contains(top, "--") {
+		if top == "hub" || top == "nebula" || top == "modelscope" || strings.Contains(top, "--") {
 			continue
 		}
 		if e, ok := plainModel(ctx, r, top); ok {

@@ -42,6 +42,8 @@ const (
 	Truncated      Reason = "truncated"        // shorter than its header says
 	BadFile        Reason = "bad_file"         // a header that makes no sense
 	Unsupported    Reason = "unsupported"      // a source this version cannot fetch from
+	RangeIgnored   Reason = "range_ignored"    // a server that gives whole files only
+	XetRequired    Reason = "xet_required"     // too large for plain HTTP
 	TooLarge       Reason = "listing_too_long" // past the limits of a listing
 	ExpiredAddress Reason = "expired_address"  // a signed address that no longer works; the hub is asked for a new one
 )

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/url"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
@@ -23,33 +21,14 @@ const (
 	maxInfo    = 64 << 20
 )
 
-// Pin is one state of a repository, for ever.
-type Pin struct{ Repo, Revision, Commit string }
-
-// Repo is one repository of a Hugging Face Hub.
-type Repo struct {
+// faceRepo is one repository of a Hugging Face Hub.
+type faceRepo struct {
 	*Client
 	name string
 }
 
-// Repo returns the repository of that name, which CheckRepo has let pass.
-func (w *Client) Repo(name string) Repo { return Repo{w, name} }
-
-var repoName = regexp.MustCompile(`^\w([\w.-]{0,94}\w)?(/\w([\w.-]{0,94}\w)?)?$`)
-
-// CheckRepo applies the Hub's grammar once more: the name becomes part of addresses and of a folder's name.
-func CheckRepo(name, revision string) error {
-	if !repoName.MatchString(name) || strings.Contains(name, "--") || strings.Contains(name, "..") || strings.HasSuffix(name, ".git") {
-		return fail.Final(api.FailInvalidModel, fail.UnsafeName, "%q is not the name of a repository: use NAME or OWNER/NAME", fail.Clip(name))
-	}
-	if why := manifest.NameFault(revision); why != "" || len(revision) > manifest.MaxSegment || strings.Contains(revision, "..") {
-		return fail.Final(api.FailInvalidModel, fail.UnsafeName, "%q is not a revision: use a branch, a tag or a commit", fail.Clip(revision))
-	}
-	return nil
-}
-
 // Resolve turns a revision into a commit.
-func (r Repo) Resolve(ctx context.Context, revision string) (Pin, error) {
+func (r faceRepo) Resolve(ctx context.Context, revision string) (Pin, error) {
 	var info struct {
 		SHA string `json:"sha"`
 	}
@@ -67,7 +46,20 @@ func (r Repo) Resolve(ctx context.Context, revision string) (Pin, error) {
 	if !manifest.IsCommit(info.SHA) {
 		return Pin{}, fail.Final(api.FailHub, fail.BadServer, "%s did not say which commit %q is. Check the hub's address.", r.origin.Host, fail.Clip(revision))
 	}
-	return Pin{r.name, revision, info.SHA}, nil
+	return r.Pin(r.name, revision, info.SHA), nil
+}
+
+// Source returns where the bytes of a listed file come from.
+func (r faceRepo) Source(p Pin, e manifest.Entry) *Source {
+	return newSource(r.Client, r.base+"/"+r.name+"/resolve/"+p.Commit+"/"+escapePath(e.Path), p, e)
+}
+
+func escapePath(name string) string {
+	parts := strings.Split(name, "/")
+	for i, p := range parts {
+		parts[i] = url.PathEscape(p)
+	}
+	return strings.Join(parts, "/")
 }
 
 func noProgress() int64 { return 0 }
@@ -89,7 +81,7 @@ func badJSON(a *answer, err error) error {
 }
 
 // List returns every file of a commit.
-func (r Repo) List(ctx context.Context, p Pin) ([]manifest.Entry, error) {
+func (r faceRepo) List(ctx context.Context, p Pin) ([]manifest.Entry, error) {
 	var all []manifest.Entry
 	left := int64(maxListing)
 	seen := map[string]bool{}
@@ -115,7 +107,7 @@ func (r Repo) List(ctx context.Context, p Pin) ([]manifest.Entry, error) {
 }
 
 // page reads one page of a listing and returns the address of the next.
-func (r Repo) page(ctx context.Context, address string, room int, left int64) ([]manifest.Entry, string, int64, error) {
+func (r faceRepo) page(ctx context.Context, address string, room int, left int64) ([]manifest.Entry, string, int64, error) {
 	a, err := r.get(ctx, address)
 	if err != nil {
 		return nil, "", 0, err
@@ -131,8 +123,7 @@ func (r Repo) page(ctx context.Context, address string, room int, left int64) ([
 		return nil
 	})
 	if errors.Is(err, errTooLong) || body.N <= 0 {
-		return nil, "", 0, fail.Final(api.FailHub, fail.TooLarge, "%s lists more than %d files or %s of names; Nebula does not take such repositories",
-			r.name, r.entries, fail.Size(int64(maxListing)))
+		return nil, "", 0, r.tooLong()
 	}
 	if err != nil {
 		return nil, "", 0, badJSON(a, err)
@@ -160,6 +151,7 @@ func decodeListing(r io.Reader, add func(manifest.Entry) error) error {
 				OID  string `json:"oid"`
 				Size int64  `json:"size"`
 			} `json:"lfs"`
+			Xet string `json:"xetHash"`
 		}
 		if err := d.Decode(&v); err != nil {
 			return err
@@ -170,6 +162,9 @@ func decodeListing(r io.Reader, add func(manifest.Entry) error) error {
 		e := manifest.Entry{Path: v.Path, Size: v.Size, Hash: manifest.Hash{Algo: manifest.GitSHA1, Hex: strings.ToLower(v.OID)}}
 		if v.LFS != nil {
 			e.Size, e.Hash = v.LFS.Size, manifest.Hash{Algo: manifest.SHA256, Hex: strings.ToLower(strings.TrimPrefix(v.LFS.OID, "sha256:"))}
+		}
+		if manifest.IsHex(v.Xet) {
+			e.XetHash = v.Xet
 		}
 		if !e.Valid() || e.Size < 0 || e.Size > manifest.MaxSize {
 			return fmt.Errorf("the entry of %q has no usable hash or size", fail.Clip(v.Path))
@@ -184,7 +179,7 @@ func decodeListing(r io.Reader, add func(manifest.Entry) error) error {
 
 // nextPage reads the Link header. A mirror may hand out the addresses of the hub that it mirrors; those are asked of
 // the mirror.
-func (r Repo) nextPage(a *answer) (string, error) {
+func (r faceRepo) nextPage(a *answer) (string, error) {
 	link := parseNext(a.Header.Values("Link"))
 	if link == "" {
 		return "", nil
@@ -194,7 +189,7 @@ func (r Repo) nextPage(a *answer) (string, error) {
 		return "", fail.Passing(api.FailHub, fail.BadServer, "%s names a next page that is no address", a.at.Host).Because(err)
 	}
 	if !sameOrigin(u, r.origin) {
-		if u.Scheme+"://"+u.Host != Default {
+		if !sameOrigin(u, publicHub) {
 			return "", fail.Final(api.FailHub, fail.Redirect, "%s continues its file list at %s, which is another server. Check the hub's address.", r.origin.Host, fail.Clip(u.Host))
 		}
 		u, err = url.Parse(r.base + u.RequestURI())
@@ -202,50 +197,7 @@ func (r Repo) nextPage(a *answer) (string, error) {
 			return "", fail.Passing(api.FailHub, fail.BadServer, "%s names a next page that is no address", a.at.Host).Because(err)
 		}
 	}
-	return u.String(), nil
+	return r.below(u).String(), nil
 }
 
-// parseNext returns the address with rel="next" of a Link header (RFC 8288), or "".
-func parseNext(values []string) string {
-	for _, v := range values {
-		for v != "" {
-			_, rest, ok := strings.Cut(v, "<")
-			if !ok {
-				break
-			}
-			target, params, ok := strings.Cut(rest, ">")
-			if !ok {
-				break
-			}
-			params, v, _ = strings.Cut(params, "<")
-			for p := range strings.SplitSeq(params, ";") {
-				key, value, _ := strings.Cut(strings.Trim(p, ", \t"), "=")
-				if strings.EqualFold(strings.TrimSpace(key), "rel") && strings.EqualFold(strings.Trim(value, `" `), "next") {
-					return target
-				}
-			}
-			if v != "" {
-				v = "<" + v
-			}
-		}
-	}
-	return ""
-}
-
-// parseContentRange reads "bytes a-b/total".
-func parseContentRange(v string) (from, to, total int64, ok bool) {
-	spec, found := strings.CutPrefix(v, "bytes ")
-	span, whole, found2 := strings.Cut(spec, "/")
-	a, b, found3 := strings.Cut(span, "-")
-	if !found || !found2 || !found3 {
-		return 0, 0, 0, false
-	}
-	var errs [3]error
-	from, errs[0] = strconv.ParseInt(a, 10, 64)
-	to, errs[1] = strconv.ParseInt(b, 10, 64)
-	total, errs[2] = strconv.ParseInt(whole, 10, 64)
-	if errors.Join(errs[:]...) != nil || from < 0 || to < from || total <= to {
-		return 0, 0, 0, false
-	}
-	return from, to + 1, total, true
-}
+var publicHub = &url.URL{Scheme: "https", Host: strings.TrimPrefix(Default, "https://")}

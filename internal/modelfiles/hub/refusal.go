@@ -4,37 +4,51 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // refusal turns an answer that is no success into an error: the hub's own code decides, then the status
-// (modelfiles.md 1.4). trusted tells that the answer came from the hub and not from where it redirects to.
-func (w *Client) refusal(a *answer, trusted bool) error {
-	code, said := a.Header.Get("X-Error-Code"), a.Header.Get("X-Error-Message")
-	if said == "" {
-		said = bodyMessage(a.Body)
+// (modelfiles.md 1.4). file is what was asked for, or nil.
+func (w *Client) refusal(a *answer, file *manifest.Entry) error {
+	body, err := io.ReadAll(io.LimitReader(a.Body, maxMessage))
+	if err != nil {
+		body = nil // the status says enough
 	}
 	note := ""
-	if id := a.Header.Get("X-Request-Id"); id != "" {
-		note = " (request " + fail.Clip(id) + ")"
+	for _, key := range []string{"X-Request-Id", "X-Amzn-Trace-Id"} {
+		if id := a.Header.Get(key); id != "" && note == "" {
+			note = " (request " + fail.Clip(id) + ")"
+		}
 	}
-	said = fail.Clip(strings.Join(strings.Fields(said), " "))
-	status := a.StatusCode
-	switch {
+	switch status := a.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		return fail.Passing(api.FailHub, fail.RateLimited, "%s limits the number of requests%s", a.at.Host, note)
 	case status == http.StatusRequestTimeout || status >= 500:
 		return fail.Passing(api.FailHub, fail.Server, "%s answered %s%s", a.at.Host, a.Status, note)
-	case !trusted:
-		return elsewhere(a, note)
 	case status == http.StatusRequestedRangeNotSatisfiable:
-		return fail.Passing(api.FailHub, fail.BadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
+		return outside(a, file, note)
+	case !a.trusted:
+		return elsewhere(a, file, note)
+	case w.source == api.SourceModelScope:
+		return w.scopeRefusal(a, body, note)
+	}
+	return w.faceRefusal(a, body, note)
+}
+
+// faceRefusal is a no of the Hugging Face Hub itself.
+func (w *Client) faceRefusal(a *answer, body []byte, note string) error {
+	code, said := a.Header.Get("X-Error-Code"), a.Header.Get("X-Error-Message")
+	if said == "" {
+		said = bodyMessage(body)
+	}
+	said = oneLine(said)
+	status := a.StatusCode
+	switch {
 	case code == "GatedRepo":
 		return fail.Final(api.FailHubAuth, fail.Gated, "the repository is gated: ask for access on its page at %s, store a token of an account that has it with nebula secret set, and name it as the model's token_secret%s", w.base, note)
 	case strings.Contains(said, "Access to this resource is disabled"):
@@ -58,59 +72,45 @@ func (w *Client) whoWeAre() string {
 	return "the token has no access to it"
 }
 
+// outside explains 416: there are no bytes where the listing says that there are some. When the server has another length
+// in mind, the listing is not about its file.
+func outside(a *answer, file *manifest.Entry, note string) error {
+	whole, ok := strings.CutPrefix(a.Header.Get("Content-Range"), "bytes */")
+	if n, err := strconv.ParseInt(whole, 10, 64); ok && err == nil && file != nil && n != file.Size {
+		return fail.Passing(api.FailHub, fail.NoEntry, "%s has %d bytes of %q, and the listing says %d%s", a.at.Host, n, fail.Clip(file.Path), file.Size, note)
+	}
+	return fail.Passing(api.FailHub, fail.BadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
+}
+
+// bridgeLimit is about what the Hub serves of its newer storage over plain HTTP, in bytes.
+const bridgeLimit = 300_000_000_000
+
 // elsewhere explains an answer of the host that the hub redirected to. Its refusals mean that the signed address is
 // used up, not that the repository is closed.
-func elsewhere(a *answer, note string) error {
-	switch a.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusGone:
+func elsewhere(a *answer, file *manifest.Entry, note string) error {
+	switch status := a.StatusCode; {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusNotFound, status == http.StatusGone:
 		return fail.Passing(api.FailDownload, fail.ExpiredAddress, "%s refuses the address that the hub gave (%s)%s", a.at.Host, a.Status, note)
-	case http.StatusRequestedRangeNotSatisfiable:
-		return fail.Passing(api.FailHub, fail.BadServer, "%s has no bytes where the listing says there are some%s", a.at.Host, note)
+	case status == http.StatusBadRequest && file != nil && file.Size > bridgeLimit:
+		return fail.Final(api.FailHub, fail.XetRequired,
+			"%s does not give out %q: at %s it is larger than the hub serves over plain HTTP, and needs the hub's own xet client. Fetch it with that and use model_source local, or choose a repository with smaller files%s",
+			a.at.Host, fail.Clip(file.Path), fail.Size(file.Size), note)
 	}
 	return fail.Passing(api.FailDownload, fail.BadServer, "%s answered %s%s", a.at.Host, a.Status, note)
 }
 
-// bodyMessage reads {"error": "…"} from a body, or nothing.
-func bodyMessage(body io.Reader) string {
-	b, err := io.ReadAll(io.LimitReader(body, 64<<10))
-	if err != nil {
-		return ""
-	}
+// maxMessage is how much of a refusal is read, in bytes.
+const maxMessage = 64 << 10
+
+func oneLine(said string) string { return fail.Clip(strings.Join(strings.Fields(said), " ")) }
+
+// bodyMessage reads {"error": "…"}, or nothing.
+func bodyMessage(body []byte) string {
 	var v struct {
 		Error string `json:"error"`
 	}
-	if json.Unmarshal(b, &v) != nil {
+	if json.Unmarshal(body, &v) != nil {
 		return ""
 	}
 	return v.Error
-}
-
-var rateLimit = regexp.MustCompile(`;\s*r=(\d+)\s*;\s*t=(\d+)`)
-
-// parkFor reads from a 429 how long to wait: RateLimit with nothing remaining, then Retry-After in seconds or as a
-// date, else the patience's longest delay. It is never longer than MaxPark: then it is asked again.
-func parkFor(h http.Header, now time.Time, p Patience) time.Duration {
-	d := p.MaxDelay
-	m := rateLimit.FindStringSubmatch(h.Get("RateLimit"))
-	after := strings.TrimSpace(h.Get("Retry-After"))
-	switch {
-	case m != nil && m[1] == "0":
-		if s, err := strconv.Atoi(m[2]); err == nil {
-			d = seconds(s, p.MaxPark) + time.Second
-		}
-	case after != "":
-		if s, err := strconv.Atoi(after); err == nil {
-			d = seconds(s, p.MaxPark)
-		} else if t, err := http.ParseTime(after); err == nil {
-			d = t.Sub(now)
-		}
-	}
-	return min(max(d, 0), p.MaxPark)
-}
-
-func seconds(s int, most time.Duration) time.Duration {
-	if s < 0 || time.Duration(s) > most/time.Second {
-		return most
-	}
-	return time.Duration(s) * time.Second
 }

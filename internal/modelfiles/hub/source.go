@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,85 +19,170 @@ import (
 // oneGet is the size up to which a file is asked for whole, without a range.
 const oneGet = 8 << 20
 
-// Source is where the bytes of one file come from. Its methods are for any goroutine.
+// Source is where the bytes of one file come from. Its methods are for any goroutine: the hub is asked once where the file
+// is, however many requests wait for the answer, and once more when that address stops working.
 type Source struct {
-	repo  Repo
-	pin   Pin
-	entry manifest.Entry
+	client *Client
+	pin    Pin
+	entry  manifest.Entry
+	file   string // address at the hub
 
-	mu sync.Mutex
-	at location
+	mu      sync.Mutex
+	at      *place
+	search  *search // that runs
+	refused int     // addresses in a row that worked for the request that found them and for no other
 }
 
-// Source returns where the bytes of a listed file come from.
-func (r Repo) Source(p Pin, e manifest.Entry) *Source { return &Source{repo: r, pin: p, entry: e} }
+// maxRefused is how many such addresses it takes to believe that each is good for one request only.
+const maxRefused = 3
+
+// place is an address that has the file's content.
+type place struct {
+	at      *url.URL
+	trusted bool      // it is the hub's own
+	until   time.Time // zero = no known end
+}
+
+// search is one request to the hub that finds the place for all who wait.
+type search struct {
+	done chan struct{}
+	err  error // for those who wait; nil also when only the searching request was cancelled
+}
+
+func newSource(w *Client, file string, p Pin, e manifest.Entry) *Source {
+	return &Source{client: w, pin: p, entry: e, file: file}
+}
 
 // Name is the hub's host.
-func (s *Source) Name() string { return s.repo.origin.Host }
+func (s *Source) Name() string { return s.client.origin.Host }
 
 // Peer tells that this is the origin and no other node.
 func (s *Source) Peer() bool { return false }
 
-// location remembers where a file's content is, so that not every request asks the hub.
-type location struct {
-	address string
-	until   time.Time // zero = no known end
-}
-
-func (s *Source) known() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.at.until.IsZero() && time.Until(s.at.until) < time.Minute {
-		return ""
-	}
-	return s.at.address
-}
-
-func (s *Source) remember(l location) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.at = l
-}
-
-// forget drops a location that does not work any more, unless another request has found a new one.
-func (s *Source) forget(address string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.at.address == address {
-		s.at = location{}
-	}
-}
-
-// Open asks for the file's bytes from offset from to offset to. The body holds exactly the bytes from there to end, which is not before to; its
+// Open asks for the file's bytes from offset from to offset to. The body holds exactly the bytes from there to end, which is not after to; its
 // errors, but for io.EOF at end, are *fail.Error or the context's. What an answer says about itself is checked; what the bytes are is for the hash
-// to say.
+// to say. A server that gives whole files only is [fail.RangeIgnored] for every offset but 0.
 func (s *Source) Open(ctx context.Context, from, to int64) (body io.ReadCloser, end int64, err error) {
-	byteRange := ""
+	q := ask{file: &s.entry}
 	if from > 0 || to < s.entry.Size || s.entry.Size > oneGet {
-		byteRange = fmt.Sprintf("bytes=%d-%d", from, to-1)
+		q.span = fmt.Sprintf("bytes=%d-%d", from, to-1)
 	}
-	address := s.known()
-	if address == "" {
-		address = s.repo.base + "/" + s.repo.name + "/resolve/" + s.pin.Commit + "/" + escapePath(s.entry.Path)
-	}
-	a, err := s.repo.follow(ctx, address, byteRange, func(at *url.URL) {
-		if !sameOrigin(at, s.repo.origin) { // kept also when it fails now: the hub need not be asked again
-			address = at.String()
-			s.remember(location{address, expiry(at)})
-		}
-	})
+	a, err := s.reach(ctx, q)
 	if err != nil {
-		if fail.Has(err, fail.ExpiredAddress) {
-			s.forget(address)
-		}
 		return nil, 0, err
 	}
-	end, err = s.repo.check(a, s.pin, s.entry, from, to)
-	if err != nil {
+	if err := s.check(a, from, to); err != nil {
 		_ = a.Body.Close()
 		return nil, 0, err
 	}
-	return &stretch{a, s.entry, end - from}, end, nil
+	return &stretch{a, s.entry, to - from}, to, nil
+}
+
+// reach asks where the file is known to be, or finds that out.
+func (s *Source) reach(ctx context.Context, q ask) (*answer, error) {
+	for tries := 0; ; tries++ {
+		known, other := s.where(tries < 2)
+		switch {
+		case known != nil:
+			q.at, q.trusted, q.found = known.at, known.trusted, nil
+			a, err := s.client.follow(ctx, q)
+			if !fail.Has(err, fail.ExpiredAddress) && (!known.trusted || !fail.Has(err, fail.NotFound)) {
+				s.works(err)
+				return a, err
+			}
+			s.forget(known)
+		case other != nil:
+			select {
+			case <-other.done:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+			if other.err != nil {
+				return nil, other.err
+			}
+		default:
+			return s.find(ctx, q)
+		}
+	}
+}
+
+// where returns the known place or who looks for it; neither when the caller is to look. An address that does not keep its
+// promise is not shared.
+func (s *Source) where(share bool) (*place, *search) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !share || s.refused >= maxRefused:
+		return nil, nil
+	case s.at != nil && (s.at.until.IsZero() || time.Until(s.at.until) > 0):
+		return s.at, nil
+	case s.search != nil:
+		return nil, s.search
+	}
+	s.search = &search{done: make(chan struct{})}
+	return nil, nil
+}
+
+// find asks the hub, and lets those who wait go on as soon as it is known where to.
+func (s *Source) find(ctx context.Context, q ask) (*answer, error) {
+	at, err := url.Parse(s.file)
+	if err != nil {
+		err = fail.Final(api.FailHub, fail.BadServer, "%q makes no address", fail.Clip(s.entry.Path)).Because(err)
+		s.settle(nil, err)
+		return nil, err
+	}
+	left := false
+	q.at, q.trusted = at, true
+	q.found = func(p place) {
+		left = true
+		s.settle(&p, nil)
+	}
+	a, err := s.client.follow(ctx, q)
+	switch {
+	case left:
+	case err == nil: // the hub has it itself
+		s.settle(&place{at: a.at, trusted: a.trusted}, nil)
+	case ctx.Err() != nil:
+		s.settle(nil, nil) // that is nobody else's failure
+	default:
+		s.settle(nil, err)
+	}
+	return a, err
+}
+
+// settle ends the search. An address that says for which bytes it was signed is no use to others.
+func (s *Source) settle(p *place, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = p
+	if p != nil && p.at.Query().Has("X-Xet-Signed-Range") {
+		s.at, s.refused = nil, maxRefused
+	}
+	if s.search != nil {
+		s.search.err = err
+		close(s.search.done)
+		s.search = nil
+	}
+}
+
+// works notes that a known address was good for one more request.
+func (s *Source) works(err error) {
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = 0
+}
+
+// forget drops a place that does not work any more, unless another request has found a new one.
+func (s *Source) forget(p *place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at == p {
+		s.at = nil
+		s.refused++
+	}
 }
 
 // stretch is the body of an answer with a known length.
@@ -127,38 +211,45 @@ func (s *stretch) Read(p []byte) (int, error) {
 // Close ends the request.
 func (s *stretch) Close() error { return s.Body.Close() }
 
-// check compares what an answer says with what the listing said, brings it to offset from, and returns where it ends.
-func (r Repo) check(a *answer, p Pin, e manifest.Entry, from, to int64) (int64, error) {
+// check compares what an answer says with what the listing said.
+func (s *Source) check(a *answer, from, to int64) error {
+	e := s.entry
 	bad := func(format string, args ...any) error {
 		return fail.Passing(api.FailDownload, fail.BadServer, "%s sent %s of %q", a.at.Host, fmt.Sprintf(format, args...), e.Path)
 	}
 	l := a.linked
-	if l.commit != "" && l.commit != p.Commit || manifest.IsHex(l.etag) && l.etag != e.Hex ||
+	if l.commit != "" && l.commit != s.pin.Commit && !s.pin.Moves || manifest.IsHex(l.etag) && e.Known() && l.etag != e.Hex ||
 		l.size != "" && l.size != strconv.FormatInt(e.Size, 10) {
-		return 0, fail.Passing(api.FailHub, fail.NoEntry, "%s lists one version of %q and serves another", r.origin.Host, e.Path)
+		return s.changed()
 	}
 	if enc := a.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
-		return 0, bad("a compressed copy (%s)", fail.Clip(enc))
+		return bad("a compressed copy (%s)", fail.Clip(enc))
 	}
-	start := int64(0)
-	if a.StatusCode == http.StatusPartialContent {
-		first, end, total, ok := parseContentRange(a.Header.Get("Content-Range"))
-		if !ok || first != from || end != to || total != e.Size {
-			return 0, bad("other bytes (%s) than bytes %d-%d/%d", fail.Clip(a.Header.Get("Content-Range")), from, to-1, e.Size)
+	whole := a.StatusCode != http.StatusPartialContent
+	length := to - from
+	if whole {
+		length = e.Size
+	} else if first, end, total, ok := parseContentRange(a.Header.Get("Content-Range")); !ok || first != from || end != to || total != e.Size {
+		if ok && total != e.Size && s.pin.Moves {
+			return s.changed()
 		}
-		start = from
-	} else { // the server ignores ranges: everything comes
-		to = e.Size
+		return bad("other bytes (%s) than bytes %d-%d/%d", fail.Clip(a.Header.Get("Content-Range")), from, to-1, e.Size)
 	}
-	if a.ContentLength >= 0 && a.ContentLength != to-start {
-		return 0, bad("%d bytes instead of %d", a.ContentLength, to-start)
-	}
-	if start < from {
-		if _, err := io.CopyN(io.Discard, a.Body, from-start); err != nil {
-			return 0, ended(a, e, err)
+	if a.ContentLength >= 0 && a.ContentLength != length {
+		if whole && s.pin.Moves {
+			return s.changed()
 		}
+		return bad("%d bytes instead of %d", a.ContentLength, length)
 	}
-	return to, nil
+	if whole && from > 0 {
+		return fail.Passing(api.FailDownload, fail.RangeIgnored, "%s sends %q only as a whole", a.at.Host, fail.Clip(e.Path))
+	}
+	return nil
+}
+
+// changed is what it means when the listing is not about the file that comes.
+func (s *Source) changed() error {
+	return fail.Passing(api.FailHub, fail.NoEntry, "%s lists one version of %q and serves another", s.client.origin.Host, fail.Clip(s.entry.Path))
 }
 
 // ended explains a body that stopped before its end.
@@ -169,19 +260,28 @@ func ended(a *answer, e manifest.Entry, err error) error {
 	return fail.Passing(api.FailDownload, fail.Network, "the connection to %s ended inside %q", a.at.Host, e.Path).Because(err)
 }
 
-func escapePath(name string) string {
-	parts := strings.Split(name, "/")
-	for i, p := range parts {
-		parts[i] = url.PathEscape(p)
-	}
-	return strings.Join(parts, "/")
-}
+// spare is how long before its end an address is not used any more.
+const spare = time.Minute
 
-// expiry reads when a signed address stops working; zero when it does not say.
-func expiry(u *url.URL) time.Time {
-	s, err := strconv.ParseInt(u.Query().Get("Expires"), 10, 64)
-	if err != nil || s <= 0 {
+// usableUntil works out when a signed address stops being worth using; zero when it does not say. How long it is good for
+// goes by the hub's own clock, since this machine's may be wrong. One that ends at once is used until it is refused.
+func usableUntil(u *url.URL, said http.Header, now time.Time) time.Time {
+	issued, err := http.ParseTime(said.Get("Date"))
+	if err != nil {
+		issued = now
+	}
+	var life time.Duration
+	q := u.Query()
+	if s, err := strconv.ParseInt(q.Get("Expires"), 10, 64); err == nil && s > 0 {
+		life = time.Unix(s, 0).Sub(issued)
+	}
+	for _, key := range []string{"X-Amz-Expires", "x-oss-expires"} {
+		if s, err := strconv.ParseInt(q.Get(key), 10, 32); err == nil && s > 0 && life == 0 {
+			life = time.Duration(s) * time.Second
+		}
+	}
+	if life <= spare {
 		return time.Time{}
 	}
-	return time.Unix(s, 0)
+	return now.Add(life - spare)
 }

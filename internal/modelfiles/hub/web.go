@@ -1,134 +1,27 @@
-// Package hub speaks the wire protocols of model hubs: what a revision is, which files it has, and their bytes. A credential goes to the exact
-// scheme, host and port it was given for; redirects are followed by hand. What the bytes are is for others to verify.
 package hub
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
-// Default is where models come from when nobody says otherwise.
-const Default = "https://huggingface.co"
-
-// Config says which hub to speak with, and how. Only Endpoint is needed.
-type Config struct {
-	Endpoint   string // of the hub or a mirror of it
-	Token      string // for Endpoint only; never logged
-	UserAgent  string
-	Log        *slog.Logger
-	Transport  http.RoundTripper                     // instead of Nebula's own, for tests
-	Proxy      func(*http.Request) (*url.URL, error) // e.g. http.ProxyFromEnvironment; nil = none
-	Patience   Patience                              // zero = the default
-	MaxEntries int                                   // of a listing; 0 = 200,000
-}
-
-// Patience says how long to bear with a hub.
-type Patience struct {
-	FirstDelay, MaxDelay time.Duration // between tries, doubling, with jitter
-	Tries                int           // in a row without a new byte
-	Stall                time.Duration // without a byte, before the connection is given up
-	MaxPark              time.Duration // longest obedience to one Retry-After
-}
-
-// DefaultPatience is that of a node.
-func DefaultPatience() Patience {
-	return Patience{time.Second, 30 * time.Second, 6, 10 * time.Second, 15 * time.Minute}
-}
-
 const maxRedirects = 5
-
-// Client speaks HTTP with one hub and wherever it redirects to. It follows redirects by hand, so that the credential goes
-// to the hub's exact scheme, host and port and nowhere else, and waits when the hub asks for it.
-type Client struct {
-	http     *http.Client
-	base     string   // of every address, without a trailing slash
-	origin   *url.URL // base, parsed
-	token    string
-	agent    string
-	patience Patience
-	entries  int // most that a listing may have
-	log      *slog.Logger
-
-	parked *parking
-}
-
-// parking is until when each bucket of requests to a hub has to wait, whatever their credential.
-type parking struct {
-	mu    sync.Mutex
-	until map[string]time.Time
-}
-
-// New returns a client. It touches no network.
-func New(cfg Config) (*Client, error) {
-	base := strings.TrimRight(cfg.Endpoint, "/")
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
-		return nil, fmt.Errorf("%q is not the address of a hub: use https://HOST or http://HOST", base)
-	}
-	if cfg.Transport == nil {
-		cfg.Transport = Transport(cfg.Proxy)
-	}
-	if cfg.Patience == (Patience{}) {
-		cfg.Patience = DefaultPatience()
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.MaxEntries == 0 {
-		cfg.MaxEntries = maxEntries
-	}
-	return &Client{
-		http: &http.Client{
-			Transport:     cfg.Transport,
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.Patience, entries: cfg.MaxEntries, log: cfg.Log,
-		parked: &parking{until: map[string]time.Time{}},
-	}, nil
-}
-
-// As returns a client of the same hub that shows another credential.
-func (w *Client) As(token string) *Client {
-	other := *w
-	other.token = strings.TrimSpace(token)
-	return &other
-}
-
-// Transport speaks HTTP/1.1 only: over HTTP/2 parallel ranges would share one connection and its speed.
-func Transport(proxy func(*http.Request) (*url.URL, error)) *http.Transport {
-	only1 := new(http.Protocols)
-	only1.SetHTTP1(true)
-	return &http.Transport{
-		Proxy:               proxy,
-		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSHandshakeTimeout: 10 * time.Second,
-		MaxIdleConnsPerHost: 32,
-		IdleConnTimeout:     90 * time.Second,
-		ReadBufferSize:      64 << 10,
-		DisableCompression:  true,
-		Protocols:           only1,
-	}
-}
 
 // answer is what a request led to; its body is a [watched].
 type answer struct {
 	*http.Response
-	at     *url.URL // after redirects
-	linked linked
+	at      *url.URL // after redirects
+	trusted bool     // the chain never left the hub
+	linked  linked
 }
 
 // watched is a body that ends the request when no byte comes for too long.
@@ -160,23 +53,32 @@ func (b *watched) Close() error {
 // linked is what the hub itself said about a file on the way to its content.
 type linked struct{ commit, etag, size string }
 
-// get sends one GET and follows redirects. Every error is an *fail.Error or the context's.
-func (w *Client) get(ctx context.Context, address string) (*answer, error) {
-	return w.follow(ctx, address, "", func(*url.URL) {})
+// ask is one GET.
+type ask struct {
+	at      *url.URL
+	trusted bool            // at may see the credential: it is the hub's, and the chain that led to it never left the hub
+	span    string          // Range header, or ""
+	file    *manifest.Entry // that is asked for; nil = none
+	found   func(place)     // told where a chain leads that leaves the hub, before that is asked; may be nil
 }
 
-// follow is get with a Range header, or "", and tells every address that it goes to.
-func (w *Client) follow(ctx context.Context, address, byteRange string, visit func(*url.URL)) (*answer, error) {
+// get asks the hub itself. Every error is an *fail.Error or the context's.
+func (w *Client) get(ctx context.Context, address string) (*answer, error) {
 	at, err := url.Parse(address)
 	if err != nil {
 		return nil, fail.Passing(api.FailHub, fail.BadServer, "the hub gave an address that is none").Because(err)
 	}
-	trusted := true // until the chain leaves the hub; it does not become trusted again
+	return w.follow(ctx, ask{at: at, trusted: true})
+}
+
+// follow sends one GET and follows redirects. Every error is an *fail.Error or the context's.
+func (w *Client) follow(ctx context.Context, q ask) (*answer, error) {
+	at := q.at
+	trusted := q.trusted // until the chain leaves the hub; it does not become trusted again
 	var l linked
 	for range maxRedirects + 1 {
 		trusted = trusted && sameOrigin(at, w.origin)
-		visit(at)
-		resp, err := w.once(ctx, at, byteRange, trusted)
+		resp, err := w.once(ctx, at, q.span, trusted)
 		if err != nil {
 			return nil, err
 		}
@@ -185,19 +87,19 @@ func (w *Client) follow(ctx context.Context, address, byteRange string, visit fu
 		}
 		switch resp.StatusCode {
 		case http.StatusOK, http.StatusPartialContent:
-			return &answer{resp, at, l}, nil
+			return &answer{resp, at, trusted, l}, nil
 		case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-			next, err := resp.Location()
+			next, err := w.redirect(at, resp)
 			_ = resp.Body.Close()
 			if err != nil {
-				return nil, fail.Passing(api.FailHub, fail.BadServer, "%s redirects to nowhere", at.Host).Because(err)
-			}
-			if err := w.mayFollow(at, next); err != nil {
 				return nil, err
+			}
+			if q.found != nil && trusted && !sameOrigin(next, w.origin) {
+				q.found(place{at: next, until: usableUntil(next, resp.Header, time.Now())})
 			}
 			at = next
 		default:
-			err := w.refusal(&answer{resp, at, l}, trusted)
+			err := w.refusal(&answer{resp, at, trusted, l}, q.file)
 			_ = resp.Body.Close()
 			return nil, err
 		}
@@ -205,11 +107,36 @@ func (w *Client) follow(ctx context.Context, address, byteRange string, visit fu
 	return nil, fail.Final(api.FailHub, fail.Redirect, "%s redirects in circles (more than %d times). Check the hub's address.", w.origin.Host, maxRedirects)
 }
 
-func (w *Client) mayFollow(from, to *url.URL) error {
-	if to.Scheme == "https" || to.Scheme == "http" && w.origin.Scheme == "http" {
-		return nil
+// redirect returns where an answer leads, if that may be followed.
+func (w *Client) redirect(from *url.URL, resp *http.Response) (*url.URL, error) {
+	to, err := resp.Location()
+	if err != nil || to.Host == "" && to.Scheme != "file" {
+		return nil, fail.Passing(api.FailHub, fail.BadServer, "%s redirects to nowhere", from.Host).Because(err)
 	}
-	return fail.Final(api.FailHub, fail.Redirect, "%s redirects to %s, which is not encrypted as the hub is. Check the hub's address.", from.Host, to.Scheme+"://"+to.Host)
+	if to.Scheme != "https" && (to.Scheme != "http" || w.origin.Scheme != "http") {
+		return nil, fail.Final(api.FailHub, fail.Redirect, "%s redirects to %s, which is not encrypted as the hub is. Check the hub's address.", from.Host, to.Scheme+"://"+to.Host)
+	}
+	if strings.HasPrefix(resp.Header.Get("Location"), "/") {
+		to = w.below(to)
+	}
+	return to, nil
+}
+
+// below puts an address of the hub's own kind, such as /api/…, under the folder of a mirror that has one: mirrors pass on
+// the paths of the hub that they mirror.
+func (w *Client) below(u *url.URL) *url.URL {
+	prefix := w.origin.EscapedPath()
+	path := u.EscapedPath()
+	own := strings.HasPrefix(path, "/api/") || strings.Contains(path, "/resolve/")
+	if prefix == "" || !own || !sameOrigin(u, w.origin) || strings.HasPrefix(path, prefix+"/") {
+		return u
+	}
+	out, err := u.Parse(prefix + path)
+	if err != nil {
+		return u
+	}
+	out.RawQuery = u.RawQuery
+	return out
 }
 
 func (l *linked) note(h http.Header) {
@@ -245,6 +172,9 @@ func (w *Client) once(ctx context.Context, at *url.URL, byteRange string, truste
 	setHeader(req, "Range", byteRange)
 	if trusted && w.token != "" {
 		req.Header.Set("Authorization", "Bearer "+w.token)
+		if w.source == api.SourceModelScope { // its older services look there
+			req.Header.Set("Cookie", "m_session_id="+w.token)
+		}
 	}
 	wrap := func(err error) error { return w.broken(ctx, at, err) }
 	resp, err := w.http.Do(req)
@@ -279,97 +209,6 @@ func (w *Client) broken(ctx context.Context, at *url.URL, err error) error {
 		err = u.Err
 	}
 	return fail.Passing(api.FailDownload, fail.Network, "the connection to %s failed: %v", at.Host, err).Because(err)
-}
-
-// Retry repeats try while its error may pass: without end while progress grows, else patience.Tries times.
-func (w *Client) Retry(ctx context.Context, progress func() int64, try func() error) error {
-	wait := &backoff.ExponentialBackOff{
-		InitialInterval: w.patience.FirstDelay, MaxInterval: w.patience.MaxDelay, Multiplier: 2, RandomizationFactor: 0.5,
-	}
-	wait.Reset()
-	failures, reached := 0, progress()
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		e, ok := fail.As(err)
-		if !ok || !retryable(e) {
-			return err
-		}
-		if now := progress(); now > reached {
-			failures, reached = 0, now
-			wait.Reset()
-		}
-		if failures++; failures >= w.patience.Tries {
-			out := *e
-			out.Message = fmt.Sprintf("%s, %d times in a row. Nebula keeps what is here and tries again later; check the network and the hub's address.", e.Message, failures)
-			out.Err = err
-			return &out
-		}
-		w.log.Info("hub request failed, will retry", "failures", failures, "reason", string(e.Reason), "error", e.Message)
-		if e.Reason == fail.RateLimited {
-			continue // the bucket is parked
-		}
-		if err := sleep(ctx, wait.NextBackOff()); err != nil {
-			return err
-		}
-	}
-}
-
-func retryable(e *fail.Error) bool {
-	switch e.Reason {
-	case fail.Network, fail.Server, fail.RateLimited, fail.BadServer, fail.ExpiredAddress:
-		return !e.Final
-	}
-	return false
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// bucket names the limit that a request counts against: the hub counts its API and its files apart.
-func (w *Client) bucket(at *url.URL, trusted bool) string {
-	path := strings.TrimPrefix(at.Path, w.origin.Path)
-	switch {
-	case !trusted:
-		return at.Host
-	case strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/api/resolve-cache/"):
-		return "api"
-	}
-	return "resolvers"
-}
-
-// admit waits while the bucket is parked.
-func (w *Client) admit(ctx context.Context, bucket string) error {
-	for {
-		w.parked.mu.Lock()
-		until := w.parked.until[bucket]
-		w.parked.mu.Unlock()
-		d := time.Until(until)
-		if d <= 0 {
-			return ctx.Err()
-		}
-		if err := sleep(ctx, d); err != nil {
-			return err
-		}
-	}
-}
-
-func (w *Client) park(bucket string, d time.Duration) {
-	w.parked.mu.Lock()
-	defer w.parked.mu.Unlock()
-	if until := time.Now().Add(d); until.After(w.parked.until[bucket]) {
-		w.parked.until[bucket] = until
-	}
 }
 
 // sameOrigin compares scheme, host and port.

@@ -14,10 +14,11 @@ import (
 // Algo is a way to name content by its bytes.
 type Algo string
 
-// The two that the Hub uses.
+// The two that the Hub uses, and the lack of one.
 const (
 	SHA256  Algo = "sha256"   // of the content: large files
 	GitSHA1 Algo = "git-sha1" // sha1 of "blob ", the decimal length, NUL and the content: small files
+	None    Algo = "none"     // the source did not say: a name made of path and size, until the content is here
 )
 
 // Hash names content. The zero value means that nobody told.
@@ -34,6 +35,10 @@ type Entry struct {
 	Path string `json:"path"` // relative, with "/"
 	Size int64  `json:"size"`
 	Hash
+
+	// Unverified tells that the source gave no hash: Hash is of what came.
+	Unverified bool   `json:"unverified,omitempty"`
+	XetHash    string `json:"xet_hash,omitempty"` // the Hub's name of the content in its newer store; nothing is done with it
 }
 
 // Format is what the chosen weights are.

@@ -1,6 +1,9 @@
 package manifest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"path"
 	"regexp"
 	"strings"
@@ -105,6 +108,15 @@ func (h Hash) Valid() bool {
 	}
 	return false
 }
+
+// Unknown names a content of which the source tells no hash.
+func Unknown(name string, size int64) Hash {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d", name, size))
+	return Hash{None, hex.EncodeToString(sum[:])}
+}
+
+// Known tells whether the source said what the content is.
+func (h Hash) Known() bool { return h.Algo != None }
 
 // IsHex tells whether s is a hash of either kind in hexadecimal.
 func IsHex(s string) bool { return sha1Hex.MatchString(s) || sha256Hex.MatchString(s) }
