@@ -12,6 +12,8 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/gateway/upstream"
 	"github.com/nebula-serve/nebula/internal/link"
+	"github.com/nebula-serve/nebula/internal/modelfiles"
+	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 	"github.com/nebula-serve/nebula/internal/nodeapi"
 	"github.com/nebula-serve/nebula/internal/pki"
 	"github.com/nebula-serve/nebula/internal/supervise"
@@ -66,8 +68,12 @@ func nodeOnly(ctx context.Context, l *life, o Options) error {
 		return err
 	}
 	l.goRun("link", wishes.Run)
-	port := serveNode(l, o, ln, m.cred.Identity().Cluster, m.cred.ServerTLS(m.clock))
-	err = startAgent(l, o, surroundings{link: wishes, inFlight: port.InFlight, endpoints: port.SetEndpoints, addr: addr})
+	files, err := openFiles(o, &peer.Config{Ask: wishes.Blobs, TLS: towardsNodes(m.cred, m.clock)})
+	if err != nil {
+		return err
+	}
+	port := serveNode(l, o, ln, m.cred.Identity().Cluster, m.cred.ServerTLS(m.clock), files)
+	err = startAgent(l, o, surroundings{link: wishes, inFlight: port.InFlight, endpoints: port.SetEndpoints, addr: addr, files: files})
 	if err != nil {
 		return err
 	}
@@ -96,11 +102,16 @@ func listenNode(ctx context.Context, l *life, o Options, flag string) (net.Liste
 // them: kept ones would make the requests of a burst wait until they run out, seconds later. A new one on loopback costs next to nothing.
 const keptToEngine = 2
 
-// serveNode serves this machine's engines to the gateways of the cluster.
-func serveNode(l *life, o Options, ln net.Listener, cluster string, secure *tls.Config) *nodeapi.API {
+// towardsNodes is how a node reaches other nodes.
+func towardsNodes(cred *pki.Credential, clock *pki.Clock) func(string) *tls.Config {
+	return func(node string) *tls.Config { return cred.ClientTLS(clock, api.MachineNode, node) }
+}
+
+// serveNode serves this machine's engines to the gateways of the cluster, and its files to the other nodes.
+func serveNode(l *life, o Options, ln net.Listener, cluster string, secure *tls.Config, files *modelfiles.Store) *nodeapi.API {
 	logs := o.replicaDir()
 	port := nodeapi.New(nodeapi.Config{
-		Cluster: cluster, Log: o.Log.With("component", "node"), Engines: upstream.Limits{MaxIdle: keptToEngine},
+		Cluster: cluster, Log: o.Log.With("component", "node"), Engines: upstream.Limits{MaxIdle: keptToEngine}, Blobs: files.ServeBlob,
 		OpenLog: func(ctx context.Context, uid string, replica uint32, lo nodeapi.LogOptions) (io.ReadCloser, error) {
 			return supervise.OpenLog(ctx, logs, uid, replica, supervise.LogOptions{Tail: lo.Tail, Follow: lo.Follow, Previous: lo.Previous})
 		},
@@ -111,13 +122,16 @@ func serveNode(l *life, o Options, ln net.Listener, cluster string, secure *tls.
 
 // startLocalNode makes this machine a node of the server in the same process, and returns what its agent has around it.
 func (s *server) startLocalNode(ctx context.Context) (surroundings, error) {
-	around := surroundings{link: s.registry.Node(s.o.NodeID), inFlight: s.gateway.InFlight}
+	node := s.registry.Node(s.o.NodeID)
+	around := surroundings{link: node, inFlight: s.gateway.InFlight}
 	self := api.Member{Role: api.MachineNode, ID: s.o.NodeID}
 	if err := s.control.RegisterLocal(ctx, self); err != nil {
 		return around, fmt.Errorf("make this machine's node a member: %w", err)
 	}
 	if s.o.Running.NodeListen == "" {
-		return around, nil
+		var err error
+		around.files, err = openFiles(s.o, nil) // nobody could get anything from here
+		return around, err
 	}
 	if s.cred == nil {
 		return around, api.Errorf(api.CodeInvalidRequest, "--node-listen is for gateways on other machines, and they need a server to join: give --fleet-listen, too")
@@ -132,7 +146,10 @@ func (s *server) startLocalNode(ctx context.Context) (surroundings, error) {
 		return around, err
 	}
 	s.life.goRun("node's credential", s.keys.keepRenewed(cred, nil, s.o.Log))
-	port := serveNode(s.life, s.o, ln, cluster, cred.ServerTLS(s.keys.clock))
+	if around.files, err = openFiles(s.o, &peer.Config{Ask: node.Blobs, TLS: towardsNodes(cred, s.keys.clock)}); err != nil {
+		return around, err
+	}
+	port := serveNode(s.life, s.o, ln, cluster, cred.ServerTLS(s.keys.clock), around.files)
 	around.addr, around.endpoints = addr, port.SetEndpoints
 	around.inFlight = func(uid string, replica uint32) int {
 		return s.gateway.InFlight(uid, replica) + port.InFlight(uid, replica)

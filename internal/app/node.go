@@ -16,6 +16,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/engine"
 	"github.com/nebula-serve/nebula/internal/hw"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
+	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/supervise"
 )
@@ -29,6 +30,15 @@ type surroundings struct {
 	inFlight  func(uid string, replica uint32) int // requests that are open at a replica, as far as this process can know
 	endpoints func([]api.EndpointInfo)             // told of the endpoints at each change; may be nil
 	addr      string                               // host:port at which gateways reach the engines; empty: nowhere
+	files     *modelfiles.Store
+}
+
+// openFiles opens the models of this machine. Peers is how it finds the other nodes; nil: it has none.
+func openFiles(o Options, peers *peer.Config) (*modelfiles.Store, error) {
+	return modelfiles.New(modelfiles.Config{
+		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: o.Running.HFEndpoint, Token: o.Running.HFToken, UserAgent: "nebula/" + o.Version.Version,
+		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment, Peers: peers,
+	})
 }
 
 // startAgent runs the agent of this machine.
@@ -39,13 +49,8 @@ func startAgent(l *life, o Options, around surroundings) error {
 		return err
 	}
 	l.onStop("engines' driver", func(context.Context) error { driver.Close(); return nil })
-	files, err := modelfiles.New(modelfiles.Config{
-		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: o.Running.HFEndpoint, Token: o.Running.HFToken, UserAgent: "nebula/" + o.Version.Version,
-		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment,
-	})
-	if err != nil {
-		return err
-	}
+	files := around.files
+	l.goRun("files", files.Run)
 	h := &host{o: o, addr: around.addr, log: log, files: files, hw: &hw.Exec{}}
 	l.goRun("agent", func(ctx context.Context) error {
 		return agent.Run(ctx, agent.Config{

@@ -17,6 +17,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
+	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 )
 
 // Config says where a node keeps models and where it gets them from. Only CacheDir is needed.
@@ -34,6 +35,8 @@ type Config struct {
 	Log        *slog.Logger
 	Transport  http.RoundTripper                     // instead of Nebula's own, for tests
 	Proxy      func(*http.Request) (*url.URL, error) // e.g. http.ProxyFromEnvironment; nil = none
+	// Peers is how this node finds and reaches other nodes that have the same files; nil: there are none. Its Shelf is the Store.
+	Peers *peer.Config
 
 	patience   hub.Patience // with the hub; zero = the default
 	maxEntries int          // of a listing; 0 = the default
@@ -67,6 +70,7 @@ type Store struct {
 	scope *hub.Client // ModelScope's
 	boot  string
 	room  *disk.Ledger
+	peers *peer.Peers // nil: there are none
 
 	mu      sync.Mutex
 	flights map[string]*flight
@@ -91,10 +95,16 @@ func New(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	dir := filepath.Clean(cfg.CacheDir)
-	return &Store{
+	s := &Store{
 		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree),
 		flights: map[string]*flight{}, roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
-	}, nil
+	}
+	if cfg.Peers != nil {
+		p := *cfg.Peers
+		p.Shelf, p.Log = shelf{s}, cfg.Log
+		s.peers = peer.New(p)
+	}
+	return s, nil
 }
 
 func (cfg Config) client(source api.ModelSource, endpoint, token string) (*hub.Client, error) {
