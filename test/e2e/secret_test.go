@@ -1,0 +1,273 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/test/hub"
+	"github.com/nebula-serve/nebula/test/llama"
+	"github.com/nebula-serve/nebula/test/procs"
+)
+
+// Tokens that are planted, to be looked for everywhere.
+const (
+	rightToken = "hf_canaryRight0123456789"
+	wrongToken = "hf_canaryWrong0123456789"
+)
+
+// holds tells whether some bytes hold a word, as it is or in an encoding in which it would travel.
+func holds(b []byte, word string) bool {
+	// Three bytes make four of base64, so the word may begin at three places in it; its middle looks the same then.
+	for shift := range 3 {
+		encoded := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + word))
+		if bytes.Contains(b, []byte(encoded[4:len(encoded)-4])) {
+			return true
+		}
+	}
+	return bytes.Contains(b, []byte(word)) || bytes.Contains(b, []byte(hex.EncodeToString([]byte(word))))
+}
+
+// search looks for the planted tokens in what a test has seen.
+type search struct {
+	t      *testing.T
+	places int
+}
+
+func (s *search) in(where string, b []byte) {
+	s.places++
+	for _, token := range []string{rightToken, wrongToken} {
+		if holds(b, token) {
+			s.t.Errorf("%s has %s", where, token)
+		}
+	}
+}
+
+// under looks into every file of a folder, and tells whether any has a control word, so that the search is known to see.
+func (s *search) under(dir string, control string) (seen bool) {
+	s.t.Helper()
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) { // it went meanwhile
+			return nil
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		s.in(path, b)
+		seen = seen || holds(b, control)
+		return err
+	})
+	if err != nil {
+		s.t.Error(err)
+	}
+	return seen
+}
+
+// processes looks into arguments and environment of every process that works for a data directory, and returns how many are engines.
+func (s *search) processes(dir string) (engines int) {
+	s.t.Helper()
+	all, err := procs.Of(dir)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, p := range all {
+		for _, file := range []string{"cmdline", "environ"} {
+			path := fmt.Sprintf("/proc/%d/%s", p.PID, file)
+			b, err := os.ReadFile(path)
+			if err != nil || len(b) == 0 {
+				s.t.Errorf("%s: %d bytes, %v", path, len(b), err)
+			}
+			s.in(path, b)
+		}
+		if p.Kind() == procs.KindEngine {
+			engines++
+		}
+	}
+	return engines
+}
+
+// raw looks at every key of the server's store as etcd has it.
+func (s *search) raw(dir string) (keys []string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	kv, err := etcd.Dial(ctx, etcd.Config{Endpoints: []string{"unix://" + dir + "/etcd/etcd.sock"}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = kv.Close() }()
+	all, _, err := kv.List(ctx, "/")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, doc := range all {
+		s.in("the store's "+doc.Key, doc.Value)
+		keys = append(keys, doc.Key)
+	}
+	return keys
+}
+
+// secret stores a secret as people do, from a file.
+func (n *nebula) secret(name, value string) {
+	n.t.Helper()
+	file := filepath.Join(n.t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(value+"\n"), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+	n.must("secret", "set", name, "--from-file", file)
+}
+
+// private is a hub with a gated repository for whoever has the right token.
+func private(t *testing.T, reply string) *hub.Hub {
+	t.Helper()
+	r := repo(t, reply)
+	r.Gated, r.Allow = true, []string{rightToken}
+	return hub.Start(t, r)
+}
+
+// failed waits until a model has failed for a reason that says so.
+func (n *nebula) failed(uid, says string) {
+	n.t.Helper()
+	d := n.until(uid, 60*time.Second, api.StateFailed)
+	if d.Reason == nil || d.Reason.Code != string(api.FailHubAuth) || !strings.Contains(d.Reason.Message, says) {
+		n.t.Errorf("%s failed with %+v; want %q", uid, d.Reason, says)
+	}
+}
+
+// TestSecret_leavesNoTrace: a gated model on a node of its own. With a wrong token it fails in words, with the right one it runs by itself, and
+// neither token is anywhere but in what the hub was asked.
+func TestSecret_leavesNoTrace(t *testing.T) {
+	const reply = "Only for members."
+	h := private(t, reply)
+	s := begin(t, "server", "--fleet-listen", port(t), "--node-id", "s1")
+	node := join(t, s, "node", "n1", "--listen", "127.0.0.1:0", "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
+	s.nodesReady(1)
+
+	s.must("model", "create", "acme/Tiny-GGUF", "--uid", "open", "--start")
+	s.failed("open", "nebula secret set")
+	s.secret("hf-members", wrongToken)
+	s.must("model", "create", "acme/Tiny-GGUF", "--uid", "gated", "--token-secret", "hf-members", "--start")
+	s.failed("gated", "does not accept the token")
+	s.secret("hf-members", rightToken)
+	s.until("gated", 60*time.Second, api.StateRunning)
+	if got, err := s.ask("gated"); err != nil || got != reply {
+		t.Errorf("answer %q, %v", got, err)
+	}
+
+	// The servers are away and the files are gone: the node waits for the token, says so, and goes on when they are back.
+	s.kill9()
+	node.kill9()
+	node.endEngines()
+	if err := os.RemoveAll(filepath.Join(node.dir, "models")); err != nil {
+		t.Fatal(err)
+	}
+	earlier := node.log
+	node.start()
+	eventually(t, 60*time.Second, func() error {
+		if !strings.Contains(node.log.String(), "the download needs the secret hf-members") {
+			return errors.New("the node does not say that it waits for the token")
+		}
+		return nil
+	})
+	crashed := s.log
+	s.start()
+	eventually(t, 2*time.Minute, func() error {
+		got, err := s.ask("gated")
+		if err == nil && got != reply {
+			err = fmt.Errorf("answer %q", got)
+		}
+		return err
+	})
+
+	find := &search{t: t}
+	if keys := find.raw(s.dir); !strings.Contains(strings.Join(keys, " "), "/secrets/hf-members") {
+		t.Errorf("the secret is not in the store: %v", keys)
+	}
+	backup := filepath.Join(t.TempDir(), "backup.db")
+	s.must("admin", "backup", backup)
+	for dir, control := range map[string]string{s.dir: "/secrets/hf-members", node.dir: "hf-members", filepath.Dir(backup): "/secrets/hf-members"} {
+		if !find.under(dir, control) {
+			t.Errorf("nothing under %s knows %s: the search is blind", dir, control)
+		}
+	}
+	if find.processes(s.dir); find.processes(node.dir) != 1 {
+		t.Error("there is not one engine to look at")
+	}
+	for name, log := range map[string]*procs.Log{"the server's": s.log, "its former": crashed, "the node's": node.log, "its former ": earlier} {
+		find.in(name+" log", []byte(log.String()))
+	}
+	for _, path := range []string{
+		"/metrics", "/api/v2/models", "/api/v2/models/gated", "/api/v2/models/open", "/api/v2/models/gated/logs", "/api/v2/nodes", "/api/v2/nodes/n1", "/api/v2/secrets",
+		"/api/v2/members", "/api/v2/cluster", "/api/v2/alerts", "/api/v2/tokens",
+	} {
+		status, text, _ := s.call("GET", path, "")
+		if status != 200 {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+		find.in("the answer of "+path, []byte(text))
+	}
+	out, errs, _ := s.cli("secret", "list", "-o", "yaml")
+	find.in("nebula secret list", []byte(out+errs))
+	if find.places < 50 {
+		t.Errorf("only %d places were looked at", find.places)
+	}
+	shown := map[string]bool{}
+	for _, r := range h.Requests() {
+		shown[r.Authorization] = true
+	}
+	if !shown["Bearer "+rightToken] || !shown["Bearer "+wrongToken] {
+		t.Errorf("the hub was shown %v", shown)
+	}
+}
+
+// TestSecret_up: the same on a workstation, where server and node are one process; what is on the disk needs no token any more.
+func TestSecret_up(t *testing.T) {
+	const reply = "Also at home."
+	h := private(t, reply)
+	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
+	n.secret("hf", rightToken)
+	n.must("model", "create", "acme/Tiny-GGUF", "--uid", "gated", "--token-secret", "hf", "--start", "--wait", "--timeout", "90s")
+	if _, errs, code := n.cli("secret", "delete", "hf"); code != 4 || !strings.Contains(errs, "used by gated") {
+		t.Errorf("delete of a secret in use: exit %d, %s", code, errs)
+	}
+	n.must("secret", "delete", "hf", "--force")
+	h.Forget()
+	engines := n.engines()
+	n.kill9()
+	for _, pid := range engines {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	n.start()
+	eventually(t, 60*time.Second, func() error {
+		got, err := n.ask("gated")
+		if err == nil && got != reply {
+			err = fmt.Errorf("answer %q", got)
+		}
+		return err
+	})
+	if asked := h.Requests(); len(asked) > 0 {
+		t.Errorf("%d requests to the hub for what is on the disk", len(asked))
+	}
+	find := &search{t: t}
+	if !find.under(n.dir, "/models/gated/spec") || find.processes(n.dir) != 1 {
+		t.Error("the search is blind")
+	}
+	find.in("the log", []byte(n.log.String()))
+}
