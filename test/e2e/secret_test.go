@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ const (
 	wrongToken = "hf_canaryWrong0123456789"
 )
 
-// holds tells whether some bytes hold a word, as it is or in an encoding in which it would travel.
+// holds tells whether some bytes hold a word of ten letters or more, as it is or in an encoding in which it would travel.
 func holds(b []byte, word string) bool {
 	// Three bytes make four of base64, so the word may begin at three places in it; its middle looks the same then.
 	for shift := range 3 {
@@ -270,4 +271,47 @@ func TestSecret_up(t *testing.T) {
 		t.Error("the search is blind")
 	}
 	find.in("the log", []byte(n.log.String()))
+}
+
+// TestSecret_everyServerOpensIt: a server that joins gets the key, also of a cluster that is older than secrets and never had a file of it.
+func TestSecret_everyServerOpensIt(t *testing.T) {
+	h := private(t, "Whoever is asked.")
+	host := func() string { return fmt.Sprintf("127.%d.%d.1", 1+rand.N(250), rand.N(250)) } // the store's members have fixed ports
+	first, second := host(), host()
+	s1 := begin(t, "server", "--cluster-init", "--node-id", "s1", "--fleet-listen", first+":8443")
+	key := func(dir string) string {
+		t.Helper()
+		b, err := os.ReadFile(filepath.Join(dir, "pki", "secrets.key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	own := key(s1.dir)
+	s1.interrupt()
+	if err := os.Remove(filepath.Join(s1.dir, "pki", "secrets.key")); err != nil { // as the version before has left it
+		t.Fatal(err)
+	}
+	s1.start()
+	if key(s1.dir) != own {
+		t.Error("the key of an older cluster is another one at every start")
+	}
+	s1.secret("hf-members", rightToken)
+	made, err := s1.client.CreateToken(context.Background(), api.CreateJoinToken{For: api.MachineServer, Name: "s2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s2 := begin(t, "server", "--join", "https://"+first+":8443", "--token", made.Token, "--node-id", "s2", "--fleet-listen", second+":8443")
+	if key(s2.dir) != own {
+		t.Error("the server that joined has another key")
+	}
+	node := join(t, s2, "node", "n1", "--listen", "127.0.0.1:0", "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
+	s2.nodesReady(1)
+	s2.must("model", "create", "acme/Tiny-GGUF", "--uid", "gated", "--token-secret", "hf-members", "--start", "--wait", "--timeout", "90s")
+	find := &search{t: t}
+	for _, dir := range []string{s1.dir, s2.dir, node.dir} {
+		if !find.under(dir, "hf-members") {
+			t.Errorf("nothing under %s knows the secret's name: the search is blind", dir)
+		}
+	}
 }
