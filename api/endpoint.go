@@ -40,6 +40,7 @@ type EndpointInfo struct {
 	Restarts      uint32          `json:"restarts,omitempty"`
 	LoadedPercent *float64        `json:"loaded_percent,omitempty"` // while starting, where the engine tells
 	Generation    uint64          `json:"generation,omitempty"`     // of the wish that the node acts on
+	TokenVersion  uint64          `json:"token_version,omitempty"`  // of the secret that its download was begun for; see DesiredReplica
 	Failure       *ReplicaFailure `json:"failure,omitempty"`        // the last failure; gone once ready again
 	// Capabilities are what the engine may be asked: chat, completions, embeddings; empty = all.
 	Capabilities []string `json:"capabilities,omitempty"`

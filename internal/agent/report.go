@@ -109,7 +109,8 @@ func (l *loop) publish() {
 func (h *held) endpoint(node string) api.EndpointInfo {
 	s := h.state
 	e := api.EndpointInfo{
-		ModelUID: h.want.Spec.ModelUID, ReplicaID: h.want.Assignment.ReplicaID, PlanVersion: h.want.PlanVersion, Generation: h.want.Generation, NodeID: node,
+		ModelUID: h.want.Spec.ModelUID, ReplicaID: h.want.Assignment.ReplicaID, PlanVersion: h.want.PlanVersion, Generation: h.want.Generation,
+		TokenVersion: h.want.TokenVersion, NodeID: node,
 		EndpointKind: "native_http", APIFlavor: "openai", Status: s.Status,
 		EngineType: engineOf(h.want), ServedName: h.want.Spec.ModelUID, GPUIndices: h.want.Assignment.GPUs(),
 		PID: s.PID, StartedAtMS: millis(s.StartedAt), ReadyAtMS: millis(s.ReadyAt), Restarts: s.Restarts,

@@ -166,7 +166,8 @@ func TestDerive(t *testing.T) {
 		}
 		return string(k)
 	}
-	if derive(a, "x") != derive(a, "x") || derive(a, "x") == derive(a, "y") || derive(a, "x") == derive(b, "x") {
+	first := derive(a, "x")
+	if first != derive(a, "x") || first == derive(a, "y") || first == derive(b, "x") {
 		t.Error("derived keys do not depend on authority and purpose, and on nothing else")
 	}
 }

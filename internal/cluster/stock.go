@@ -112,7 +112,7 @@ func find(s *State, wish *api.ModelDeployment, a *api.PlacementAssignment) (f fi
 	f.failure, f.loaded = e.Failure, e.LoadedPercent
 	f.progress = downloadOf(s, key, a.NodeID)
 	switch {
-	case f.failure != nil && e.Generation != 0 && e.Generation < wish.Version: // people asked again since: it is tried anew
+	case f.failure != nil && (e.Generation != 0 && e.Generation < wish.Version || anotherToken(s, e)): // people asked again since: it is tried anew
 		f.kind = waiting
 	case f.failure != nil && (f.failure.Final || f.failure.Code == api.FailCrashLoop):
 		f.kind = gaveUp
@@ -128,6 +128,16 @@ func find(s *State, wish *api.ModelDeployment, a *api.PlacementAssignment) (f fi
 		f.kind = loading
 	}
 	return f, false
+}
+
+// anotherToken tells whether a replica began with a secret that has changed since.
+func anotherToken(s *State, e *api.EndpointInfo) bool {
+	if e.TokenVersion == 0 {
+		return false
+	}
+	spec, _ := s.Models.Value(e.ModelUID)
+	secret, _ := s.Secrets.Value(spec.TokenSecret)
+	return e.TokenVersion != secret.Version
 }
 
 // downloadOf returns the progress of a replica that is downloading now, or nil.
