@@ -84,6 +84,7 @@ var pure = []struct{ pkg, files string }{
 	{"internal/gateway", "reach"},
 	{"internal/modelfiles/manifest", ""},
 	{"internal/modelfiles/peer", "choose"},
+	{"internal/modelfiles/cache", "evict"},
 }
 
 // clock lists what a pure file may not call in package time.

@@ -108,9 +108,11 @@ func (d Dir) Put(r Record) error {
 			r.CreatedMS = old.CreatedMS
 		case slices.Contains(old.Revisions, revision):
 			old.Revisions = without(old.Revisions, revision)
+			used := d.usedAt(old)
 			if err := disk.WriteJSON(d.RecordFile(old.Commit, old.Selection), old, true); err != nil {
 				return err
 			}
+			d.Used(old, used)
 		}
 	}
 	return disk.WriteJSON(d.RecordFile(r.Commit, r.Selection), r, true)
@@ -123,6 +125,15 @@ func (r *Record) LedBy(revision string) {
 
 func without(all []string, one string) []string {
 	return slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == one })
+}
+
+// usedAt is when a model was last used.
+func (d Dir) usedAt(r Record) time.Time {
+	fi, err := os.Stat(d.RecordFile(r.Commit, r.Selection))
+	if err != nil {
+		return time.UnixMilli(r.CreatedMS)
+	}
+	return fi.ModTime()
 }
 
 // Used notes that the model is used now, for whoever decides what to delete when the disk is full.
