@@ -21,7 +21,7 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet cover clean engine setup help
+.PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet bench-files cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -61,6 +61,9 @@ bench: ## measure; prints one "bench: NAME = VALUE UNIT (target ...) ok|short" l
 
 bench-fleet: ## the same for a fleet: 1,000 hollow nodes, then faults on real servers, nodes and gateways; some need root
 	@$(with_hosts) exec scripts/bench-fleet.sh
+
+bench-files: ## the same for model files: downloads beside curl and aria2, kills, flipped bits, scans
+	@exec scripts/bench-files.sh
 
 .PHONY: bench-go
 bench-go: ## the Go benchmarks alone

@@ -25,6 +25,7 @@ present() {
 	ca-certificates) [[ -s /etc/ssl/certs/ca-certificates.crt ]] ;;
 	iproute2) command -v ip >/dev/null && command -v tc >/dev/null ;;
 	nftables) [[ -x /usr/sbin/nft ]] || command -v nft >/dev/null ;;
+	aria2) command -v aria2c >/dev/null ;;
 	nginx-light) [[ -x /usr/sbin/nginx ]] || command -v nginx >/dev/null ;;
 	*) dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$' ;;
 	esac

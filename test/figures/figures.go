@@ -18,7 +18,7 @@ type Figure struct {
 	Name   string
 	Value  float64
 	Unit   string
-	Op     string // how Value should compare with Target: "<" or "<="; empty = there is no target
+	Op     string // how Value should compare with Target: "<", "<=" or ">="; empty = there is no target
 	Target float64
 }
 
@@ -28,10 +28,20 @@ func (f Figure) String() string {
 		return line
 	}
 	verdict := "short"
-	if f.Value < f.Target || f.Op == "<=" && f.Value == f.Target {
+	if f.met() {
 		verdict = "ok"
 	}
 	return fmt.Sprintf("%s (target %s %s) %s", line, f.Op, number(f.Target), verdict)
+}
+
+func (f Figure) met() bool {
+	switch f.Op {
+	case "<":
+		return f.Value < f.Target
+	case ">=":
+		return f.Value >= f.Target
+	}
+	return f.Value <= f.Target
 }
 
 // number has three digits that mean something, and no exponent.

@@ -93,6 +93,9 @@ func TestSlow(t *testing.T) {
 		if _, body := get(t, resp.Header.Get("Location")); body != string(repo().Files["a b/weights.gguf"]) {
 			t.Errorf("%s: %d bytes", name, len(body))
 		}
+		if r := h.Requests(); r[len(r)-1].Ended.IsZero() && h.Open() == 0 {
+			t.Errorf("%s: the answer is under way and is not", name)
+		}
 		if d := time.Since(begun); d < 15*time.Millisecond {
 			t.Errorf("%s: all in %s", name, d)
 		}

@@ -156,6 +156,11 @@ func (h *Hub) record(next http.Handler) http.Handler {
 		h.mu.Lock()
 		h.log = append(h.log, entry)
 		h.mu.Unlock()
+		defer func() {
+			h.mu.Lock()
+			entry.Ended = time.Now()
+			h.mu.Unlock()
+		}()
 		rec := &recorder{w, h, entry}
 		f := h.fault()
 		if !pause(r.Context(), f.Latency) {

@@ -46,6 +46,7 @@ type Request struct {
 	Authorization, Cookie     string
 	AcceptEncoding, UserAgent string
 	At                        time.Time
+	Ended                     time.Time // zero while it is under way
 	Status                    int
 	Sent                      int64 // bytes of body
 }
@@ -288,14 +289,26 @@ func (h *Hub) Forget() {
 func (h *Hub) Sent() int64 {
 	var n int64
 	for _, r := range h.Requests() {
-		if r.Status >= 300 {
-			continue
-		}
-		if strings.HasPrefix(r.Path, "/blob/") || strings.HasPrefix(r.Path, "/api/resolve-cache/") || isScopeFile(r.Path) {
+		if r.isContent() {
 			n += r.Sent
 		}
 	}
 	return n
+}
+
+// Open is the number of answers with content that are under way.
+func (h *Hub) Open() int {
+	n := 0
+	for _, r := range h.Requests() {
+		if r.isContent() && r.Ended.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
+func (r Request) isContent() bool {
+	return r.Status < 300 && (strings.HasPrefix(r.Path, "/blob/") || strings.HasPrefix(r.Path, "/api/resolve-cache/") || isScopeFile(r.Path))
 }
 
 // name is the commit: the same files give the same one.
