@@ -38,12 +38,21 @@ type BlobsAsk struct {
 	Drop []string       `json:"drop,omitempty"` // hashes of claims that the node does not need any more
 	// Renew keeps all claims of the node; they last 30 s without.
 	Renew bool `json:"renew,omitempty"`
+	// Callers are machines that ask this node for files, and show certificates of nodes: are they members still?
+	Callers []BlobCaller `json:"callers,omitempty"`
+}
+
+// BlobCaller is a node that asks another one for a file, by its certificate.
+type BlobCaller struct {
+	NodeID  string `json:"node_id"`
+	KeyHash string `json:"key_hash"` // as in Member
 }
 
 // Limits of one BlobsAsk.
 const (
 	MaxBlobsAsked   = 32
 	MaxBlobsDropped = 32
+	MaxBlobCallers  = 32
 )
 
 // Validate tells what is wrong with an ask that came from a machine, or nil.
@@ -76,6 +85,9 @@ func (a *BlobsAsk) Validate() error {
 			p.add("drop", "has %q, which is no hash", clip(h))
 		}
 	}
+	if len(a.Callers) > MaxBlobCallers {
+		p.add("callers", "has %d machines, and at most %d may be asked about at once", len(a.Callers), MaxBlobCallers)
+	}
 	return p.err("this is not a node's question about blobs")
 }
 
@@ -95,6 +107,8 @@ func ValidBlobHash(hash string) bool {
 // BlobsAnswer tells of each blob that was asked for, in that order.
 type BlobsAnswer struct {
 	Blobs List[BlobStanding] `json:"blobs"`
+	// Strangers are those of the callers that are no nodes of the cluster any more.
+	Strangers []BlobCaller `json:"strangers,omitempty"`
 }
 
 // BlobStanding is how a blob stands in the cluster, for one node.

@@ -16,8 +16,8 @@ import (
 	"github.com/nebula-serve/nebula/internal/engine"
 	"github.com/nebula-serve/nebula/internal/hw"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
-	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 	"github.com/nebula-serve/nebula/internal/supervise"
 )
 

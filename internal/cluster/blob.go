@@ -158,3 +158,16 @@ func othersWithPort(s *State, self string) bool {
 	}
 	return false
 }
+
+// Strangers returns those of the callers that are no nodes of the cluster, or have joined again with another key since. A node in a server's own
+// process has no key in its document.
+func Strangers(s *State, callers []api.BlobCaller) []api.BlobCaller {
+	var out []api.BlobCaller
+	for _, c := range callers {
+		m, ok := s.Members.Value(api.MemberKey(api.MachineNode, c.NodeID))
+		if !ok || m.KeyHash != "" && m.KeyHash != c.KeyHash {
+			out = append(out, c)
+		}
+	}
+	return out
+}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 
+	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
@@ -20,12 +21,12 @@ func (s *Store) Run(ctx context.Context) error {
 }
 
 // ServeBlob answers another node that asks for a file by its hash.
-func (s *Store) ServeBlob(w http.ResponseWriter, r *http.Request, algo, hash, node string) {
+func (s *Store) ServeBlob(w http.ResponseWriter, r *http.Request, algo, hash string, who api.BlobCaller) {
 	if s.peers == nil {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	s.peers.ServeBlob(w, r, algo, hash, node)
+	s.peers.ServeBlob(w, r, algo, hash, who)
 }
 
 // shelf is what this node has for the others.

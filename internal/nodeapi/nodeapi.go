@@ -34,8 +34,8 @@ type Config struct {
 	Cluster string // its id; machines of others are refused, whoever issued their certificates
 	// OpenLog opens the log of a replica's engine. Its errors that are *api.Error are for the caller.
 	OpenLog func(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
-	// Blobs answers GET and HEAD of a file by its hash for another node; nil: this node gives none.
-	Blobs func(w http.ResponseWriter, r *http.Request, algo, hash, node string)
+	// Blobs answers GET and HEAD of a file by its hash for a machine that has shown a node's certificate; nil: this node gives none.
+	Blobs func(w http.ResponseWriter, r *http.Request, algo, hash string, who api.BlobCaller)
 	Log   *slog.Logger
 
 	MaxBody     int64         // bytes of a request's body; default 33 MiB: what a gateway takes, and what it adds
@@ -140,7 +140,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuse(w, api.Errorf(api.CodeNotFound, "this node gives no files to others"))
 			return
 		}
-		a.cfg.Blobs(w, r, t.algo, t.hash, who.ID)
+		a.cfg.Blobs(w, r, t.algo, t.hash, api.BlobCaller{NodeID: who.ID, KeyHash: pki.KeyHash(r.TLS.VerifiedChains[0][0])})
 	default:
 		a.proxy(w, r, t)
 	}

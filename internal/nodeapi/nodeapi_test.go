@@ -53,7 +53,7 @@ func TestServe_passesOnWhatItMay(t *testing.T) {
 func TestServe_otherPathsAreNotThere(t *testing.T) {
 	r := newRealm(t)
 	e := startEngine(t, func(c net.Conn, _ *http.Request) bool { return sayJSON(c, 200, "{}") })
-	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, r *http.Request, _, _, _ string) {
+	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, r *http.Request, _, _ string, _ api.BlobCaller) {
 		t.Errorf("a blob is asked for by %s", r.URL)
 	}})
 	n.SetEndpoints([]api.EndpointInfo{n.endpoint("m", 0, e.url)})
@@ -101,12 +101,13 @@ const blob = "/blobs/sha256/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 
 func TestServe_blobsAreForOtherNodes(t *testing.T) {
 	r := newRealm(t)
-	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, _ *http.Request, algo, hash, node string) {
-		_, _ = io.WriteString(w, node+" gets "+algo+" "+hash)
+	n := r.node("n1", Config{Blobs: func(w http.ResponseWriter, _ *http.Request, algo, hash string, who api.BlobCaller) {
+		_, _ = io.WriteString(w, who.NodeID+" gets "+algo+" "+hash+" by its key "+who.KeyHash)
 	}})
 	none := r.node("n2", Config{})
-	got := r.caller(r.credential(api.MachineNode, "n3"), n).ask("GET", blob, "")
-	if got.status != 200 || got.body != "n3 gets sha256 "+strings.Repeat("a", 64) {
+	n3 := r.credential(api.MachineNode, "n3")
+	got := r.caller(n3, n).ask("GET", blob, "")
+	if got.status != 200 || got.body != "n3 gets sha256 "+strings.Repeat("a", 64)+" by its key "+n3.KeyHash() {
 		t.Errorf("got %+v", got)
 	}
 	if got := r.caller(r.credential(api.MachineNode, "n3"), n).ask("HEAD", blob, ""); got.status != 200 {

@@ -49,7 +49,7 @@ func (r *Registry) blobs(ctx context.Context, id string, ask api.BlobsAsk, membe
 		}
 		s, _ = r.cfg.Store.Current()
 	}
-	return api.BlobsAnswer{Blobs: cluster.BlobStandings(s, id, ask.Want)}, nil
+	return api.BlobsAnswer{Blobs: cluster.BlobStandings(s, id, ask.Want), Strangers: cluster.Strangers(s, ask.Callers)}, nil
 }
 
 // changeClaims writes what the node takes and gives back. What it may take is worked out again on the state that is written over. A lease that

@@ -27,9 +27,10 @@ type Config struct {
 // Peers is this node among the others: what it fetches, what it gives. Its methods are for any goroutine; [Peers.Run] must run for
 // the servers to be asked, and without it every file comes from its origin.
 type Peers struct {
-	cfg  Config
-	shop shop
-	wire wire
+	cfg    Config
+	shop   shop
+	guests guests
+	wire   wire
 
 	mu       sync.Mutex
 	blobs    map[string]*Blob     // being fetched, by hash
@@ -57,7 +58,7 @@ func New(cfg Config) *Peers {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Peers{
-		cfg: cfg, shop: shop{readers: map[reader]int{}}, wire: newWire(cfg.TLS), blobs: map[string]*Blob{}, kept: map[string]time.Time{},
+		cfg: cfg, shop: shop{readers: map[reader]int{}}, guests: guests{known: map[api.BlobCaller]guest{}}, wire: newWire(cfg.TLS), blobs: map[string]*Blob{}, kept: map[string]time.Time{},
 		woken: make(chan struct{}, 1),
 	}
 }

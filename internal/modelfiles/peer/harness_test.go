@@ -164,6 +164,7 @@ type node struct {
 	id   string
 	dir  string
 	addr string
+	cred *pki.Credential
 	stop func() // dead at once, as by kill -9
 
 	mu    sync.Mutex
@@ -228,6 +229,7 @@ func (c *club) start(id string) *node {
 	}
 	n.addr = ln.Addr().String()
 	cred := c.credential(id)
+	n.cred = cred
 	log := slog.New(slog.DiscardHandler)
 	n.Peers = peer.New(peer.Config{
 		TLS: func(node string) *tls.Config { return cred.ClientTLS(c.clock, api.MachineNode, node) }, Shelf: n, Log: log,
@@ -238,7 +240,7 @@ func (c *club) start(id string) *node {
 			return c.reg.Blobs(ctx, id, ask)
 		},
 	})
-	port := nodeapi.New(nodeapi.Config{Cluster: "c1", Log: log, Blobs: func(w http.ResponseWriter, r *http.Request, algo, hash, from string) {
+	port := nodeapi.New(nodeapi.Config{Cluster: "c1", Log: log, Blobs: func(w http.ResponseWriter, r *http.Request, algo, hash string, from api.BlobCaller) {
 		if n.stall.Load() {
 			<-r.Context().Done()
 			return
@@ -264,15 +266,15 @@ func (c *club) start(id string) *node {
 	})
 	n.stop = sync.OnceFunc(func() { cancel(); all.Wait() })
 	c.t.Cleanup(n.stop)
-	c.member(id)
+	c.member(id, cred.KeyHash())
 	c.report(n)
 	return n
 }
 
-func (c *club) member(id string) {
+func (c *club) member(id, key string) {
 	c.t.Helper()
 	if _, err := c.st.Update(c.t.Context(), store.OwnerControl, func(tx *store.Tx) error {
-		m := api.Member{Role: api.MachineNode, ID: id, KeyHash: "k"}
+		m := api.Member{Role: api.MachineNode, ID: id, KeyHash: key}
 		return store.Members.Put(tx, m.Key(), m)
 	}); err != nil {
 		c.t.Fatal(err)

@@ -2,10 +2,13 @@ package peer_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
@@ -272,4 +275,41 @@ func TestPeers_claimsEnd(t *testing.T) {
 	c.holder(e, []*node{n1})
 	n1.stop() // the agent ends
 	until(t, "the claim to be given back", func() bool { st, _ := c.st.Current(); return st.BlobClaims.Len() == 0 })
+}
+
+// A node that was removed has a certificate for a day: it gets no more files, from the servers' word and from the nodes themselves.
+func TestPeers_removedNodeGetsNothing(t *testing.T) {
+	t.Parallel()
+	c := newClub(t)
+	e := c.file("one", 9*mb)
+	n1, n2 := c.start("n1"), c.start("n2")
+	all(t, []*node{n1}, e)
+	c.report(n1, model)
+	c.member("n2", "of another machine that has taken the name")
+	if got := n2.get(n1, e); got != 403 {
+		t.Errorf("a node that joined again elsewhere: %d", got)
+	}
+	c.member("n2", n2.cred.KeyHash())
+	until(t, "the node to be known again", func() bool { return n2.get(n1, e) == 200 })
+	c.away.Store(true)
+	if got := n2.get(n1, e); got != 200 {
+		t.Errorf("a known node while the servers are away: %d", got)
+	}
+}
+
+// get asks another node for a file and returns the status.
+func (n *node) get(from *node, e manifest.Entry) int {
+	n.club.t.Helper()
+	way := &http.Transport{TLSClientConfig: n.cred.ClientTLS(n.club.clock, api.MachineNode, from.id)}
+	defer way.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(n.club.t.Context(), "HEAD", fmt.Sprintf("https://%s/blobs/%s/%s", from.addr, e.Algo, e.Hex), nil)
+	if err != nil {
+		n.club.t.Fatal(err)
+	}
+	res, err := way.RoundTrip(req)
+	if err != nil {
+		n.club.t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
@@ -87,18 +88,23 @@ func (s *shop) leave(r reader) {
 	}
 }
 
-// ServeBlob answers GET and HEAD of a blob for another node, whose identity and right to ask are known. Answers: 200 or 206 with bytes, 204 when
-// the blob is being fetched and nothing is there yet from the asked offset on, 404, 416, and 503 when there are too many readers.
+// ServeBlob answers GET and HEAD of a blob for another node, whose certificate has been verified. Answers: 200 or 206 with bytes, 204 when the
+// blob is being fetched and nothing is there yet from the asked offset on, 403 for a node that was removed, 404, 416, and 503 when there are
+// too many readers.
 //
 // A blob that is being fetched is sent as far as it is there. Who has its claim waits for more, as long as the caller's Prefer says, and ends the
 // answer when none comes; all others end it at once: so nodes never wait for each other in a circle.
-func (p *Peers) ServeBlob(w http.ResponseWriter, r *http.Request, algo, hex, node string) {
+func (p *Peers) ServeBlob(w http.ResponseWriter, r *http.Request, algo, hex string, caller api.BlobCaller) {
+	if !p.member(r.Context(), caller) {
+		w.WriteHeader(http.StatusForbidden)
+		return
+	}
 	h := manifest.Hash{Algo: manifest.Algo(algo), Hex: hex}
 	if !h.Valid() {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	who := reader{node, h}
+	who := reader{caller.NodeID, h}
 	if f, release, ok := p.cfg.Shelf.Whole(h); ok {
 		defer release()
 		defer func() { _ = f.Close() }() // it was only read

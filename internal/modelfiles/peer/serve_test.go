@@ -1,6 +1,8 @@
 package peer_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 )
@@ -50,10 +53,12 @@ func newServing(t *testing.T, size int64, have int64) *serving {
 		whole: manifest.Hash{Algo: manifest.SHA256, Hex: strings.Repeat("a", 64)}, part: manifest.Hash{Algo: manifest.GitSHA1, Hex: strings.Repeat("b", 40)},
 		file: f.Name(), coming: &part{File: f, size: size, have: have, grown: make(chan struct{})},
 	}
-	p := peer.New(peer.Config{Shelf: s})
+	p := peer.New(peer.Config{Shelf: s, Ask: func(context.Context, api.BlobsAsk) (api.BlobsAnswer, error) {
+		return api.BlobsAnswer{}, errors.New("no server answers")
+	}})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		parts := strings.Split(r.URL.Path, "/")
-		p.ServeBlob(w, r, parts[1], parts[2], r.Header.Get("Me"))
+		p.ServeBlob(w, r, parts[1], parts[2], api.BlobCaller{NodeID: r.Header.Get("Me")})
 	}))
 	t.Cleanup(func() { srv.CloseClientConnections(); srv.Close() })
 	return &serving{s, t, srv.URL}
