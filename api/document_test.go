@@ -28,6 +28,8 @@ var documents = map[string]func() any{
 	"alert":       func() any { return new(api.DiskAlert) },
 	"cache":       func() any { return new(api.ModelCacheEntry) },
 	"progress":    func() any { return new(api.DownloadProgress) },
+	"wish":        func() any { return new(api.CacheWish) },
+	"pull":        func() any { return new(api.CachePull) },
 	"desired":     func() any { return new(api.NodeDesired) },
 	"observed":    func() any { return new(api.NodeObserved) },
 	"create":      func() any { return new(api.CreateModel) },

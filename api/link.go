@@ -18,6 +18,10 @@ type NodeDesired struct {
 	HistoryAccepted bool   `json:"history_accepted,omitempty"`
 	// Servers are the addresses (host:port) at which nodes reach the servers: any of them will do.
 	Servers []string `json:"servers,omitempty"`
+	// CacheWishes are what people wish of files on this node, complete: a pull that is not listed is to be cancelled, a pin to be lifted. Those of
+	// FrozenWishes ("pin-1f…") are stored and cannot be read: the node holds to what it knew of them.
+	CacheWishes  []CacheWish `json:"cache_wishes,omitempty"`
+	FrozenWishes []string    `json:"frozen_wishes,omitempty"`
 	// HeartbeatMS is how often the servers want a sign of life; 0 = as the node likes.
 	HeartbeatMS int64 `json:"heartbeat_ms,omitempty"`
 }
@@ -68,6 +72,7 @@ type NodeObserved struct {
 	Cache     List[ModelCacheEntry]  `json:"cache"`
 	Disk      *NodeDiskStatus        `json:"disk,omitempty"`
 	Alerts    []DiskAlert            `json:"alerts,omitempty"`
+	Pulls     []CachePull            `json:"pulls,omitempty"`
 }
 
 // UnmarshalJSON refuses a report that lacks a list, which would read as "all of these are gone".

@@ -85,10 +85,11 @@ type ModelCacheStatus struct {
 	TotalSizeBytes uint64   `json:"total_size_bytes"`
 }
 
-// ModelDeleted answers a DELETE of a model. Files are never deleted with it.
+// ModelDeleted answers a DELETE of a model. Files are deleted with it only when that was asked for.
 type ModelDeleted struct {
-	ModelUID string `json:"model_uid"`
-	Status   string `json:"status"` // "deleted"
+	ModelUID string  `json:"model_uid"`
+	Status   string  `json:"status"` // "deleted"
+	Purge    *Purged `json:"purge,omitempty"`
 }
 
 // NodeView is a node in a list.

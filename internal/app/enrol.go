@@ -102,7 +102,7 @@ func keepJoined(o Options, answer api.JoinResponse) error {
 // admission is what this server needs to let machines in; without a fleet port it lets none in.
 func (s *server) admission() control.Fleet {
 	if s.fleet == nil {
-		return control.Fleet{}
+		return control.Fleet{Leases: s.kv}
 	}
 	f := control.Fleet{CA: s.keys.ca, Leases: s.kv}
 	if s.o.Serving.ClusterInit || s.o.Serving.Join || len(s.o.Serving.External.Endpoints) > 0 {

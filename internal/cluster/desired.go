@@ -3,6 +3,7 @@ package cluster
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -17,9 +18,9 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 	d := api.NodeDesired{
 		NodeID: nodeID, Revision: s.Revision, Replicas: []api.DesiredReplica{}, Frozen: s.unreadable(), Servers: ServerAddrs(s),
 	}
-	if info, ok := s.Info.Value(api.ClusterInfoID); ok {
-		d.History, d.HistoryAccepted = info.History, info.HistoryAccepted
-	}
+	info, told := s.Info.Value(api.ClusterInfoID)
+	d.History, d.HistoryAccepted = info.History, info.HistoryAccepted
+	d.CacheWishes, d.FrozenWishes = wishesOf(s, nodeID, told && !info.HistoryAccepted)
 	for _, uid := range s.placedOn(nodeID) {
 		if _, frozen := slices.BinarySearch(d.Frozen, uid); frozen {
 			continue
@@ -52,6 +53,21 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 		return cmp.Or(cmp.Compare(a.Spec.ModelUID, b.Spec.ModelUID), cmp.Compare(a.Assignment.ReplicaID, b.Assignment.ReplicaID))
 	})
 	return d
+}
+
+// wishesOf returns what people wish of the files on a node, and the wishes that cannot be read. A restored cluster, which may have been put
+// back to a time before the files were wanted again, lets nothing be purged.
+func wishesOf(s *State, nodeID string, restored bool) (wishes []api.CacheWish, frozen []string) {
+	for w := range s.Wishes.Prefix(nodeID + "/") {
+		if w.Value.Kind != api.WishPurge || !restored {
+			wishes = append(wishes, w.Value)
+		}
+	}
+	prefix := "/cache_wishes/" + nodeID + "/"
+	for bad := range s.Bad.Prefix(prefix) {
+		frozen = append(frozen, strings.TrimPrefix(bad.ID, prefix))
+	}
+	return wishes, frozen
 }
 
 // ServerAddrs returns the addresses at which machines reach the servers, in order of the servers' ids.

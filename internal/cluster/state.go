@@ -23,6 +23,8 @@ type State struct {
 	Cache       Set[api.ModelCacheEntry]  // by "node/hash"
 	Disks       Set[api.NodeDiskStatus]   // by node id
 	Alerts      Set[api.DiskAlert]        // by "node/type"
+	Wishes      Set[api.CacheWish]        // by "node/kind-files"
+	Pulls       Set[api.CachePull]        // by "node/files"
 	Members     Set[api.Member]           // by "role/id"
 	JoinTokens  Set[api.JoinToken]        // by token id; digests only
 	Secrets     Set[api.Secret]           // by name; sealed

@@ -1,4 +1,4 @@
-// Package control holds the verbs of people: create, update, start, stop, scale and delete a model, let machines into the cluster, drain
+// Package control holds the verbs of people: create, update, start, stop, scale and delete a model, pull, pin and purge its files, let machines into the cluster, drain
 // and remove them. Each is one transaction on the store; it returns when the wish is committed and never waits for its effect.
 package control
 
@@ -67,6 +67,9 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by strin
 		if err := nameSecret(tx, spec.TokenSecret); err != nil {
 			return err
 		}
+		if err := dropPurges(tx, &spec, nil); err != nil {
+			return err
+		}
 		if err := store.Models.Put(tx, uid, spec); err != nil || dep == nil {
 			return err
 		}
@@ -74,6 +77,9 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by strin
 		return store.Deployments.Put(tx, uid, *dep)
 	})
 	if err != nil {
+		return api.ModelCreated{}, err
+	}
+	if err := c.settlePurges(ctx, &spec, nil); err != nil {
 		return api.ModelCreated{}, err
 	}
 	s, _ := c.store.Current()
@@ -170,9 +176,15 @@ func (c *Control) UpdateModel(ctx context.Context, uid string, req api.UpdateMod
 		}
 		spec.UpdatedAtMS = c.now().UnixMilli()
 		out = spec
+		if err := dropPurges(tx, &spec, nil); err != nil {
+			return err
+		}
 		return store.Models.Put(tx, uid, spec)
 	})
-	return out, err
+	if err != nil {
+		return api.ModelSpec{}, err
+	}
+	return out, c.settlePurges(ctx, &out, nil)
 }
 
 func applyUpdate(s api.ModelSpec, u api.UpdateModel) api.ModelSpec {
@@ -278,18 +290,30 @@ func (c *Control) wish(ctx context.Context, uid string, ifMatch int64, change fu
 	return out, err
 }
 
-// DeleteModel removes a model and its deployment. Its files stay: they may be somebody's own.
+// DeleteModel removes a model and its deployment. Its files stay: they may be somebody's own, or wanted again.
 func (c *Control) DeleteModel(ctx context.Context, uid string, ifMatch int64) error {
+	return c.deleteModel(ctx, uid, ifMatch, func(*store.Tx, *api.ModelSpec) error { return nil })
+}
+
+// deleteModel removes a model and does one thing more in the same transaction, with its spec, or with nil when that cannot be read.
+func (c *Control) deleteModel(ctx context.Context, uid string, ifMatch int64, also func(*store.Tx, *api.ModelSpec) error) error {
 	if !api.KnownUID(uid) {
 		return notFound(uid)
 	}
 	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
-		_, readable, err := store.Models.Get(tx, uid)
+		spec, readable, err := store.Models.Get(tx, uid)
 		_, deployed, derr := store.Deployments.Get(tx, uid)
 		if err == nil && derr == nil && !readable && !deployed {
 			return notFound(uid)
 		}
 		if err := matches(tx, uid, ifMatch); err != nil {
+			return err
+		}
+		known := &spec
+		if !readable {
+			known = nil
+		}
+		if err := also(tx, known); err != nil {
 			return err
 		}
 		if err := store.Models.Delete(tx, uid); err != nil { // a document that cannot be read goes too

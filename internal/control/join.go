@@ -28,7 +28,7 @@ type Leases interface {
 // Fleet is what a Control needs beside the store to let machines in.
 type Fleet struct {
 	CA     Authority // nil: this process lets nobody in
-	Leases Leases
+	Leases Leases    // also for wishes that end by themselves
 	// Admit returns what only servers get, for a server whose token was right and which is a member already; nil: no server can join. It
 	// may run again for the same server.
 	Admit func(ctx context.Context, req api.JoinRequest) (*api.JoinServer, error)

@@ -141,6 +141,7 @@ func (c *Control) editNode(ctx context.Context, id string, change func(*api.Memb
 // RemoveMember ends a machine's membership, and with it its credential, at once. What a node has stored goes afterwards, by the registry's
 // sweep. A node that serves is refused unless forced: its engines would run on, out of the cluster's sight.
 func (c *Control) RemoveMember(ctx context.Context, role api.MachineRole, id string, force bool) error {
+	var wishes []string // for its files; what comes later under that name is another node
 	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
 		key := api.MemberKey(role, id)
 		m, ok, err := store.Members.Get(tx, key)
@@ -152,9 +153,18 @@ func (c *Control) RemoveMember(ctx context.Context, role api.MachineRole, id str
 				return err
 			}
 		}
+		wishes = nil
+		for w := range tx.State().Wishes.Prefix(id + "/") {
+			if role == api.MachineNode {
+				wishes = append(wishes, w.ID)
+			}
+		}
 		return store.Members.Delete(tx, key) // a document that cannot be read goes too
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return c.dropWishes(ctx, wishes)
 }
 
 // removable refuses to remove a node that serves. The store may change before the commit; that is no worse than being asked a moment earlier.

@@ -86,6 +86,38 @@ func TestLook_wakesWhoIsConcerned(t *testing.T) {
 	}
 }
 
+// wish adds a wish for the files on a node.
+func wish(s *cluster.State, node string, rev int64) *cluster.State {
+	next := *s
+	edit := s.Wishes.Edit()
+	w := api.CacheWish{NodeID: node, Kind: api.WishPin, Spec: api.ModelSpec{ModelName: "acme/m"}}
+	edit.Put(cluster.Entry[api.CacheWish]{ID: w.Key(), Rev: rev, Value: w})
+	next.Wishes, next.Revision = edit.Done(), rev
+	return next.Indexed()
+}
+
+// TestLook_aWishWakesItsNode, and no other.
+func TestLook_aWishWakesItsNode(t *testing.T) {
+	s := large()
+	r := benchRegistry(t, s)
+	before := map[string]*cell{}
+	for id, c := range r.cells {
+		before[id] = c
+	}
+	for _, rev := range []int64{3, 4} { // made, then renewed
+		s = wish(s, "node-0500", rev)
+		r.look(s, time.Now())
+	}
+	for id, c := range r.cells {
+		if woken := before[id] != c; woken != (id == "node-0500") {
+			t.Errorf("%s woken: %v", id, woken)
+		}
+	}
+	if w := r.cells["node-0500"].value.CacheWishes; len(w) != 1 || w[0].Kind != api.WishPin {
+		t.Errorf("wishes of the node: %+v", w)
+	}
+}
+
 // BenchmarkLook is what one change of a plan costs a server of the largest fleet.
 func BenchmarkLook(b *testing.B) {
 	s := large()

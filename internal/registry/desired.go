@@ -123,7 +123,7 @@ func unknown(s *cluster.State, id string) bool {
 // sameWishes tells whether two states say the same about what nodes should run.
 func sameWishes(a, b *cluster.State) bool {
 	return a.Placements == b.Placements && a.Models == b.Models && a.Deployments == b.Deployments &&
-		a.Secrets == b.Secrets && a.Members == b.Members && a.Info == b.Info && a.Bad == b.Bad
+		a.Wishes == b.Wishes && a.Secrets == b.Secrets && a.Members == b.Members && a.Info == b.Info && a.Bad == b.Bad
 }
 
 func sameNodes(a, b *cluster.State) bool { return a.Nodes == b.Nodes && a.Members == b.Members }
@@ -138,7 +138,7 @@ type row struct {
 	spec, deployment, place int64 // revisions
 }
 
-// digests returns, for each node that a plan names, a number that changes whenever what its desired set is made of does, and one for
+// digests returns, for each node that a plan or a wish for its files names, a number that changes whenever what its desired set is made of does, and one for
 // what all of them have in common. It is one walk over the plans, with models and deployments beside, which are in the same order.
 func (r *Registry) digests(s *cluster.State) (byNode map[string]uint64, rest uint64) {
 	byNode = make(map[string]uint64, s.Nodes.Len())
@@ -152,6 +152,9 @@ func (r *Registry) digests(s *cluster.State) (byNode map[string]uint64, rest uin
 		for i := range plan.Value.Displaced {
 			byNode[plan.Value.Displaced[i].NodeID] += sum
 		}
+	}
+	for _, w := range s.Wishes.Refs() {
+		byNode[w.Value.NodeID] += maphash.Comparable(r.seed, row{uid: w.ID, spec: w.Rev})
 	}
 	for e := range s.Bad.All() {
 		rest += maphash.Comparable(r.seed, row{uid: e.ID, spec: e.Rev})

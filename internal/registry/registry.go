@@ -4,7 +4,8 @@
 // A server keeps no session of a node. What it needs to answer is in the store: the node's lease is that of its status document, and
 // (Epoch, Seq) in there tells an older report from a newer one. So a node may speak to any server, and to another one at any time.
 //
-// Only a node's status and its downloads are under its lease. When it ends, the cluster does not see the node; what runs there is not gone.
+// Only a node's status is under its lease. When it ends, the cluster does not see the node; what runs there is not gone. What is under way
+// there has a shorter one of its own: see movingLease.
 package registry
 
 import (
@@ -47,7 +48,8 @@ type Registry struct {
 
 	passed *cluster.State // the newest State that all cells have been compared with; nil before the first
 	absent map[string]time.Time
-	stored map[string]stored // by node: what its last report through this server has left in the store
+	stored map[string]stored   // by node: what its last report through this server has left in the store
+	moving map[int64]time.Time // by lease of a node's progress: when this server last renewed it
 }
 
 // cell is one node's desired set.
@@ -62,7 +64,7 @@ func New(cfg Config) *Registry {
 	if cfg.TTL == 0 {
 		cfg.TTL = leaseBeats * minBeat
 	}
-	return &Registry{cfg: cfg, seed: newSeed(), cells: map[string]*cell{}, absent: map[string]time.Time{}, stored: map[string]stored{}}
+	return &Registry{cfg: cfg, seed: newSeed(), cells: map[string]*cell{}, absent: map[string]time.Time{}, stored: map[string]stored{}, moving: map[int64]time.Time{}}
 }
 
 // beat is how often a node should give a sign of life, in a fleet of so many. It is a whole number of seconds, so that it

@@ -42,6 +42,10 @@ func (r *Registry) report(ctx context.Context, id string, o api.NodeObserved, me
 	if err != nil {
 		return err
 	}
+	moving, err := r.movingLease(ctx, s, id, o)
+	if err != nil {
+		return err
+	}
 	o.Node.LeaseSeconds = seconds(r.ttl(s))
 	for {
 		left := 0
@@ -49,7 +53,7 @@ func (r *Registry) report(ctx context.Context, id string, o api.NodeObserved, me
 			if err := admit(tx, id, o.Node, member); err != nil {
 				return err
 			}
-			w := &writer{tx: tx, node: id, lease: lease, left: maxWrites, before: r.before(tx.State(), id)}
+			w := &writer{tx: tx, node: id, lease: lease, moving: moving, left: maxWrites, before: r.before(tx.State(), id)}
 			if err := w.report(o); err != nil {
 				return err
 			}
@@ -57,6 +61,7 @@ func (r *Registry) report(ctx context.Context, id string, o api.NodeObserved, me
 			return nil
 		})
 		if errors.Is(err, store.ErrLeaseGone) {
+			r.forgetMoving(moving)
 			return api.Errorf(api.CodeConflict, "the lease of node %s ended while its report was stored: send it again", id)
 		}
 		if err != nil {
@@ -108,6 +113,13 @@ func (r *Registry) Heartbeat(ctx context.Context, id string, hb api.NodeHeartbea
 	n, ok := s.Nodes.Get(id)
 	if !ok || n.Lease == 0 || n.Value.Epoch != hb.Epoch || n.Value.Seq != hb.Seq || n.Value.LeaseSeconds < seconds(r.ttl(s)) {
 		return api.Errorf(api.CodeConflict, "the cluster does not show report %d.%d of node %s: send it whole", hb.Epoch, hb.Seq, id)
+	}
+	if lease := r.movingOf(s, id); lease != 0 {
+		if gone, err := r.renewMoving(ctx, lease); err != nil {
+			return err
+		} else if gone {
+			return api.Errorf(api.CodeConflict, "the progress of node %s is not shown any more: send the report whole", id)
+		}
 	}
 	switch err := r.cfg.Leases.KeepAlive(ctx, n.Lease); {
 	case errors.Is(err, store.ErrLeaseGone):
@@ -204,6 +216,9 @@ func owns(id string, o api.NodeObserved) error {
 	}
 	for _, a := range o.Alerts {
 		foreign = foreign || a.NodeID != id
+	}
+	for _, p := range o.Pulls {
+		foreign = foreign || p.NodeID != id
 	}
 	if foreign {
 		return api.Errorf(api.CodeForbidden, "node %s reported for another node", id)

@@ -95,6 +95,9 @@ func strays(s *cluster.State) []string {
 	for _, e := range s.Alerts.Refs() {
 		named[e.Value.NodeID] = true
 	}
+	for _, e := range s.Pulls.Refs() {
+		named[e.Value.NodeID] = true
+	}
 	maps.DeleteFunc(named, func(id string, _ bool) bool { return !unknown(s, id) })
 	return slices.Sorted(maps.Keys(named))
 }
@@ -115,6 +118,9 @@ func (w *writer) forget() error {
 		return err
 	}
 	if err := reconcile(w, &store.Alerts, s.Alerts, nil, 0, under(s.Alerts, w.node), func(a *api.DiskAlert) string { return a.NodeID }); err != nil {
+		return err
+	}
+	if err := reconcile(w, &store.CachePulls, s.Pulls, nil, 0, under(s.Pulls, w.node), func(p *api.CachePull) string { return p.NodeID }); err != nil {
 		return err
 	}
 	if !s.Disks.Has(w.node) || w.left == 0 {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"reflect"
+	"slices"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -12,7 +13,8 @@ import (
 type writer struct {
 	tx     *store.Tx
 	node   string
-	lease  int64 // 0: nothing can be written under a lease
+	lease  int64 // of the node's status; 0: nothing can be written under a lease
+	moving int64 // lease of what is under way: downloads, and pulls that have not ended
 	left   int   // writes that still fit
 	before stored
 }
@@ -41,6 +43,9 @@ func (w *writer) report(o api.NodeObserved) error {
 	if err := w.storage(s, o); err != nil || w.lease == 0 {
 		return err
 	}
+	if err := w.pulls(s, o); err != nil {
+		return err
+	}
 	downloads := map[string]api.DownloadProgress{}
 	for _, d := range o.Downloads {
 		if other, ok := s.Downloads.Value(d.Key()); ok && other.NodeID != w.node && place(s, d.ModelUID, d.ReplicaID, w.node, 0) != here {
@@ -48,10 +53,34 @@ func (w *writer) report(o api.NodeObserved) error {
 		}
 		downloads[d.Key()] = d
 	}
-	if err := reconcile(w, &store.Downloads, s.Downloads, downloads, w.lease, w.before.downloads, func(d *api.DownloadProgress) string { return d.NodeID }); err != nil {
+	if err := reconcile(w, &store.Downloads, s.Downloads, downloads, w.moving, w.before.downloads, func(d *api.DownloadProgress) string { return d.NodeID }); err != nil {
 		return err
 	}
 	return put(w, &store.Nodes, s.Nodes, w.node, o.Node, w.lease)
+}
+
+// pulls writes how the pulls of the node stand. One that has ended stays to be seen until its wish goes; one that moves is as short-lived as
+// any progress.
+func (w *writer) pulls(s *cluster.State, o api.NodeObserved) error {
+	want := map[string]api.CachePull{}
+	for _, p := range o.Pulls {
+		want[p.Key()] = p
+	}
+	for id, p := range want {
+		lease := w.moving
+		if p.Ended() {
+			lease = 0
+		}
+		if err := put(w, &store.CachePulls, s.Pulls, id, p, lease); err != nil {
+			return err
+		}
+	}
+	return reconcile(w, &store.CachePulls, s.Pulls, nil, 0, without(under(s.Pulls, w.node), want), func(p *api.CachePull) string { return p.NodeID })
+}
+
+// without drops the ids that are wanted.
+func without[T any](ids []string, want map[string]T) []string {
+	return slices.DeleteFunc(ids, func(id string) bool { _, wanted := want[id]; return wanted })
 }
 
 // where is a replica's place, seen from a node.

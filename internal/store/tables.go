@@ -85,6 +85,20 @@ var (
 		set:    func(s *cluster.State) *cluster.Set[api.DiskAlert] { return &s.Alerts },
 		claims: func(id string, v *api.DiskAlert) bool { return v.NodeID+"/"+v.AlertType == id },
 	}
+	// CacheWishes holds what people wish of the files on a node: /cache_wishes/{node}/{kind}-{files}. A pull and a purge end with their leases.
+	CacheWishes = Table[api.CacheWish]{
+		name: "cache wish", owner: OwnerControl,
+		keys:   layout{"/cache_wishes/", []check{api.ValidNodeID, api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.CacheWish] { return &s.Wishes },
+		claims: func(id string, v *api.CacheWish) bool { return v.Known() && v.Key() == id },
+	}
+	// CachePulls holds how pulls stand, those that move under a lease of progress: /cache_pulls/{node}/{files}.
+	CachePulls = Table[api.CachePull]{
+		name: "pull", owner: OwnerNode,
+		keys:   layout{"/cache_pulls/", []check{api.ValidNodeID, api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.CachePull] { return &s.Pulls },
+		claims: func(id string, v *api.CachePull) bool { return v.Key() == id },
+	}
 	// Members holds the machines that belong to the cluster: /members/{role}/{id}.
 	Members = Table[api.Member]{
 		name: "member", owner: OwnerControl,
@@ -137,7 +151,7 @@ func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
 		&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
-		&Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
+		&CacheWishes, &CachePulls, &Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}

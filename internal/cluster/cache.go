@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"slices"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Pulls returns every pull of a node, or of all nodes when that is empty, in order of node.
+func Pulls(s *State, node string) []api.PullView {
+	out := []api.PullView{}
+	for w := range s.Wishes.All() {
+		if w.Value.Kind != api.WishPull || node != "" && w.Value.NodeID != node {
+			continue
+		}
+		out = append(out, pullView(s, &w.Value))
+	}
+	return out
+}
+
+func pullView(s *State, w *api.CacheWish) api.PullView {
+	v := api.PullView{
+		NodeID: w.NodeID, PullID: w.Spec.FilesID(), State: api.PullWaiting, Spec: w.Spec,
+		CreatedAtMS: w.CreatedAtMS, CreatedBy: w.CreatedBy, ExpiresAtMS: w.ExpiresAtMS,
+	}
+	p, ok := s.Pulls.Value(v.NodeID + "/" + v.PullID)
+	told := ok && p.WishedAtMS == w.CreatedAtMS // else it is about an earlier wish for the same files
+	if told {
+		v.Progress = &p
+	}
+	switch {
+	case told && p.Phase == api.PhaseComplete:
+		v.State = api.PullComplete
+	case told && p.Phase == api.PhaseFailed && p.Failure != nil && p.Failure.Final:
+		v.State = api.PullFailed
+	case !s.Nodes.Has(w.NodeID):
+		v.State = api.PullAway
+	case told && p.Phase == api.PhaseVerifying:
+		v.State = api.PullVerifying
+	case told:
+		v.State = api.PullDownloading
+	}
+	return v
+}
+
+// NodeCache returns what a node's cache holds; nothing of a node that is not known.
+func NodeCache(s *State, node string) []api.CacheEntryView {
+	out := []api.CacheEntryView{}
+	for e := range s.Cache.Prefix(node + "/") {
+		out = append(out, entryView(s, &e.Value))
+	}
+	return out
+}
+
+// Cached returns what all nodes' caches hold, and their disks.
+func Cached(s *State) api.CacheSummary {
+	out := api.CacheSummary{Nodes: []api.NodeDiskStatus{}, Caches: []api.CacheEntryView{}}
+	for e := range s.Disks.All() {
+		out.Nodes = append(out.Nodes, e.Value)
+	}
+	uids := map[string][]string{}
+	for _, m := range s.Models.Refs() {
+		uids[m.Value.ModelName] = append(uids[m.Value.ModelName], m.ID)
+	}
+	for e := range s.Cache.All() {
+		v := api.CacheEntryView{ModelCacheEntry: e.Value, MatchedModelUIDs: usersOf(s, &e.Value, uids[e.Value.ModelName]), Pinned: pinned(s, &e.Value)}
+		out.TotalCachedModels++
+		out.TotalCacheSizeBytes += v.SizeBytes
+		out.Caches = append(out.Caches, v)
+	}
+	return out
+}
+
+func entryView(s *State, c *api.ModelCacheEntry) api.CacheEntryView {
+	var uids []string
+	for _, m := range s.Models.Refs() {
+		if m.Value.ModelName == c.ModelName {
+			uids = append(uids, m.ID)
+		}
+	}
+	return api.CacheEntryView{ModelCacheEntry: *c, MatchedModelUIDs: usersOf(s, c, uids), Pinned: pinned(s, c)}
+}
+
+// usersOf picks, of the models of an entry's name, those that look for their files where it is.
+func usersOf(s *State, c *api.ModelCacheEntry, uids []string) []string {
+	out := []string{}
+	for _, uid := range uids {
+		if m, _ := s.Models.Value(uid); under(c.CachePath, m.ModelPath) {
+			out = append(out, uid)
+		}
+	}
+	return out
+}
+
+func pinned(s *State, c *api.ModelCacheEntry) bool {
+	for w := range s.Wishes.Prefix(c.NodeID + "/" + string(api.WishPin) + "-") {
+		if w.Value.Spec.ModelName == c.ModelName && under(c.CachePath, w.Value.Spec.ModelPath) {
+			return true
+		}
+	}
+	return false
+}
+
+// WishesFor returns the ids of the wishes of a kind that concern files of a model's repository, on the named nodes or, without names, on all.
+func WishesFor(s *State, kind api.WishKind, spec *api.ModelSpec, nodes []string) []string {
+	var ids []string
+	for _, w := range s.Wishes.Refs() {
+		if w.Value.Kind == kind && w.Value.Spec.SameRepository(spec) && (nodes == nil || slices.Contains(nodes, w.Value.NodeID)) {
+			ids = append(ids, w.ID)
+		}
+	}
+	return ids
+}
