@@ -85,6 +85,18 @@ func (c *Client) DeleteModel(ctx context.Context, uid string) error {
 	return c.onModel(ctx, uid, request{method: http.MethodDelete}, &api.ModelDeleted{})
 }
 
+// PurgeModel removes a model and asks the nodes to delete its files; the answer says where, and what stays and why.
+func (c *Client) PurgeModel(ctx context.Context, uid string) (api.Purged, error) {
+	var out api.ModelDeleted
+	if err := c.onModel(ctx, uid, request{method: http.MethodDelete, path: "?purge=1"}, &out); err != nil {
+		return api.Purged{}, err
+	}
+	if out.Purge == nil { // a server of an earlier version deletes the model alone
+		return api.Purged{Kept: "this server does not know how to delete them"}, nil
+	}
+	return *out.Purge, nil
+}
+
 // LogOptions choose a part of a replica's log.
 type LogOptions struct {
 	Replica  uint32

@@ -134,8 +134,8 @@ func newRoot(c *command) *cobra.Command {
 		return usagef("%w\nSee: %s --help", err, cmd.CommandPath())
 	})
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(c.modelCommand(), c.chatCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()), c.gatewayCommand(),
-		c.tokenCommand(), c.secretCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())
+	root.AddCommand(c.modelCommand(), c.chatCommand(), c.cacheCommand(), c.diskCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()),
+		c.gatewayCommand(), c.tokenCommand(), c.secretCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())
 	return root
 }
 

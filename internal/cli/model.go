@@ -129,8 +129,7 @@ func (c *command) modelDetail(d api.ModelDetail) error {
 	line("Age", age(d.CreatedAtMS, now))
 	if d.DownloadProgress != nil {
 		for _, p := range d.DownloadProgress.Replicas {
-			line("Download", fmt.Sprintf("replica %d on %s: %.0f %%, %s of %s, %s/s", p.ReplicaID, clean(p.NodeID), p.ProgressPct,
-				size(p.DownloadedBytes), size(p.TotalBytes), size(p.SpeedBytesPerSec)))
+			line("Download", fmt.Sprintf("replica %d on %s: %s", p.ReplicaID, clean(p.NodeID), downloadText(p)))
 		}
 	}
 	if err := c.printStyled(b.String()); err != nil {
@@ -152,6 +151,19 @@ func (c *command) modelDetail(d api.ModelDetail) error {
 		})
 	}
 	return c.printTable([]string{"REPLICA", "NODE", "STATUS", "GPUS", "RESTARTS", "AGE", "URL", "FAILURE"}, rows)
+}
+
+// downloadText says how far a download is and, while it moves, when it will be over.
+func downloadText(p api.DownloadProgress) string {
+	text := fmt.Sprintf("%s %.0f %%, %s of %s, %s", p.Phase, p.ProgressPct, size(p.DownloadedBytes), size(p.TotalBytes),
+		fmt.Sprintf("%d of %d files", p.FilesDone, p.FilesTotal))
+	if p.SpeedBytesPerSec > 0 {
+		text += ", " + size(p.SpeedBytesPerSec) + "/s"
+	}
+	if p.ETASeconds > 0 {
+		text += ", " + seconds(p.ETASeconds).String() + " left"
+	}
+	return text
 }
 
 func (c *command) modelCreate() *cobra.Command {

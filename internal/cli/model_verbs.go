@@ -82,13 +82,17 @@ func (c *command) modelScale() *cobra.Command {
 }
 
 func (c *command) modelDelete() *cobra.Command {
-	return &cobra.Command{
-		Use: "delete UID", Aliases: []string{"rm"}, Short: "Remove a model; its files stay", Args: exactly(1, "the model's UID"),
+	purge := false
+	cmd := &cobra.Command{
+		Use: "delete UID", Aliases: []string{"rm"}, Short: "Remove a model; its files stay, unless --purge is given", Args: exactly(1, "the model's UID"),
 		ValidArgsFunction: c.completeUID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
 				return err
+			}
+			if purge {
+				return c.purge(cmd.Context(), cl, args[0])
 			}
 			if err := cl.DeleteModel(cmd.Context(), args[0]); err != nil {
 				return err
@@ -97,6 +101,35 @@ func (c *command) modelDelete() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().BoolVar(&purge, "purge", false, "delete its files on the nodes, too, but those that something else uses")
+	return cmd
+}
+
+func (c *command) purge(ctx context.Context, cl *client.Client, uid string) error {
+	p, err := cl.PurgeModel(ctx, uid)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(c.env.Stdout, "Model %s deleted\n", uid)
+	if p.Kept != "" {
+		fmt.Fprintf(c.env.Stdout, "Its files stay: %s\n", clean(p.Kept))
+		return nil
+	}
+	if len(p.Nodes) == 0 {
+		fmt.Fprintln(c.env.Stdout, "No node has files of it")
+	}
+	for _, n := range p.Nodes {
+		text := map[api.PurgeState]string{
+			api.PurgeAsked: "removes the files that nothing else uses",
+			api.PurgeAway:  "is away: it removes them if it is back within the hour, else they stay",
+			api.PurgeKept:  "keeps them",
+		}[n.State]
+		if n.Why != "" {
+			text += ": " + n.Why
+		}
+		fmt.Fprintf(c.env.Stdout, "Node %s %s\n", clean(n.NodeID), clean(text))
+	}
+	return nil
 }
 
 func plural(n uint32, noun string) string {

@@ -140,15 +140,20 @@ func newProgress(c *command, uid string) *progress {
 }
 
 func (p *progress) show(d api.ModelDetail) {
-	p.seen = true
 	text := string(d.State)
 	if d.Reason != nil {
 		text += ": " + clean(d.Reason.Message)
 	}
-	done, total, speed := sumDownloads(d)
+	done, total, eta := sumDownloads(d)
+	p.tell(string(d.State), text, done, total, eta)
+}
+
+// tell shows how far it is: as a bar while total is known, else as text. Where there is no terminal a download's line begins with its word.
+func (p *progress) tell(word, text string, done, total uint64, eta time.Duration) {
+	p.seen = true
 	if !terminal(p.c.env.Stderr) {
 		if total > 0 {
-			text = fmt.Sprintf("%s: %d %% of %s", d.State, percentStep(done, total), size(total))
+			text = fmt.Sprintf("%s: %d %% of %s", word, percentStep(done, total), size(total))
 		}
 		if text != p.last {
 			fmt.Fprintf(p.c.env.Stderr, "%s %s\n", p.uid, text)
@@ -158,21 +163,27 @@ func (p *progress) show(d api.ModelDetail) {
 	}
 	p.last = text
 	if total > 0 {
-		p.download(done, total, speed)
+		p.download(word, done, total, eta)
 		return
 	}
 	p.close()
 	fmt.Fprintf(p.c.env.Stderr, "\r\x1b[K%s %s", p.uid, clip(text, 100))
 }
 
-func (p *progress) download(done, total, _ uint64) {
+// download draws the bar. What is left is told by the node, which knows the speed of every connection.
+func (p *progress) download(word string, done, total uint64, eta time.Duration) {
 	if p.bar == nil || p.total != total {
 		p.close()
 		p.total = total
 		p.bar = progressbar.NewOptions64(int64(total), progressbar.OptionSetWriter(p.c.env.Stderr), progressbar.OptionShowBytes(true),
-			progressbar.OptionUseIECUnits(true), progressbar.OptionSetDescription(p.uid+" downloading"), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionUseIECUnits(true), progressbar.OptionSetPredictTime(false),
 			progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(24))
 	}
+	left := ""
+	if eta > 0 {
+		left = ", " + eta.String() + " left"
+	}
+	p.bar.Describe(p.uid + " " + word + left)
 	_ = p.bar.Set64(int64(done)) // a progress line that cannot be drawn is no reason to stop
 }
 
@@ -190,15 +201,18 @@ func (p *progress) close() {
 // percentStep rounds down to tens, so that a log gets ten lines and not a thousand.
 func percentStep(done, total uint64) uint64 { return done * 10 / total * 10 }
 
-func sumDownloads(d api.ModelDetail) (done, total, speed uint64) {
+// sumDownloads adds up a model's downloads; the last of them to end says when all have.
+func sumDownloads(d api.ModelDetail) (done, total uint64, eta time.Duration) {
 	if d.DownloadProgress == nil || d.State != api.StateDownloading {
 		return 0, 0, 0
 	}
 	for _, r := range d.DownloadProgress.Replicas {
-		done, total, speed = done+r.DownloadedBytes, total+r.TotalBytes, speed+r.SpeedBytesPerSec
+		done, total, eta = done+r.DownloadedBytes, total+r.TotalBytes, max(eta, seconds(r.ETASeconds))
 	}
-	return done, total, speed
+	return done, total, eta
 }
+
+func seconds(n uint64) time.Duration { return time.Duration(min(n, 1<<31)) * time.Second }
 
 func clip(s string, n int) string {
 	s = strings.ReplaceAll(s, "\n", " ")

@@ -170,8 +170,14 @@ func TestPurgeModel_wishesFilesAwayWhereNothingElseWantsThem(t *testing.T) {
 	d.declare("m", "acme/m")
 	for verb, node := range map[string]string{"pin": "pinned", "pull": "pulled"} {
 		run := map[string]func() error{
-			"pin":  func() error { _, err := d.PinModel(t.Context(), api.FilesRequest{ModelUID: "m", NodeIDs: []string{node}}, ""); return err },
-			"pull": func() error { _, err := d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/m", NodeIDs: []string{node}}, ""); return err },
+			"pin": func() error {
+				_, err := d.PinModel(t.Context(), api.FilesRequest{ModelUID: "m", NodeIDs: []string{node}}, "")
+				return err
+			},
+			"pull": func() error {
+				_, err := d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/m", NodeIDs: []string{node}}, "")
+				return err
+			},
 		}[verb]
 		if err := run(); err != nil {
 			t.Fatal(err)
@@ -216,8 +222,14 @@ func TestPurge_neverTakesWhatIsWantedAfterIt(t *testing.T) {
 			_, err := d.UpdateModel(t.Context(), "x", api.UpdateModel{ModelName: &name}, 0)
 			return err
 		},
-		"pulled": func(d *depot) error { _, err := d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}, ""); return err },
-		"pinned": func(d *depot) error { _, err := d.PinModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}, ""); return err },
+		"pulled": func(d *depot) error {
+			_, err := d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}, "")
+			return err
+		},
+		"pinned": func(d *depot) error {
+			_, err := d.PinModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}, "")
+			return err
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDepot(t)

@@ -30,6 +30,7 @@ func (s *server) routes() []Route {
 	if s.Control != nil {
 		table = append(table, s.clusterRoutes()...)
 		table = append(table, s.secretRoutes()...)
+		table = append(table, s.cacheRoutes()...)
 		table = append(table, s.fleetRoutes()...)
 		table = append(table, s.adminRoutes()...)
 	}
@@ -67,7 +68,7 @@ func (s *server) clusterRoutes() []Route {
 		{"POST", models, auth.Operator, "Declare a model", api.CreateModel{}, api.ModelCreated{}, 201, false, s.createModel},
 		{"GET", model, auth.Viewer, "One model in detail, or watch it", nil, api.ModelDetail{}, 200, false, s.getModel},
 		{"PUT", model, auth.Operator, "Change a model", api.UpdateModel{}, api.ModelSpec{}, 200, false, s.updateModel},
-		{"DELETE", model, auth.Admin, "Remove a model; its files stay", nil, api.ModelDeleted{}, 200, false, s.deleteModel},
+		{"DELETE", model, auth.Admin, "Remove a model; its files stay, unless ?purge=1", nil, api.ModelDeleted{}, 200, false, s.deleteModel},
 		{"POST", model + "/start", auth.Operator, "Wish a model to run", api.StartModel{}, api.ModelDeployment{}, 200, false, s.startModel},
 		{"POST", model + "/stop", auth.Operator, "Wish a model to stop", nil, api.ModelDeployment{}, 200, false, s.stopModel},
 		{"PUT", model + "/scale", auth.Operator, "Change the number of replicas", api.ScaleModel{}, api.ModelDeployment{}, 200, false, s.scaleModel},
@@ -79,6 +80,21 @@ func (s *server) clusterRoutes() []Route {
 		{"PUT", "/api/v2/nodes/{id}/observed", auth.Node, "What is true on the calling node", api.NodeObserved{}, nil, 204, true, s.nodeObserved},
 		{"POST", "/api/v2/nodes/{id}/heartbeat", auth.Node, "Sign of life of the calling node", api.NodeHeartbeat{}, nil, 204, true, s.nodeHeartbeat},
 		{"POST", "/api/v2/nodes/{id}/blobs", auth.Node, "Who has the large files that the calling node fetches", api.BlobsAsk{}, api.BlobsAnswer{}, 200, true, s.nodeBlobs},
+	}
+}
+
+// cacheRoutes are the rows about the models' files on the nodes.
+func (s *server) cacheRoutes() []Route {
+	const cache, node = "/api/v2/cache", "/api/v2/nodes/{id}"
+	return []Route{
+		{"GET", node + "/cache", auth.Viewer, "What a node's cache holds", nil, []api.CacheEntryView{}, 200, false, s.nodeCache},
+		{"GET", node + "/disk", auth.Viewer, "A node's model disk", nil, api.NodeDiskStatus{}, 200, false, s.nodeDisk},
+		{"GET", cache + "/summary", auth.Viewer, "What all caches hold, and their disks", nil, api.CacheSummary{}, 200, false, s.cacheSummary},
+		{"GET", cache + "/pulls", auth.Viewer, "List pulls, or watch them", nil, []api.PullView{}, 200, false, s.listPulls},
+		{"POST", cache + "/pull", auth.Operator, "Bring a model's files to nodes", api.FilesRequest{}, api.FilesWished{}, 200, false, s.pullFiles},
+		{"DELETE", cache + "/pulls/{node}/{pull}", auth.Operator, "Cancel a pull", nil, api.PullCancelled{}, 200, false, s.cancelPull},
+		{"POST", cache + "/pin", auth.Operator, "Never delete a model's files to make room", api.FilesRequest{}, api.FilesWished{}, 200, false, s.pinFiles},
+		{"POST", cache + "/unpin", auth.Operator, "Lift pins", api.FilesRequest{}, api.FilesWished{}, 200, false, s.unpinFiles},
 	}
 }
 

@@ -72,10 +72,18 @@ func (s *server) deleteModel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	uid := r.PathValue("uid")
-	if err := s.Control.DeleteModel(r.Context(), uid, rev); err != nil {
+	done := api.ModelDeleted{ModelUID: uid, Status: "deleted"}
+	if queryBool(r, "purge") {
+		purged, err := s.Control.PurgeModel(r.Context(), uid, rev, caller(r))
+		if err != nil {
+			return err
+		}
+		s.Log.Info("model deleted with its files", "model", uid, "nodes", len(purged.Nodes), "kept", purged.Kept, "by", caller(r))
+		done.Purge = &purged
+	} else if err := s.Control.DeleteModel(r.Context(), uid, rev); err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, api.ModelDeleted{ModelUID: uid, Status: "deleted"})
+	writeJSON(w, http.StatusOK, done)
 	return nil
 }
 

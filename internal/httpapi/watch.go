@@ -115,6 +115,22 @@ func (s *server) watchModel(w http.ResponseWriter, r *http.Request, uid string) 
 	})
 }
 
+// watchPulls sends the whole list of pulls whenever it changes: it is short, and nothing is lost with a lost event.
+func (s *server) watchPulls(w http.ResponseWriter, r *http.Request, node string) error {
+	var last []byte
+	return s.watch(w, r, func(e *events, st *cluster.State) error {
+		b, err := json.Marshal(cluster.Pulls(st, node))
+		if err != nil {
+			return fmt.Errorf("encode pulls: %w", err)
+		}
+		if string(b) == string(last) {
+			return nil
+		}
+		last = b
+		return e.send("pulls", st.Revision, json.RawMessage(b))
+	})
+}
+
 // errWatchOver ends a watch from inside.
 var errWatchOver = &api.Error{Code: api.CodeNotFound, Message: "the watched object is gone"}
 
