@@ -41,11 +41,11 @@ func (w *CacheWish) Known() bool {
 // Key returns "node/kind-files", the wish's name in the store.
 func (w *CacheWish) Key() string { return w.NodeID + "/" + string(w.Kind) + "-" + w.Spec.FilesID() }
 
-// FilesOnly returns the part of a spec that names files, and the engine that they are chosen for, with the uid.
+// FilesOnly returns the part of a spec that names files, the engine that they are chosen for, and who asks for them: uid and secret.
 func (s *ModelSpec) FilesOnly() ModelSpec {
 	return ModelSpec{
 		ModelUID: s.ModelUID, ModelName: s.ModelName, ModelSource: s.ModelSource, ModelPath: s.ModelPath, EngineType: s.Engine(),
-		Revision: s.Revision, Files: s.Files, Labels: Labels{},
+		Revision: s.Revision, Files: s.Files, TokenSecret: s.TokenSecret, Labels: Labels{},
 	}
 }
 

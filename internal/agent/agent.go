@@ -22,6 +22,7 @@ type Config struct {
 	NodeID string
 	Link   Link
 	Files  Files
+	Cache  Cache // nil: wishes for files are not acted upon
 	Runner Runner
 	Host   Host
 	Log    *slog.Logger
@@ -80,26 +81,27 @@ type loop struct {
 	sending  bool
 	dirty    bool
 	sentAt   time.Time
+	files    files
 	replicas sync.WaitGroup
+	helpers  sync.WaitGroup // all other goroutines
 }
 
 // Run runs the node until ctx ends. It adopts what an earlier agent left before it reports or starts anything.
 func Run(ctx context.Context, cfg Config) error {
 	l := &loop{
-		cfg: cfg, held: map[string]*held{}, dirty: true,
+		cfg: cfg, held: map[string]*held{}, dirty: true, files: newFiles(),
 		updates: make(chan update), hosts: make(chan api.NodeObserved), reports: make(chan api.NodeObserved), results: make(chan error),
 	}
 	if err := l.adopt(ctx); err != nil {
 		return err
 	}
-	var helpers sync.WaitGroup
-	helpers.Go(func() { l.watchHost(ctx) })
-	helpers.Go(func() { l.report(ctx) })
+	l.helpers.Go(func() { l.watchHost(ctx) })
+	l.helpers.Go(func() { l.report(ctx) })
 	for ctx.Err() == nil {
 		l.turn(ctx)
 	}
 	l.settle()
-	helpers.Wait()
+	l.helpers.Wait()
 	return l.farewell(ctx)
 }
 
@@ -109,6 +111,7 @@ func (l *loop) turn(ctx context.Context) {
 	for _, a := range Plan(want, l.view()) {
 		l.act(ctx, a)
 	}
+	l.lookAfterFiles(ctx, want, time.Now())
 	l.publish()
 	out, doc, due := l.next(time.Now())
 	timer := time.NewTimer(due)
@@ -118,6 +121,10 @@ func (l *loop) turn(ctx context.Context) {
 	case <-changed:
 	case u := <-l.updates:
 		l.take(u)
+	case n := <-l.files.news:
+		l.takePull(n)
+	case p := <-l.files.purged:
+		l.takePurged(p, time.Now())
 	case h := <-l.hosts:
 		l.host, l.dirty = &h, true
 	case out <- doc:

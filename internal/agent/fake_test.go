@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -88,6 +89,54 @@ func (w *world) Fetch(ctx context.Context, req FileRequest, progress func(api.Do
 		}
 	}
 	return w.fetch(ctx, progress)
+}
+
+// cacheOf records what an agent asks of the cache.
+type cacheOf struct {
+	mu     sync.Mutex
+	pins   [][]api.ModelSpec
+	wanted []api.ModelSpec
+	purges []string
+	purge  func(ctx context.Context) error // how a purge goes; nil: well
+}
+
+func (c *cacheOf) SetPins(pins []api.ModelSpec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pins = append(c.pins, pins)
+}
+
+func (c *cacheOf) SetWanted(wanted []api.ModelSpec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wanted = wanted
+}
+
+func (c *cacheOf) Purge(ctx context.Context, spec api.ModelSpec, before time.Time) (uint64, error) {
+	c.mu.Lock()
+	c.purges = append(c.purges, fmt.Sprintf("%s before %d", spec.ModelName, before.UnixMilli()))
+	purge := c.purge
+	c.mu.Unlock()
+	if purge != nil {
+		return 0, purge(ctx)
+	}
+	return 1, nil
+}
+
+func (c *cacheOf) purged() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.purges)
+}
+
+// wishFiles replaces the wishes for files.
+func (w *world) wishFiles(wishes ...api.CacheWish) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.want.CacheWishes = wishes
+	w.want.Revision++
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
 func (w *world) Node(context.Context) (api.NodeStatus, error) { return api.NodeStatus{CPUs: 2}, nil }

@@ -38,6 +38,17 @@ type FileRequest struct {
 	Token func(context.Context) (api.Token, error)
 }
 
+// Cache keeps and deletes files on this node beyond what replicas fetch.
+type Cache interface {
+	// SetPins tells which files must not be deleted to make room. Before the first call nobody knows, and nothing may be.
+	SetPins(pins []api.ModelSpec)
+	// SetWanted tells which files replicas and pulls want here now, whether they are here yet or not.
+	SetWanted(wanted []api.ModelSpec)
+	// Purge deletes a model's files as far as they were complete before a time and nothing else on this node refers to them, and returns how many
+	// bytes of disk that freed. It may be called again at any time.
+	Purge(ctx context.Context, spec api.ModelSpec, before time.Time) (freed uint64, err error)
+}
+
 // Model is a model on this node's disk.
 type Model struct {
 	Path      string `json:"path"` // what the engine opens

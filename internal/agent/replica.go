@@ -90,29 +90,24 @@ func (r *replica) attempt(ctx context.Context) error {
 	return r.serve(ctx)
 }
 
-// fetch brings the model's files here.
+// fetch brings the model's files here. A download that moved is shown until the replica is ready, so that whoever watches it sees its end.
 func (r *replica) fetch(ctx context.Context) error {
-	var last time.Time
-	var phase api.DownloadPhase
 	req := FileRequest{Spec: r.want.Spec, Engine: engineOf(r.want)}
 	if req.Spec.TokenSecret != "" {
 		req.Token = r.token
 	}
-	m, err := r.cfg.Files.Fetch(ctx, req, func(p api.DownloadProgress) {
-		now := time.Now()
-		if p.Phase == phase && now.Sub(last) < time.Second {
-			return
-		}
-		last, phase = now, p.Phase
+	moved := false
+	m, err := r.cfg.Files.Fetch(ctx, req, moderated(func(p api.DownloadProgress) {
+		moved = moved || p.DownloadedBytes < p.TotalBytes
 		p.ModelUID, p.ReplicaID, p.NodeID = r.want.Spec.ModelUID, r.want.Assignment.ReplicaID, r.cfg.NodeID
-		p.ModelName, p.UpdatedAtMS = r.want.Spec.ModelName, now.UnixMilli()
+		p.ModelName, p.UpdatedAtMS = r.want.Spec.ModelName, time.Now().UnixMilli()
 		r.set(func(s *snapshot) { s.Progress = &p })
-	})
+	}))
 	if err != nil {
 		return err
 	}
 	r.model = m
-	if r.state.Progress != nil {
+	if r.state.Progress != nil && !moved {
 		r.set(func(s *snapshot) { s.Progress = nil })
 	}
 	return nil
@@ -121,12 +116,16 @@ func (r *replica) fetch(ctx context.Context) error {
 // token gets the model's own credential from the servers. Whatever they answer is no final word: they may be away, know less than this node
 // does, or be given the secret later.
 func (r *replica) token(ctx context.Context) (api.Token, error) {
-	t, err := r.cfg.Link.Secret(ctx, r.want.Spec.ModelUID)
+	return token(ctx, r.cfg.Link, r.want.Spec)
+}
+
+func token(ctx context.Context, link Link, spec api.ModelSpec) (api.Token, error) {
+	t, err := link.Secret(ctx, spec.ModelUID)
 	if err == nil || ctx.Err() != nil {
 		return t, err
 	}
 	return "", &engine.Failure{Code: api.FailHubAuth, Message: fmt.Sprintf(
-		"the download needs the secret %s, which this node has not got yet, and waits for it: %v", r.want.Spec.TokenSecret, err)}
+		"the download needs the secret %s, which this node has not got yet, and waits for it: %v", spec.TokenSecret, err)}
 }
 
 // start plans and runs the engine.

@@ -88,6 +88,7 @@ func (l *loop) document(now time.Time) api.NodeObserved {
 			o.Downloads = append(o.Downloads, *h.state.Progress)
 		}
 	}
+	o.Pulls = l.pullDocuments()
 	slices.SortFunc(o.Endpoints, func(a, b api.EndpointInfo) int { return strings.Compare(a.Key(), b.Key()) })
 	slices.SortFunc(o.Downloads, func(a, b api.DownloadProgress) int { return strings.Compare(a.Key(), b.Key()) })
 	return o

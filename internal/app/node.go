@@ -54,7 +54,7 @@ func startAgent(l *life, o Options, around surroundings) error {
 	h := &host{o: o, addr: around.addr, log: log, files: files, hw: &hw.Exec{}}
 	l.goRun("agent", func(ctx context.Context) error {
 		return agent.Run(ctx, agent.Config{
-			NodeID: o.NodeID, Link: around.link, Files: fetcher{files}, Runner: runner{driver, log}, Host: h, Log: log,
+			NodeID: o.NodeID, Link: around.link, Files: fetcher{files}, Cache: keeper{files}, Runner: runner{driver, log}, Host: h, Log: log,
 			Engine: h.installed, InFlight: around.inFlight, Endpoints: around.endpoints, Cores: func() int { return h.coresFor(around.link) }, GPU: h.gpu,
 			Port: freePort, BaseEnv: os.Environ(), Client: probeClient(),
 			DrainTimeout: o.Running.DrainTimeout, ReportEvery: 100 * time.Millisecond, Heartbeat: heartbeat, HostEvery: 15 * time.Second,
@@ -120,6 +120,19 @@ func (f fetcher) Fetch(ctx context.Context, want agent.FileRequest, progress fun
 
 func modelOf(m modelfiles.Model) agent.Model {
 	return agent.Model{Path: m.Path, MMProj: m.MMProj, Embedding: m.Metadata.Embedding, Context: m.Metadata.ContextLength}
+}
+
+// keeper is modelfiles as the agent sees it, beyond what replicas fetch.
+type keeper struct{ files *modelfiles.Store }
+
+// SetPins has nothing to do: no file is deleted to make room.
+func (keeper) SetPins([]api.ModelSpec) {}
+
+// SetWanted has nothing to do: no file is deleted to make room.
+func (keeper) SetWanted([]api.ModelSpec) {}
+
+func (k keeper) Purge(ctx context.Context, spec api.ModelSpec, before time.Time) (uint64, error) {
+	return k.files.Purge(ctx, spec, before)
 }
 
 // runner is supervise as the agent sees it.

@@ -7,19 +7,30 @@ import (
 )
 
 // TokenSecret names the secret with which a node may fetch a model's files, empty when the model names none. It may only while the cluster
-// wants the files there, that is, while it is to run a replica of the model.
+// wants the files there, that is, while it is to run a replica of the model or to pull its files.
 func TokenSecret(s *State, nodeID, uid string) (name string, may bool) {
 	spec, known := s.Models.Value(uid)
-	deployment, deployed := s.Deployments.Value(uid)
-	if !known || !deployed || !wantsRunning(&deployment) {
-		return "", false
-	}
-	plan, _ := s.Placements.Value(uid)
-	here := slices.ContainsFunc(plan.Assignments, func(a api.PlacementAssignment) bool { return a.NodeID == nodeID })
-	if !here {
+	if !known || !runsOn(s, nodeID, uid) && !pulledTo(s, nodeID, &spec) {
 		return "", false
 	}
 	return spec.TokenSecret, true
+}
+
+// runsOn tells whether a node is to run a replica of a model.
+func runsOn(s *State, nodeID, uid string) bool {
+	deployment, deployed := s.Deployments.Value(uid)
+	if !deployed || !wantsRunning(&deployment) {
+		return false
+	}
+	plan, _ := s.Placements.Value(uid)
+	return slices.ContainsFunc(plan.Assignments, func(a api.PlacementAssignment) bool { return a.NodeID == nodeID })
+}
+
+// pulledTo tells whether a node is to pull a model's files, on the model's own account.
+func pulledTo(s *State, nodeID string, spec *api.ModelSpec) bool {
+	w := api.CacheWish{NodeID: nodeID, Kind: api.WishPull, Spec: *spec}
+	wish, ok := s.Wishes.Value(w.Key())
+	return ok && wish.Spec.ModelUID == spec.ModelUID
 }
 
 // SecretUsers returns the uids of the models that name a secret, sorted.

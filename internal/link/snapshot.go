@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -58,8 +59,10 @@ func loadSnapshot(dir, nodeID string, cred *pki.Credential) (snapshot, error) {
 	return out, nil
 }
 
-// saveSnapshot replaces the snapshot, as a whole or not at all.
+// saveSnapshot replaces the snapshot, as a whole or not at all. A purge is not kept: its wish may have ended by the next start, and what
+// is gone is gone.
 func saveSnapshot(dir string, s snapshot, cred *pki.Credential) error {
+	s.Desired.CacheWishes = slices.DeleteFunc(slices.Clone(s.Desired.CacheWishes), func(w api.CacheWish) bool { return w.Kind == api.WishPurge })
 	doc, err := json.Marshal(s)
 	if err != nil {
 		return fmt.Errorf("encode the snapshot: %w", err)

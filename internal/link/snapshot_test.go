@@ -39,6 +39,20 @@ func TestLink_keepsNoOutdatedSnapshot(t *testing.T) {
 	}
 }
 
+// TestSnapshot_keepsNoPurge: a node that starts without a server deletes nothing.
+func TestSnapshot_keepsNoPurge(t *testing.T) {
+	dir, cred := t.TempDir(), credentialOf(t, "n1")
+	d := set("h", true, 1, "a/0")
+	d.CacheWishes = []api.CacheWish{{NodeID: "n1", Kind: api.WishPurge}, {NodeID: "n1", Kind: api.WishPin}, {NodeID: "n1", Kind: api.WishPull}}
+	if err := saveSnapshot(dir, snapshot{Desired: d}, cred); err != nil {
+		t.Fatal(err)
+	}
+	s, err := loadSnapshot(dir, "n1", cred)
+	if err != nil || len(s.Desired.CacheWishes) != 2 || s.Desired.CacheWishes[0].Kind != api.WishPin || len(d.CacheWishes) != 3 {
+		t.Errorf("%+v, %v; want the pin and the pull", s.Desired.CacheWishes, err)
+	}
+}
+
 func credentialOf(t *testing.T, id string) *pki.Credential {
 	t.Helper()
 	ca, err := pki.NewCA("test", time.Now())

@@ -74,7 +74,8 @@ type Store struct {
 
 	mu      sync.Mutex
 	flights map[string]*flight
-	roots   map[cache.Root]bool // every one that was used, for Scan
+	purging map[string]chan struct{} // by repository's folder: closes when files of it are deleted no more
+	roots   map[cache.Root]bool      // every one that was used, for Scan
 	alerts  []api.DiskAlert
 }
 
@@ -97,7 +98,7 @@ func New(cfg Config) (*Store, error) {
 	dir := filepath.Clean(cfg.CacheDir)
 	s := &Store{
 		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree),
-		flights: map[string]*flight{}, roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
+		flights: map[string]*flight{}, purging: map[string]chan struct{}{}, roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
 	}
 	if cfg.Peers != nil {
 		p := *cfg.Peers
@@ -176,7 +177,10 @@ func (s *Store) fetchShared(ctx context.Context, req Request, want manifest.Want
 	if err != nil {
 		return Model{}, err
 	}
-	f := s.join(ctx, job)
+	f, err := s.join(ctx, job)
+	if err != nil {
+		return Model{}, err
+	}
 	defer s.leave(f)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
@@ -214,14 +218,31 @@ type flight struct {
 	err     error
 }
 
-// join finds the flight of a job or starts it. Every join needs its leave.
-func (s *Store) join(ctx context.Context, j job) *flight {
+// join finds the flight of a job or starts it, once no files of its repository are being deleted. Every join needs its leave.
+func (s *Store) join(ctx context.Context, j job) (*flight, error) {
+	for {
+		f, purge := s.tryJoin(ctx, j)
+		if f != nil {
+			return f, nil
+		}
+		select {
+		case <-purge:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Store) tryJoin(ctx context.Context, j job) (*flight, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.roots[j.dir.Root] = true
+	if purge := s.purging[j.dir.Path()]; purge != nil {
+		return nil, purge
+	}
 	if f, ok := s.flights[j.key()]; ok {
 		f.waiting++
-		return f
+		return f, nil
 	}
 	// The flight belongs to all who wait, so it ends with the last of them and not with the first.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -237,7 +258,7 @@ func (s *Store) join(ctx context.Context, j job) *flight {
 		}
 		s.forget(f)
 	}()
-	return f
+	return f, nil
 }
 
 // leave gives up waiting. The last to leave stops the flight and waits until it has put everything down.
