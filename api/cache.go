@@ -53,7 +53,7 @@ func (s *ModelSpec) FilesOnly() ModelSpec {
 // same one share every file.
 func (s *ModelSpec) FilesID() string {
 	revision := s.Revision
-	if revision == "" {
+	if revision == "" && s.ModelSource != SourceModelScope {
 		revision = "main"
 	}
 	parts := append([]string{string(s.ModelSource), s.ModelName, s.ModelPath, revision, s.filesKind()}, s.Files...)

@@ -8,7 +8,6 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
-	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
 // Purge deletes a model's files as far as they were complete before a time and nothing else refers to them, and returns how many bytes of disk that
@@ -18,8 +17,7 @@ func (s *Store) Purge(ctx context.Context, spec api.ModelSpec, before time.Time)
 	if spec.ModelSource == api.SourceLocal {
 		return 0, fail.Final(api.FailInvalidModel, fail.Unsupported, "%s is a local model: its files are the user's own, and stay", spec.ModelName)
 	}
-	want := wantOf(spec)
-	j, err := s.newJob(Request{Spec: spec}, want)
+	j, err := s.newJob(Request{Spec: spec}, wanted(Request{Spec: spec}))
 	if err != nil {
 		return 0, err
 	}
@@ -29,14 +27,17 @@ func (s *Store) Purge(ctx context.Context, spec api.ModelSpec, before time.Time)
 	}
 	defer leave()
 	err = s.locked(ctx, j, "delete files", func() error {
-		freed, err = j.dir.Purge(cache.Selection(want), before)
+		freed, err = j.dir.Purge(cache.Selection(j.want), before)
 		return err
 	})
 	return freed, err
 }
 
-func wantOf(spec api.ModelSpec) manifest.Want {
-	return manifest.Want{Engine: spec.Engine(), Patterns: spec.Files}
+// isPurged tells whether files of a repository are being deleted now.
+func (s *Store) isPurged(dir cache.Dir) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.purging[dir.Path()] != nil
 }
 
 // enterPurge closes a repository to fetches until the returned function is called.

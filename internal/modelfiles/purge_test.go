@@ -151,7 +151,7 @@ func TestPurge_andFetchExcludeEachOther(t *testing.T) {
 	cancel()
 	<-over
 	h.Break(hub.Faults{})
-	j, err := s.newJob(Request{Spec: chosen()}, wantOf(chosen()))
+	j, err := s.newJob(Request{Spec: chosen()}, wanted(Request{Spec: chosen()}))
 	if err != nil {
 		t.Fatal(err)
 	}

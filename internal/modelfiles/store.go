@@ -157,8 +157,8 @@ func (s *Store) Have(req Request) (Model, bool) {
 		return Model{}, false
 	}
 	j, err := s.newJob(req, wanted(req))
-	if err != nil {
-		return Model{}, false // Fetch says why
+	if err != nil || s.isPurged(j.dir) {
+		return Model{}, false // Fetch says why, or waits
 	}
 	r, ok := j.dir.Find(j.revision, cache.Selection(j.want))
 	if !ok || !j.dir.Whole(r) {
