@@ -108,7 +108,8 @@ func (c *command) backupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "backup FILE", Short: "Save a backup of the store",
 		Long: "Save the whole store, as of one moment, to FILE. The file is checked, is only for its owner, and is there as a whole or not at all.\n" +
-			"It holds the cluster's secrets: keep it safe. The models' files are not in it.",
+			"It holds the cluster's secrets, those that people have set sealed: keep it safe, and keep the folder pki of a server's data directory too,\n" +
+			"without which nobody can open them. The models' files are not in it.",
 		Args: exactly(1, "the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()

@@ -291,11 +291,11 @@ func (w *Client) scopeError(a *answer, said scopeSaid, note string) error {
 	case said.Code == scopeNoFile:
 		return fail.Passing(api.FailHub, fail.NoEntry, "a file that the repository lists is not there%s", note)
 	case said.Code == scopeNoAccess && w.token == "":
-		return fail.Final(api.FailHubAuth, fail.Gated, "the repository is private or gated, and Nebula has no token for %s: give it one of an account that has access%s", w.origin.Host, note)
+		return fail.Final(api.FailHubAuth, fail.Gated, "the repository is private or gated, and Nebula has no token for %s: store one of an account that has access with nebula secret set, and name it as the model's token_secret%s", w.origin.Host, note)
 	case said.Code == scopeNoAccess:
-		return fail.Final(api.FailHubAuth, fail.Gated, "the token has no access to the repository: ask for it on its page at %s, or give Nebula a token of an account that has it%s", w.base, note)
+		return fail.Final(api.FailHubAuth, fail.Gated, "the token has no access to the repository: ask for it on its page at %s, or store a token of an account that has it with nebula secret set%s", w.base, note)
 	case a.StatusCode == 401, a.StatusCode == 403, said.Code == 401, said.Code == 403:
-		return fail.Final(api.FailHubAuth, fail.BadToken, "%s does not accept the token: it is mistyped, expired or revoked. Set a valid one, or none for public models%s", a.at.Host, note)
+		return fail.Final(api.FailHubAuth, fail.BadToken, "%s does not accept the token: it is mistyped, expired or revoked. Store a valid one with nebula secret set, or use none for public models%s", a.at.Host, note)
 	case said.Code == scopeNoModel, a.StatusCode == 404 && said.Code == 0, said.Code == 404:
 		return fail.Final(api.FailHub, fail.NotFound, "the repository does not exist, or it is private and %s: check the name%s", w.whoWeAre(), note)
 	case a.StatusCode >= 400:
