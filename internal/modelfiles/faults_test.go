@@ -132,12 +132,9 @@ func TestFetch_givesUp(t *testing.T) {
 		{"another file", plain, hub.Faults{OtherETag: true}, "", llama(), api.FailHub, fail.Inconsistent, true, "does not have", 7},
 		{"always out of order", plain, hub.Faults{Fail: hub.Always}, "", llama(), api.FailHub, fail.Server, false, "6 times in a row", 6},
 		{"always too many requests", plain, hub.Faults{RateLimit: hub.Always}, "", llama(), api.FailHub, fail.RateLimited, false, "limits the number", 6},
-		{"always cut at once", plain, hub.Faults{Cut: hub.Always}, "", llama(), api.FailDownload, fail.Network, false, "6 times in a row", 14},
-		{"always stalled", plain, hub.Faults{Stall: hub.Always}, "", llama(), api.FailDownload, fail.Network, false, "sent nothing", 14},
 		{"always damaged", plain, hub.Faults{Flip: hub.Always, FlipAt: 9}, "", llama(), api.FailDownload, fail.Corrupt, true, "damaged twice", 5},
 		{"always short", plain, hub.Faults{ShortBy: hub.Always}, "", llama(), api.FailDownload, fail.BadServer, false, "bytes instead of", 14},
 		{"always compressed", plain, hub.Faults{Gzip: hub.Always}, "", llama(), api.FailDownload, fail.BadServer, false, "compressed", 14},
-		{"signed addresses never work", plain, hub.Faults{Fail: hub.Always, FailStatus: 403, FailPath: "/blob/"}, "", llama(), api.FailDownload, fail.ExpiredAddress, false, "refuses the address", 20},
 		{"redirects in circles", plain, hub.Faults{Redirect: hub.Always, RedirectTo: "/org/model/resolve/main/a.gguf"}, "", llama(), api.FailHub, fail.Redirect, true, "circles", 8},
 		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", llama(), api.FailHub, fail.Redirect, true, "not encrypted", 3},
 		{"a listing without an end", plain, hub.Faults{PageSize: 1, EndlessNext: true}, "", llama(), api.FailHub, fail.BadServer, true, "never ends", 4},
@@ -175,6 +172,38 @@ func TestFetch_givesUp(t *testing.T) {
 			}
 			if c.reason != fail.NotGGUF && c.reason != fail.Truncated { // those are verified, but of no use
 				unpublished(t, s)
+			}
+		})
+	}
+}
+
+// TestFetch_bears: faults that may pass never end a transfer. People see the sentence meanwhile, and when the fault is
+// over the file comes.
+func TestFetch_bears(t *testing.T) {
+	for name, c := range map[string]struct {
+		faults hub.Faults
+		says   string
+	}{
+		"cut at once":                 {hub.Faults{Cut: hub.Always}, "connection"},
+		"stalled":                     {hub.Faults{Stall: hub.Always}, "sent nothing"},
+		"out of order":                {hub.Faults{Fail: hub.Always, FailPath: "/blob/"}, "503"},
+		"signed addresses never work": {hub.Faults{Fail: hub.Always, FailStatus: 403, FailPath: "/blob/"}, "refuses the address"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := hub.Start(t, one("a.gguf", ggufFile(big, 1)))
+			h.Break(c.faults)
+			var last Progress
+			_, err := newStore(t, h, stallsSoon(c.faults)).Fetch(t.Context(), llama(), func(p Progress) {
+				if last = p; p.Retries > 8 && strings.Contains(p.LastError, c.says) {
+					h.Break(hub.Faults{})
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			if last.LastError != "" || last.Retries < 8 {
+				t.Errorf("at the end %d retries and %q", last.Retries, last.LastError)
 			}
 		})
 	}

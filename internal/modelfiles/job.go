@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +20,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
+	"github.com/nebula-serve/nebula/internal/modelfiles/transfer"
 )
 
 // parallel is how many files one fetch transfers at once.
@@ -187,7 +187,7 @@ func (s *Store) complete(ctx context.Context, j job, p hub.Pin, r cache.Record, 
 		return nil
 	}
 	m.plan(counts)
-	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
+	if err := s.fetchAll(ctx, j, p, blobs, counts); err != nil {
 		return err
 	}
 	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.Link(p.Commit, r.Files) })
@@ -229,7 +229,7 @@ func (s *Store) reserve(d cache.Dir, blobs []manifest.Entry) (*disk.Reservation,
 }
 
 // fetchAll fetches blobs, a few at a time. The first failure stops the others, which keep what they have.
-func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest.Entry, counts []*counter, m *meter) error {
+func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest.Entry, counts []*counter) error {
 	space, err := s.reserve(j.dir, blobs)
 	if err != nil {
 		return err
@@ -242,36 +242,21 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return s.newBlob(j, e, counts[i], m, space).fetch(ctx, j.opener(p, e, s.cfg.Offline), j.client.Retry)
+			b := blob{Entry: e, dir: j.dir, store: s, count: counts[i], space: space, sources: s.sources(j, p, e)}
+			return b.fetch(ctx)
 		})
 	}
 	return g.Wait()
 }
 
-func (s *Store) newBlob(j job, e manifest.Entry, c *counter, m *meter, space *disk.Reservation) *blob {
-	return &blob{
-		Entry: e, dir: j.dir, log: s.cfg.Log, boot: s.boot, count: c,
-		network: func(n int64) { m.network.Add(n) }, took: space.Took,
-	}
-}
-
-func (j job) opener(p hub.Pin, e manifest.Entry, offlineOnly bool) opener {
-	src := j.repo.Source(p, e)
-	return func(ctx context.Context, from, to int64) (io.ReadCloser, int64, error) {
-		if offlineOnly {
-			return nil, 0, offline()
+// sources says where a blob can be had.
+func (s *Store) sources(j job, p hub.Pin, e manifest.Entry) func(context.Context) ([]transfer.Source, error) {
+	origin := j.repo.Source(p, e)
+	return func(context.Context) ([]transfer.Source, error) {
+		if s.cfg.Offline {
+			return nil, offline()
 		}
-		body, end, err := src.Open(ctx, from, to)
-		if !fail.Has(err, fail.RangeIgnored) {
-			return body, end, err
-		}
-		body, end, err = src.Open(ctx, 0, e.Size)
-		if err == nil {
-			if _, err = io.CopyN(io.Discard, body, from); err != nil {
-				_ = body.Close()
-			}
-		}
-		return body, end, err
+		return []transfer.Source{origin}, nil
 	}
 }
 
@@ -292,7 +277,8 @@ func (s *Store) readIndex(ctx context.Context, j job, p hub.Pin, entries []manif
 	}
 	e, entries[i] = settled[0], settled[0] // it need not be fetched again
 	blobs, counts := counters(settled)
-	if err := s.fetchAll(ctx, j, p, blobs, counts, m); err != nil {
+	m.also(counts)
+	if err := s.fetchAll(ctx, j, p, blobs, counts); err != nil {
 		return nil, err
 	}
 	names, err := cache.ReadWeightMap(j.dir.Blob(e.Hash))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles/transfer"
 )
 
 // Progress is how far a fetch is. Total is known before the first byte, Done never falls, and Done equals Total exactly
@@ -20,7 +21,12 @@ type Progress struct {
 	Speed      uint64 // bytes per second from the network, smoothed over about 5 s
 	ETASeconds uint64 // 0 while unknown
 
-	NetworkBytes uint64 // fetched by this call
+	NetworkBytes uint64 // that came from hubs
+	PeerBytes    uint64 // that came from other nodes
+	ReusedBytes  uint64 // that an earlier fetch had left
+	Retries      uint64 // requests that failed and were repeated
+	Source       string // whom the last bytes came from
+	LastError    string // what keeps bytes from coming, as a sentence; empty while they come
 }
 
 // Fill writes the progress into a document.
@@ -38,9 +44,9 @@ func (p Progress) Fill(d *api.DownloadProgress) {
 
 // counter counts the bytes of one blob that are here.
 type counter struct {
+	transfer.Gauge
 	size  int64
-	files uint32 // that are links to it
-	have  atomic.Int64
+	files uint32      // that are links to it
 	done  atomic.Bool // verified and published
 }
 
@@ -49,16 +55,15 @@ func (c *counter) counted() int64 {
 	if c.done.Load() {
 		return c.size
 	}
-	return min(max(c.have.Load(), 0), max(c.size-1, 0))
+	return min(max(c.Have.Load(), 0), max(c.size-1, 0))
 }
 
 // meter adds up a fetch. It is fed by the fetch and read by everybody who waits for it.
 type meter struct {
-	network atomic.Int64
-
 	mu      sync.Mutex
 	phase   api.DownloadPhase
 	blobs   []*counter
+	past    []*counter    // of earlier plans: their traffic counts
 	changed chan struct{} // closes when the phase or the plan changes
 	best    uint64
 	rate    rate
@@ -70,8 +75,16 @@ func newMeter() *meter { return &meter{phase: api.PhaseDownloading, changed: mak
 func (m *meter) plan(blobs []*counter) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.past = append(m.past, m.blobs...)
 	m.blobs = blobs
 	m.wake()
+}
+
+// also counts the traffic of blobs that are fetched before there is a plan.
+func (m *meter) also(blobs []*counter) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.past = append(m.past, blobs...)
 }
 
 func (m *meter) enter(p api.DownloadPhase) {
@@ -90,8 +103,13 @@ func (m *meter) wake() {
 func (m *meter) at(now time.Time) (Progress, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := Progress{Phase: m.phase, NetworkBytes: uint64(m.network.Load())}
+	p := Progress{Phase: m.phase}
+	for _, b := range m.past {
+		p.add(b)
+	}
+	p.LastError, p.ReusedBytes = "", 0
 	for _, b := range m.blobs {
+		p.add(b)
 		p.TotalBytes += uint64(b.size)
 		p.DoneBytes += uint64(b.counted())
 		p.FilesTotal += b.files
@@ -109,13 +127,27 @@ func (m *meter) at(now time.Time) (Progress, <-chan struct{}) {
 	if p.Phase == api.PhaseDownloading && p.TotalBytes > 0 && p.DoneBytes == p.TotalBytes {
 		p.Phase = api.PhaseVerifying
 	}
-	if p.Speed = m.rate.sample(now, p.NetworkBytes); p.Speed > 0 {
+	if p.Speed = m.rate.sample(now, p.NetworkBytes+p.PeerBytes); p.Speed > 0 {
 		p.ETASeconds = (p.TotalBytes - p.DoneBytes + p.Speed - 1) / p.Speed
 	}
 	if p.Phase != api.PhaseDownloading {
 		p.Speed, p.ETASeconds = 0, 0
 	}
 	return p, m.changed
+}
+
+// add counts a blob's traffic. Of several that are in trouble any one speaks for all.
+func (p *Progress) add(c *counter) {
+	p.NetworkBytes += uint64(c.Network.Load())
+	p.PeerBytes += uint64(c.Peers.Load())
+	p.ReusedBytes += uint64(c.Reused.Load())
+	p.Retries += uint64(c.Retries.Load())
+	if s := c.Source(); s != "" {
+		p.Source = s
+	}
+	if s := c.Trouble(); s != "" {
+		p.LastError = s
+	}
 }
 
 // rate is a mean of the speed that weighs the last 5 seconds most.

@@ -139,7 +139,7 @@ func TestScope_givesUp(t *testing.T) {
 		{"a listing that is none", plain, hub.Faults{BadListing: true}, "", scoped(vllm()), fail.BadServer, false, "not what a hub says", 6},
 		{"an error with HTTP 200", plain, hub.Faults{ScopeCode: 500}, "", scoped(vllm()), fail.Server, false, "code 500", 6},
 		{"always damaged", plain, hub.Faults{Flip: hub.Always, FlipAt: 300}, "", scoped(vllm()), fail.Corrupt, true, "damaged twice", 20},
-		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", scoped(vllm()), fail.Redirect, true, "not encrypted", 4},
+		{"redirects to another scheme", plain, hub.Faults{Redirect: 1, RedirectTo: "file:///etc/passwd"}, "", scoped(vllm()), fail.Redirect, true, "not encrypted", 5},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -32,7 +32,7 @@ func (s *Store) settle(ctx context.Context, j job, p hub.Pin, files []manifest.E
 		if s.cfg.Offline {
 			return nil, offline()
 		}
-		h, err := s.fetchUnknown(ctx, j, j.repo.Source(p, e), e, counts[i], m)
+		h, err := s.fetchUnknown(ctx, j, j.repo.Source(p, e), e, counts[i])
 		if err != nil {
 			return nil, err
 		}
@@ -49,7 +49,7 @@ func (s *Store) settle(ctx context.Context, j job, p hub.Pin, files []manifest.E
 
 // fetchUnknown brings one such file into the cache under the hash of what came. It is fetched in one go, from its start
 // after each failure: bytes of two versions must not get into one file, and no hash would tell.
-func (s *Store) fetchUnknown(ctx context.Context, j job, src *hub.Source, e manifest.Entry, c *counter, m *meter) (manifest.Hash, error) {
+func (s *Store) fetchUnknown(ctx context.Context, j job, src *hub.Source, e manifest.Entry, c *counter) (manifest.Hash, error) {
 	unlock, err := cache.LockFile(ctx, j.dir.Lock(e.Hash), func() {})
 	if err != nil {
 		return manifest.Hash{}, disk.Explain(string(j.dir.Root), "lock", err)
@@ -67,8 +67,8 @@ func (s *Store) fetchUnknown(ctx context.Context, j job, src *hub.Source, e mani
 	var sum manifest.Hash
 	err = j.client.Retry(ctx, func() int64 { return 0 }, func() (err error) {
 		sum, err = writeUnknown(ctx, src, e, part, func(have, more int64) {
-			c.have.Store(have)
-			m.network.Add(more)
+			c.Have.Store(have)
+			c.Network.Add(more)
 		})
 		if _, ok := fail.As(err); ok {
 			return err

@@ -18,19 +18,21 @@ import (
 	"github.com/nebula-serve/nebula/internal/modelfiles/hub"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
+	"github.com/nebula-serve/nebula/internal/modelfiles/transfer"
 )
 
 // Config says where a node keeps models and where it gets them from. Only CacheDir is needed.
 type Config struct {
-	CacheDir   string   // absolute; models go to hub/, in the layout of $HF_HOME, and Nebula's records to nebula/
-	NodeID     string   // for the documents of Scan and Disk
-	Endpoint   string   // of the Hugging Face Hub or a mirror; empty = https://huggingface.co
-	Token      string   // for Endpoint only; never logged
-	Scope      string   // endpoint of ModelScope; empty = https://modelscope.cn
-	ScopeToken string   // for Scope only; never logged
-	Offline    bool     // never ask the hub: what is not complete on disk is an error
-	LocalRoots []string // folders that local models must be in; empty = anywhere
-	KeepFree   uint64   // bytes of disk that no download may use; 0 = 2 % of the disk, at most 5 GiB
+	CacheDir   string               // absolute; models go to hub/, in the layout of $HF_HOME, and Nebula's records to nebula/
+	NodeID     string               // for the documents of Scan and Disk
+	Endpoint   string               // of the Hugging Face Hub or a mirror; empty = https://huggingface.co
+	Token      string               // for Endpoint only; never logged
+	Scope      string               // endpoint of ModelScope; empty = https://modelscope.cn
+	ScopeToken string               // for Scope only; never logged
+	Offline    bool                 // never ask the hub: what is not complete on disk is an error
+	LocalRoots []string             // folders that local models must be in; empty = anywhere
+	KeepFree   uint64               // bytes of disk that no download may use; 0 = 2 % of the disk, at most 5 GiB
+	Limits     transfer.LimitConfig // of the network
 	UserAgent  string
 	Log        *slog.Logger
 	Transport  http.RoundTripper                     // instead of Nebula's own, for tests
@@ -72,10 +74,13 @@ type Store struct {
 	room  *disk.Ledger
 	peers *peer.Peers // nil: there are none
 
+	limits *transfer.Limits
+
 	mu      sync.Mutex
 	flights map[string]*flight
-	purging map[string]chan struct{} // by repository's folder: closes when files of it are deleted no more
-	roots   map[cache.Root]bool      // every one that was used, for Scan
+	purging map[string]chan struct{}         // by repository's folder: closes when files of it are deleted no more
+	partial map[manifest.Hash]*transfer.Blob // running
+	roots   map[cache.Root]bool              // every one that was used, for Scan
 	alerts  []api.DiskAlert
 }
 
@@ -97,8 +102,9 @@ func New(cfg Config) (*Store, error) {
 	}
 	dir := filepath.Clean(cfg.CacheDir)
 	s := &Store{
-		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree),
-		flights: map[string]*flight{}, purging: map[string]chan struct{}{}, roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
+		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree), limits: transfer.NewLimits(cfg.Limits),
+		flights: map[string]*flight{}, purging: map[string]chan struct{}{}, partial: map[manifest.Hash]*transfer.Blob{},
+		roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
 	}
 	if cfg.Peers != nil {
 		p := *cfg.Peers
@@ -113,6 +119,15 @@ func (cfg Config) client(source api.ModelSource, endpoint, token string) (*hub.C
 		Source: source, Endpoint: endpoint, Token: token, UserAgent: cfg.UserAgent, Log: cfg.Log, Transport: cfg.Transport, Proxy: cfg.Proxy,
 		Patience: cfg.patience, MaxEntries: cfg.maxEntries,
 	})
+}
+
+// transferPatience is the patience with a hub, as a transfer has it.
+func (cfg Config) transferPatience() transfer.Patience {
+	p := transfer.DefaultPatience()
+	if h := cfg.patience; h != (hub.Patience{}) {
+		p.FirstDelay, p.MaxDelay, p.Stall, p.BadAnswers = h.FirstDelay, h.MaxDelay, h.Stall, h.Tries
+	}
+	return p
 }
 
 // checkRoot refuses a folder that would land somewhere else than it says.

@@ -13,15 +13,31 @@ import (
 // NoFollow makes opening a symbolic link an error.
 const NoFollow = unix.O_NOFOLLOW
 
-// Allocate reserves the blocks of [from, from+n) without changing the file's length. A file system that cannot do this
-// is no error; one that has not that many blocks left is.
-func Allocate(f *os.File, from, n int64) error {
-	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, n)
+// Allocate reserves the blocks of [from, from+n) without changing the file's length; an error means that there are not
+// that many left. known is false on a file system that cannot reserve.
+func Allocate(f *os.File, from, n int64) (known bool, err error) {
+	if n <= 0 {
+		return true, nil
+	}
+	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, n)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Release gives the blocks of [from, from+n) back: they read as zeros. A file system that cannot do this keeps them.
+func Release(f *os.File, from, n int64) error {
+	err := unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE|unix.FALLOC_FL_PUNCH_HOLE, from, n)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		return nil
 	}
 	return err
 }
+
+// StartWriting lets the system begin to write what it still holds in memory, so that a later sync is short. It is a
+// hint: a file system that does not take it loses nothing.
+func StartWriting(f *os.File) { _ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE) }
 
 // SyncData makes written bytes outlast a power failure.
 func SyncData(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }

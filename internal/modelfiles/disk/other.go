@@ -13,7 +13,11 @@ import (
 
 const NoFollow = 0
 
-func Allocate(*os.File, int64, int64) error { return nil }
+func Allocate(*os.File, int64, int64) (known bool, err error) { return false, nil }
+
+func Release(*os.File, int64, int64) error { return nil }
+
+func StartWriting(*os.File) {}
 
 func SyncData(f *os.File) error { return f.Sync() }
 
