@@ -15,6 +15,8 @@ PKG       ?= ./...
 
 # The real engine that tests run; set NEBULA_LLAMA_SERVER to use one of your own.
 with_engine = engine="$${NEBULA_LLAMA_SERVER:-$$(scripts/llama-server.sh)}" && NEBULA_LLAMA_SERVER="$$engine"
+# The official client of the Hugging Face Hub, which some tests compare with. Where it cannot be had they are skipped, and say so.
+with_client = NEBULA_HF_PYTHON="$$(scripts/huggingface-hub.sh || true)"
 # Only root can make hosts, and only for root are their tools installed: without them the rows are skipped, and say so.
 with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; fi;
 
@@ -34,7 +36,7 @@ up: ## build, get an engine, start Nebula with a demo model, chat with it; Ctrl-
 test: test-race ## every test there is: unit, property, scripts, real etcd, real engine, race detector
 
 test-race: setup ## the same as test
-	@$(with_engine) CGO_ENABLED=1 go test -race $(TESTFLAGS) $(PKG)
+	@$(with_engine) $(with_client) CGO_ENABLED=1 go test -race $(TESTFLAGS) $(PKG)
 
 test-chaos: ## break real servers, nodes and engines, in at most 5 minutes; hosts are network namespaces, which need root
 	@$(with_hosts) $(with_engine) go test -v -short -tags chaos -count=1 -timeout 10m $(faultlogs) ./test/netns ./test/chaos
