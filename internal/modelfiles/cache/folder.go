@@ -68,6 +68,12 @@ func SelectFolder(ctx context.Context, dir string, want manifest.Want) (manifest
 	if err != nil {
 		return manifest.Manifest{}, err
 	}
+	return selectListed(dir, entries, want)
+}
+
+// selectListed chooses from the files of a folder.
+func selectListed(dir string, entries []manifest.Entry, want manifest.Want) (manifest.Manifest, error) {
+	var err error
 	if want.Engine == api.EngineLlamaCPP {
 		models := manifest.Candidates(entries)
 		if len(models) > 1 && len(want.Patterns) == 0 {

@@ -3,186 +3,211 @@ package cache
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
-// Scan lists the models under roots, sorted by name: the Hugging Face layout, and plain folders beside it. Complete means that Nebula verified every
-// file that an engine needs and none has changed; of a plain folder, that all parts are there. A model that two folders hold is told once, the
-// complete one first.
-func Scan(ctx context.Context, roots []Root) ([]api.ModelCacheEntry, error) {
-	found := map[string]api.ModelCacheEntry{}
+// ScanConfig is what a Scanner needs.
+type ScanConfig struct {
+	NodeID string
+	// Memory is a file that says when each model was found first, so that a restart does not forget it. Empty = only this Scanner knows.
+	Memory string
+	// Sound, when set, tells of a file of weights whether it is at least as long as its header says.
+	Sound func(path string) bool
+	Log   *slog.Logger
+}
+
+// Scanner knows the models on this node and sees what changed since it looked last. One goroutine at a time may use it.
+type Scanner struct {
+	cfg    ScanConfig
+	tree   *tree
+	judged map[string]judged // by the model's folder
+	seals  map[string]*seals // by their folder
+	heads  map[string]head   // of weights, by file
+	found  map[string]int64  // Unix milliseconds at which a folder was first seen; nil before Memory was read
+	kept   map[string]int64  // found, as Memory has it
+	told   map[string]bool   // what the log said already
+}
+
+// judged is a verdict and what it depends on.
+type judged struct {
+	mark []uint64
+	verdict
+}
+
+// NewScanner returns a Scanner that has not looked yet.
+func NewScanner(cfg ScanConfig) *Scanner {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Scanner{
+		cfg: cfg, tree: newTree(), judged: map[string]judged{}, seals: map[string]*seals{}, heads: map[string]head{}, told: map[string]bool{},
+	}
+}
+
+// Models is what a scan found.
+type Models struct {
+	Entries []api.ModelCacheEntry // by name
+	Bytes   uint64                // of all of them together; what two share counts once
+}
+
+// Scan lists the models under roots. A tree in which nothing changed costs one stat for each folder and gives equal
+// documents. Changed names folders of which the caller knows that something in them changed. A model that several folders hold is told
+// once: of the first that is complete, else of the first.
+func (s *Scanner) Scan(ctx context.Context, roots []Root, now time.Time, changed map[string]bool) (Models, error) {
+	s.recall()
+	s.tree.begin(now, changed)
+	type named struct {
+		place
+		verdict
+	}
+	best := map[string]named{}
+	blocks := map[block]bool{}
+	var out Models
+	seen := map[string]bool{}
 	for _, r := range roots {
-		for _, scan := range []func(context.Context, Root) ([]api.ModelCacheEntry, error){scanHub, scanFolders} {
-			entries, err := scan(ctx, r)
-			if err != nil {
-				return nil, err
+		for _, p := range s.tree.find(r) {
+			if ctx.Err() != nil {
+				return Models{}, context.Cause(ctx)
 			}
-			for _, e := range entries {
-				if old, ok := found[e.ModelName]; !ok || e.Complete && !old.Complete {
-					found[e.ModelName] = e
+			if seen[p.dir] {
+				continue
+			}
+			v := s.judge(p)
+			if len(v.blocks) == 0 && v.files == 0 {
+				continue
+			}
+			seen[p.dir] = true
+			for _, b := range v.blocks {
+				if b.inode == 0 || !blocks[b] {
+					blocks[b] = true
+					out.Bytes += uint64(b.size)
 				}
 			}
-		}
-	}
-	return slices.SortedFunc(maps.Values(found), func(a, b api.ModelCacheEntry) int { return cmp.Compare(a.ModelName, b.ModelName) }), nil
-}
-
-// folders lists a folder's folders; none when it does not exist.
-func folders(dir string) ([]string, error) {
-	all, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var out []string
-	for _, d := range all {
-		if d.IsDir() && !strings.HasPrefix(d.Name(), ".") {
-			out = append(out, d.Name())
-		}
-	}
-	return out, err
-}
-
-func scanHub(ctx context.Context, r Root) ([]api.ModelCacheEntry, error) {
-	names, err := folders(r.Hub())
-	if err != nil {
-		return nil, err
-	}
-	var out []api.ModelCacheEntry
-	for _, n := range names {
-		name, ok := strings.CutPrefix(n, "models--")
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if !ok || name == "" {
-			continue
-		}
-		d := Dir{r, name}
-		e := api.ModelCacheEntry{ModelName: strings.ReplaceAll(name, "--", "/"), CachePath: d.Path()}
-		t := newTally()
-		t.add(d.Blobs())
-		blobs := t.files
-		t.add(filepath.Join(d.Path(), "snapshots")) // links to the blobs, or copies where there are no links
-		e.SizeBytes, e.FileCount = t.bytes, t.files-blobs
-		e.DiscoveredAtMS, e.LastAccessedMS = t.oldest, t.newest
-		for _, rec := range d.Records() {
-			e.Complete = e.Complete || d.Whole(rec)
-			e.DiscoveredAtMS = min(e.DiscoveredAtMS, rec.CreatedMS)
-			if fi, err := os.Stat(d.RecordFile(rec.Commit, rec.Selection)); err == nil {
-				e.LastAccessedMS = max(e.LastAccessedMS, fi.ModTime().UnixMilli())
+			if old, ok := best[p.name]; !ok || v.complete && !old.complete {
+				best[p.name] = named{p, v}
 			}
 		}
-		if e.SizeBytes > 0 || e.FileCount > 0 {
-			out = append(out, e)
-		}
 	}
+	for name, m := range best {
+		out.Entries = append(out.Entries, s.entry(name, m.place, m.verdict, now))
+	}
+	slices.SortFunc(out.Entries, func(a, b api.ModelCacheEntry) int { return cmp.Compare(a.ModelName, b.ModelName) })
+	s.tellOnce(s.tree.cut, "there are more files in the model folders than Nebula looks at; the list of cached models is not complete", "most", maxTree)
+	s.tree.end()
+	s.forget(seen)
 	return out, nil
 }
 
-// scanFolders finds models that people put beside the cache: NAME or OWNER/NAME with weights in it.
-func scanFolders(ctx context.Context, r Root) ([]api.ModelCacheEntry, error) {
-	tops, err := folders(string(r))
-	if err != nil {
-		return nil, err
-	}
-	var out []api.ModelCacheEntry
-	for _, top := range tops {
-		if top == "hub" || top == "nebula" || top == "modelscope" || strings.Contains(top, "--") {
-			continue
-		}
-		if e, ok := plainModel(ctx, r, top); ok {
-			out = append(out, e)
-			continue
-		}
-		subs, err := folders(filepath.Join(string(r), top))
-		if err != nil {
-			continue // not ours to read
-		}
-		for _, sub := range subs {
-			if e, ok := plainModel(ctx, r, top+"/"+sub); ok {
-				out = append(out, e)
+// judge judges a place, or remembers the verdict when nothing changed that it depends on.
+func (s *Scanner) judge(p place) verdict {
+	g := s.tree.gather(p.dir)
+	switch p.layout {
+	case layoutHub:
+		if p.root != "" {
+			d := NewDir(p.root, p.name)
+			for _, dir := range []string{d.manifests(), filepath.Dir(d.verified(manifest.Hash{}))} {
+				if f := s.tree.look(dir); f != nil {
+					g.mark = append(g.mark, f.version)
+				}
 			}
 		}
+	case layoutScope:
+		if p.temp != "" {
+			s.tree.walk(p.temp, func(_ string, f *folder) {
+				g.mark = append(g.mark, f.version)
+				g.partial = g.partial || len(f.files) > 0
+			})
+		}
 	}
-	return out, ctx.Err()
+	if before, ok := s.judged[p.dir]; ok && slices.Equal(before.mark, g.mark) {
+		return before.verdict
+	}
+	var v verdict
+	switch p.layout {
+	case layoutHub:
+		v = s.judgeHub(p, g)
+	case layoutScope20:
+		v = s.judgeRevisions(p.dir, g)
+	default:
+		v = s.judgeFolder(p.dir, "", g)
+	}
+	s.judged[p.dir] = judged{g.mark, v}
+	return v
 }
 
-// plainModel tells whether a folder holds a model at its top.
-func plainModel(ctx context.Context, r Root, name string) (api.ModelCacheEntry, bool) {
-	dir := filepath.Join(string(r), name)
-	entries, err := ListFolder(ctx, dir)
-	if err != nil || !slices.ContainsFunc(entries, func(e manifest.Entry) bool {
-		return manifest.AtRoot(e) && (manifest.IsGGUF(e.Path) || strings.HasSuffix(e.Path, ".safetensors") || e.Path == manifest.TensorIndex)
-	}) {
-		return api.ModelCacheEntry{}, false
+// entry is a model as a document.
+func (s *Scanner) entry(name string, p place, v verdict, now time.Time) api.ModelCacheEntry {
+	e := api.ModelCacheEntry{NodeID: s.cfg.NodeID, ModelName: name, CachePath: p.dir, FileCount: v.files, Complete: v.complete}
+	for _, b := range v.blocks {
+		e.SizeBytes += uint64(b.size)
 	}
-	t := newTally()
-	t.add(dir)
-	return api.ModelCacheEntry{
-		ModelName: name, CachePath: dir, SizeBytes: t.bytes, FileCount: t.files, Complete: plainComplete(ctx, dir, entries),
-		LastAccessedMS: t.newest, DiscoveredAtMS: t.oldest,
-	}, true
+	if s.found[p.dir] == 0 {
+		s.found[p.dir] = now.UnixMilli()
+	}
+	e.DiscoveredAtMS = s.found[p.dir]
+	if v.created > 0 {
+		e.DiscoveredAtMS = min(e.DiscoveredAtMS, v.created)
+	}
+	e.LastAccessedMS = e.DiscoveredAtMS
+	for _, r := range v.records { // a record's time is that of the last use
+		if fi, err := os.Stat(r); err == nil {
+			e.LastAccessedMS = max(e.LastAccessedMS, fi.ModTime().UnixMilli())
+		}
+	}
+	return e
 }
 
-// plainComplete tells whether all parts of a model are there for some engine.
-func plainComplete(ctx context.Context, dir string, entries []manifest.Entry) bool {
-	for _, e := range entries {
-		if strings.HasSuffix(e.Path, ".incomplete") || strings.HasSuffix(e.Path, ".part") || strings.HasSuffix(e.Path, ".aria2") {
-			return false
-		}
+// Folders lists the folders of which the last scan knows, sorted: what to watch.
+func (s *Scanner) Folders() []string { return slices.Sorted(maps.Keys(s.tree.folders)) }
+
+// recall reads when models were found before.
+func (s *Scanner) recall() {
+	if s.found != nil {
+		return
 	}
-	if _, err := SelectFolder(ctx, dir, manifest.Want{Engine: api.EngineVLLM}); err == nil {
-		return true
+	if s.cfg.Memory != "" {
+		// One that cannot be read costs the dates only.
+		_ = disk.ReadJSON(s.cfg.Memory, &s.found)
 	}
-	models := manifest.Candidates(entries)
-	for _, m := range models {
-		if _, err := manifest.Parts(manifest.ByPath(entries), m); err != nil {
-			return false
-		}
+	if s.found == nil {
+		s.found = map[string]int64{}
 	}
-	return len(models) > 0
+	s.kept = maps.Clone(s.found)
 }
 
-// tally adds up files without counting one with two names twice.
-type tally struct {
-	seen           map[uint64]bool
-	bytes          uint64
-	files          uint32
-	oldest, newest int64 // modification times, Unix milliseconds
+// forget drops what is known of folders that are gone, and writes down when the others were found.
+func (s *Scanner) forget(seen map[string]bool) {
+	gone := func(dir string) bool { return !seen[dir] }
+	maps.DeleteFunc(s.judged, func(dir string, _ judged) bool { return gone(dir) })
+	maps.DeleteFunc(s.found, func(dir string, _ int64) bool { return gone(dir) })
+	maps.DeleteFunc(s.seals, func(dir string, _ *seals) bool { return s.tree.folders[dir] == nil })
+	maps.DeleteFunc(s.heads, func(file string, _ head) bool { return s.tree.folders[filepath.Dir(file)] == nil })
+	if maps.Equal(s.found, s.kept) || s.cfg.Memory == "" {
+		return
+	}
+	err := os.MkdirAll(filepath.Dir(s.cfg.Memory), 0o755)
+	if err == nil {
+		err = disk.WriteJSON(s.cfg.Memory, s.found, false)
+	}
+	if err == nil {
+		s.kept = maps.Clone(s.found)
+	}
+	s.tellOnce(err != nil, "cannot write down when models were found; after a restart they count as new", "error", err)
 }
 
-func newTally() *tally { return &tally{seen: map[uint64]bool{}} }
-
-// add walks a folder. What cannot be read does not count.
-func (t *tally) add(dir string) {
-	// The walk itself cannot fail: every error inside is passed over.
-	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return nil
-		}
-		fi, err := os.Stat(name) // links are followed: a dangling one is no file
-		if err != nil || !fi.Mode().IsRegular() || strings.HasSuffix(name, ".nebula.journal") {
-			return nil
-		}
-		t.files++
-		ms := fi.ModTime().UnixMilli()
-		t.newest = max(t.newest, ms)
-		if t.oldest == 0 || ms < t.oldest {
-			t.oldest = ms
-		}
-		if n := disk.Inode(fi); n == 0 || !t.seen[n] {
-			t.seen[n] = true
-			t.bytes += uint64(fi.Size())
-		}
-		return nil
-	})
+// tellOnce writes a warning when a condition begins to hold, not again while it does.
+func (s *Scanner) tellOnce(holds bool, message string, args ...any) {
+	if holds && !s.told[message] {
+		s.cfg.Log.Warn(message, args...)
+	}
+	s.told[message] = holds
 }
