@@ -68,16 +68,18 @@ type update struct {
 
 // loop is the state of Run; its goroutine owns it.
 type loop struct {
-	cfg     Config
-	updates chan update
-	hosts   chan api.NodeObserved
-	reports chan api.NodeObserved // to the reporter
-	results chan error            // from the reporter
+	cfg      Config
+	updates  chan update
+	hosts    chan api.NodeStatus
+	storages chan Storage
+	reports  chan api.NodeObserved // to the reporter
+	results  chan error            // from the reporter
 
 	held     map[string]*held
-	host     *api.NodeObserved // nil until the machine has been looked at once
-	pending  []chan struct{}   // waiters of the next report
-	inflight []chan struct{}   // waiters of the report on its way; nil when none is
+	host     *api.NodeStatus // nil until the machine has been looked at once
+	storage  Storage
+	pending  []chan struct{} // waiters of the next report
+	inflight []chan struct{} // waiters of the report on its way; nil when none is
 	sending  bool
 	dirty    bool
 	sentAt   time.Time
@@ -90,12 +92,13 @@ type loop struct {
 func Run(ctx context.Context, cfg Config) error {
 	l := &loop{
 		cfg: cfg, held: map[string]*held{}, dirty: true, files: newFiles(),
-		updates: make(chan update), hosts: make(chan api.NodeObserved), reports: make(chan api.NodeObserved), results: make(chan error),
+		updates: make(chan update), hosts: make(chan api.NodeStatus), storages: make(chan Storage), reports: make(chan api.NodeObserved), results: make(chan error),
 	}
 	if err := l.adopt(ctx); err != nil {
 		return err
 	}
 	l.helpers.Go(func() { l.watchHost(ctx) })
+	l.helpers.Go(func() { l.watchStorage(ctx) })
 	l.helpers.Go(func() { l.report(ctx) })
 	for ctx.Err() == nil {
 		l.turn(ctx)
@@ -127,6 +130,8 @@ func (l *loop) turn(ctx context.Context) {
 		l.takePurged(p, time.Now())
 	case h := <-l.hosts:
 		l.host, l.dirty = &h, true
+	case s := <-l.storages:
+		l.storage, l.dirty = s, true
 	case out <- doc:
 		l.inflight, l.pending, l.dirty, l.sending, l.sentAt = l.pending, nil, false, true, time.Now()
 	case err := <-l.results:

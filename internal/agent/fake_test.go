@@ -34,6 +34,8 @@ type world struct {
 	refused  error    // what the source says of the token
 	tokens   []string // that fetches were made with
 	missing  string   // why the engine cannot be started here
+	storage  Storage
+	stored   chan struct{} // closes when storage is another
 }
 
 func newWorld() *world {
@@ -141,8 +143,10 @@ func (w *world) wishFiles(wishes ...api.CacheWish) {
 
 func (w *world) Node(context.Context) (api.NodeStatus, error) { return api.NodeStatus{CPUs: 2}, nil }
 
-func (w *world) Storage(context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
-	return api.NodeDiskStatus{NodeID: "n1"}, nil, nil, nil
+func (w *world) Storage() (Storage, <-chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.storage, w.stored
 }
 
 func (w *world) Start(_ context.Context, id engine.Identity, l engine.Launch, meta []byte) (Process, error) {
@@ -216,7 +220,7 @@ func within(t *testing.T, w *world, change func(*Config), body func()) {
 			change(&cfg)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		w.changed = make(chan struct{})
+		w.changed, w.stored = make(chan struct{}), make(chan struct{})
 		over := make(chan error, 1)
 		go func() { over <- Run(ctx, cfg) }()
 		body()

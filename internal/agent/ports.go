@@ -88,6 +88,13 @@ type Process interface {
 // Host tells about the machine.
 type Host interface {
 	Node(ctx context.Context) (api.NodeStatus, error)
-	// Storage returns the disk, the models cached on it and the alerts about it.
-	Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error)
+	// Storage returns what was last seen of the models on this machine, and a channel that closes when there is something newer. It never waits.
+	Storage() (Storage, <-chan struct{})
+}
+
+// Storage is the disk that holds the models, what is on it, and the alerts about it.
+type Storage struct {
+	Disk   *api.NodeDiskStatus // nil = nobody has looked yet
+	Models []api.ModelCacheEntry
+	Alerts []api.DiskAlert
 }

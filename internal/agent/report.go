@@ -72,7 +72,7 @@ const reportTimeout = 10 * time.Second
 
 // document is everything that is true on this node.
 func (l *loop) document(now time.Time) api.NodeObserved {
-	o := *l.host
+	o := api.NodeObserved{Node: *l.host, Disk: l.storage.Disk, Cache: l.storage.Models, Alerts: l.storage.Alerts}
 	o.Node.NodeID = l.cfg.NodeID
 	o.Endpoints, o.Downloads = []api.EndpointInfo{}, []api.DownloadProgress{}
 	for _, h := range l.held {
@@ -137,14 +137,15 @@ func millis(t time.Time) int64 {
 func (l *loop) watchHost(ctx context.Context) {
 	var last api.NodeObserved
 	for {
-		if o, err := l.look(ctx); err != nil {
+		if node, err := l.cfg.Host.Node(ctx); err != nil {
 			if ctx.Err() == nil {
 				l.cfg.Log.Warn("cannot look at this machine", "error", err)
 			}
-		} else if material(last, o) {
+		} else if o := (api.NodeObserved{Node: node}); material(last, o) {
 			last = o
+			node.LastHeartbeatMS = time.Now().UnixMilli()
 			select {
-			case l.hosts <- o:
+			case l.hosts <- node:
 			case <-ctx.Done():
 				return
 			}
@@ -157,20 +158,25 @@ func (l *loop) watchHost(ctx context.Context) {
 	}
 }
 
-func (l *loop) look(ctx context.Context) (api.NodeObserved, error) {
-	node, err := l.cfg.Host.Node(ctx)
-	if err != nil {
-		return api.NodeObserved{}, err
+// watchStorage passes on what is seen of the models on the disk. Looking is not its business, so that a disk that hangs holds up nothing here.
+func (l *loop) watchStorage(ctx context.Context) {
+	var last api.NodeObserved
+	for {
+		s, newer := l.cfg.Host.Storage()
+		if o := (api.NodeObserved{Disk: s.Disk, Cache: s.Models, Alerts: s.Alerts}); s.Disk != nil && material(last, o) {
+			last = o
+			select {
+			case l.storages <- s:
+			case <-ctx.Done():
+				return
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-newer:
+		}
 	}
-	node.LastHeartbeatMS = time.Now().UnixMilli()
-	o := api.NodeObserved{Node: node}
-	disk, cache, alerts, err := l.cfg.Host.Storage(ctx)
-	if err != nil {
-		l.cfg.Log.Warn("cannot look at the model directory", "error", err)
-		return o, nil
-	}
-	o.Disk, o.Cache, o.Alerts = &disk, cache, alerts
-	return o, nil
 }
 
 // material tells whether b says something that a does not, beyond figures that always move a little.

@@ -93,8 +93,9 @@ func (h *host) installed(kind string) api.NodeEngine {
 	return e
 }
 
-func (h *host) Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
-	return h.files.Storage(ctx)
+func (h *host) Storage() (agent.Storage, <-chan struct{}) {
+	s, newer := h.files.Storage()
+	return agent.Storage(s), newer
 }
 
 // engine finds an engine's executable: the one of the options, on the PATH, or where make puts llama-server.

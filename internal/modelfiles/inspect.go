@@ -161,3 +161,12 @@ func readConfig(dir string) manifest.Metadata {
 	}
 	return m
 }
+
+// sound tells whether a file of weights is at least as long as its header says.
+func sound(path string) bool {
+	if manifest.IsGGUF(path) {
+		_, err := readGGUF(path)
+		return err == nil
+	}
+	return checkTensors(path) == nil
+}

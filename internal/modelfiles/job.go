@@ -290,6 +290,7 @@ func (s *Store) readIndex(ctx context.Context, j job, p hub.Pin, entries []manif
 
 // publish makes a complete model known: the record, then the ref.
 func (s *Store) publish(ctx context.Context, j job, r cache.Record) error {
+	defer s.storage.poke()
 	return s.locked(ctx, j, "record the model", func() error {
 		return errors.Join(j.dir.Put(r), j.dir.SetRef(j.revision, r.Commit))
 	})

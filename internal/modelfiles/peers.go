@@ -5,19 +5,22 @@ import (
 	"net/http"
 	"os"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
 )
 
-// Run speaks to the other nodes of the cluster until ctx ends; without it, and without any, all files come from their hubs.
+// Run looks at the disk and speaks to the other nodes of the cluster until ctx ends; without it, and without any, all files come from their hubs.
 func (s *Store) Run(ctx context.Context) error {
-	if s.peers == nil {
-		<-ctx.Done()
-		return nil
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { s.watch(ctx); return nil })
+	if s.peers != nil {
+		g.Go(func() error { return s.peers.Run(ctx) })
 	}
-	return s.peers.Run(ctx)
+	return g.Wait()
 }
 
 // ServeBlob answers another node that asks for a file by its hash.

@@ -1,6 +1,7 @@
 package modelfiles
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,7 +40,7 @@ func TestScan(t *testing.T) {
 	write("hub/datasets--x--y/blobs/z", shared)
 	write("hub/.locks/x", shared)
 	write("mine/config.json", []byte("{}"))
-	write("mine/model.safetensors", shared)
+	write("mine/model.safetensors", tensors(400, 1))
 	write("org2/unfinished/m-00001-of-00002.gguf", shared)
 	write("org2/loading/m.gguf", shared)
 	write("org2/loading/m.gguf.aria2", shared)
@@ -51,7 +52,7 @@ func TestScan(t *testing.T) {
 	dir := s.cfg.CacheDir
 	want := []api.ModelCacheEntry{
 		{NodeID: "n1", ModelName: "half", CachePath: dir + "/hub/models--half", SizeBytes: 500},
-		{NodeID: "n1", ModelName: "mine", CachePath: dir + "/mine", SizeBytes: 502, FileCount: 3, Complete: true},
+		{NodeID: "n1", ModelName: "mine", CachePath: dir + "/mine", SizeBytes: uint64(2 + len(tensors(400, 1))), FileCount: 3, Complete: true},
 		{NodeID: "n1", ModelName: "org/model", CachePath: dir + "/hub/models--org--model", SizeBytes: m.Bytes, FileCount: 2, Complete: true},
 		{NodeID: "n1", ModelName: "org2/loading", CachePath: dir + "/org2/loading", SizeBytes: 1000, FileCount: 2},
 		{NodeID: "n1", ModelName: "org2/unfinished", CachePath: dir + "/org2/unfinished", SizeBytes: 500, FileCount: 1},
@@ -78,9 +79,13 @@ func TestScan(t *testing.T) {
 	if err != nil || got[2].Complete {
 		t.Errorf("a changed model still counts as complete: %+v %v", got[2], err)
 	}
-	disk, entries, alerts, err := s.Storage(t.Context())
-	if err != nil || disk.ModelCount != 6 || disk.ModelCacheBytes != m.Bytes+3502 || len(entries) != 6 {
-		t.Errorf("%+v, %d entries, %v: %v", disk, len(entries), alerts, err)
+	sum := uint64(0)
+	for _, e := range first {
+		sum += e.SizeBytes
+	}
+	p, err := s.Look(t.Context(), nil)
+	if err != nil || p.Disk.ModelCount != 6 || p.Disk.ModelCacheBytes != sum || len(p.Models) != 6 {
+		t.Errorf("%+v, %d entries, %v: %v", p.Disk, len(p.Models), p.Alerts, err)
 	}
 }
 
@@ -112,5 +117,52 @@ func TestDisk(t *testing.T) {
 	}
 	if d.TotalBytes != 10<<20 || d.UsedBytes != 9<<20 || d.AvailableBytes != 1<<20 || d.UsagePct != 90 || d.UpdatedAtMS != 7 || d.NodeID != "n1" {
 		t.Errorf("%+v", d)
+	}
+}
+
+// TestRun_seesChanges: what people put into the folders and take out of them is told soon, what was published too.
+func TestRun_seesChanges(t *testing.T) {
+	h := hub.Start(t, one("a.gguf", ggufFile(100, 1)))
+	s := newStore(t, h)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	await := func(want string) {
+		t.Helper()
+		began := time.Now()
+		for {
+			p, newer := s.Storage()
+			var got []string
+			for _, m := range p.Models {
+				got = append(got, m.ModelName)
+			}
+			if p.Disk != nil && strings.Join(got, " ") == want {
+				return
+			}
+			select {
+			case <-newer:
+			case <-time.After(scanEvery/2 - time.Since(began)): // the scan at the minute would see it too: that is not what is tested
+				t.Fatalf("after %v the models are %q, want %q", time.Since(began), got, want)
+			}
+		}
+	}
+	await("")
+	mustFetch(t, s, llama(), map[string][]byte{"a.gguf": ggufFile(100, 1)})
+	await("org/model")
+	dir := filepath.Join(s.cfg.CacheDir, "mine", "new")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "b.gguf"), ggufFile(100, 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	await("mine/new org/model")
+	if err := os.RemoveAll(filepath.Join(s.cfg.CacheDir, "hub", "models--org--model")); err != nil {
+		t.Fatal(err)
+	}
+	await("mine/new")
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -2,8 +2,11 @@ package modelfiles
 
 import (
 	"context"
+	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -11,35 +14,215 @@ import (
 	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 )
 
-// Storage reports the disk, the models on it and the alerts about it, as one picture.
-func (s *Store) Storage(ctx context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
-	entries, err := s.Scan(ctx)
-	if err != nil {
-		return api.NodeDiskStatus{}, nil, nil, err
-	}
-	now := time.Now()
-	d, err := disk.Status(s.cfg.NodeID, s.cfg.CacheDir, now)
-	if err != nil {
-		return api.NodeDiskStatus{}, nil, nil, err
-	}
-	d.ModelCount = uint32(len(entries))
-	for _, e := range entries {
-		d.ModelCacheBytes += e.SizeBytes
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.alerts = disk.Alerts(s.alerts, d, now)
-	return d, entries, slices.Clone(s.alerts), nil
+// Storage is one picture of the models on this node: the disk, what is on it, and what is wrong with it.
+type Storage struct {
+	Disk   *api.NodeDiskStatus // nil = nobody has looked yet
+	Models []api.ModelCacheEntry
+	Alerts []api.DiskAlert
 }
 
-// Scan lists the models on this node; see [cache.Scan].
-func (s *Store) Scan(ctx context.Context) ([]api.ModelCacheEntry, error) {
+// storage is the newest picture and what it is made with.
+type storage struct {
+	looking sync.Mutex // one look at a time; held while the disk is read, so it may be held for long
+	scanner *cache.Scanner
+
+	mu        sync.Mutex // never held while anything waits
+	newest    Storage
+	changed   chan struct{} // closes when there is a newer picture
+	unwatched sync.Once     // the log said that some folders are not watched
+	poked     chan struct{} // holds a token when something was published that a scan should see
+}
+
+func newStorage(cfg Config) *storage {
+	return &storage{
+		scanner: cache.NewScanner(cache.ScanConfig{
+			NodeID: cfg.NodeID, Memory: filepath.Join(cache.Root(cfg.CacheDir).State("scan"), "found.json"), Sound: sound, Log: cfg.Log,
+		}),
+		changed: make(chan struct{}), poked: make(chan struct{}, 1),
+	}
+}
+
+// Storage returns the newest picture and a channel that closes when there is a newer one. It never waits; [Store.Run] makes the pictures.
+func (s *Store) Storage() (Storage, <-chan struct{}) {
+	s.storage.mu.Lock()
+	defer s.storage.mu.Unlock()
+	return s.storage.newest, s.storage.changed
+}
+
+// Look makes a picture now. Changed names folders of which somebody said that they changed.
+func (s *Store) Look(ctx context.Context, changed map[string]bool) (Storage, error) {
+	s.storage.looking.Lock()
+	defer s.storage.looking.Unlock()
 	s.mu.Lock()
 	roots := slices.Sorted(maps.Keys(s.roots))
 	s.mu.Unlock()
-	entries, err := cache.Scan(ctx, roots)
-	for i := range entries {
-		entries[i].NodeID = s.cfg.NodeID
+	now := time.Now()
+	models, err := s.storage.scanner.Scan(ctx, roots, now, changed)
+	if err != nil {
+		return Storage{}, err
 	}
-	return entries, err
+	d, err := disk.Status(s.cfg.NodeID, s.cfg.CacheDir, now)
+	if err != nil {
+		return Storage{}, err
+	}
+	d.ModelCount, d.ModelCacheBytes = uint32(len(models.Entries)), models.Bytes
+	s.storage.mu.Lock()
+	defer s.storage.mu.Unlock()
+	s.storage.newest = Storage{Disk: &d, Models: models.Entries, Alerts: disk.Alerts(s.storage.newest.Alerts, d, now)}
+	close(s.storage.changed)
+	s.storage.changed = make(chan struct{})
+	return s.storage.newest, nil
+}
+
+// Scan lists the models on this node; see [cache.Scanner.Scan].
+func (s *Store) Scan(ctx context.Context) ([]api.ModelCacheEntry, error) {
+	p, err := s.Look(ctx, nil)
+	return p.Models, err
+}
+
+// poke says that a model was published.
+func (s *storage) poke() {
+	select {
+	case s.poked <- struct{}{}:
+	default:
+	}
+}
+
+// When the disk is looked at.
+const (
+	scanEvery = time.Minute
+	quiet     = 300 * time.Millisecond // after a change, for more of them to come
+	minGap    = time.Second            // between two looks; at least gapFactor times what one takes
+	gapFactor = 20
+	// overdue is how long a look may take before the log says so.
+	overdue = time.Minute
+)
+
+// pace says when the next look is due after a change: soon, but never so often that looking is most of what the machine does.
+func pace(now, ended time.Time, took time.Duration) time.Time {
+	next := now.Add(quiet)
+	if after := ended.Add(min(max(minGap, gapFactor*took), scanEvery)); after.After(next) {
+		return after
+	}
+	return next
+}
+
+// watch makes a picture every minute and soon after each change until ctx ends. A file system that hangs holds up the look and nothing else:
+// the last picture stays.
+func (s *Store) watch(ctx context.Context) {
+	log := s.cfg.Log
+	w, changes := s.watcher(ctx)
+	if w != nil {
+		defer func() {
+			_ = w.Close() // it was only read
+			for range changes {
+			}
+		}()
+	}
+	looked := make(chan time.Duration, 1)
+	pending := map[string]bool{}
+	var ended time.Time
+	var took time.Duration
+	running, complained := false, false
+	due := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	sooner := func() {
+		if at := pace(time.Now(), ended, took); !running && at.Before(due) {
+			due = at
+			timer.Reset(time.Until(due))
+		}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			if running {
+				select {
+				case <-looked:
+				case <-time.After(patience): // a hung look is left behind
+				}
+			}
+			return
+		case folders := <-changes:
+			for _, f := range folders {
+				pending[f] = true
+			}
+			sooner()
+		case <-s.storage.poked:
+			pending[""] = true // something
+			sooner()
+		case <-timer.C:
+			due = time.Now().Add(scanEvery)
+			timer.Reset(scanEvery)
+			if running {
+				if !complained {
+					log.Warn("looking at the model folders takes long: their file system may hang. What was known of them stays.", "dir", s.cfg.CacheDir, "limit", overdue)
+				}
+				complained = true
+				continue
+			}
+			running = true
+			changed := pending
+			pending = map[string]bool{}
+			go func() {
+				began := time.Now()
+				s.lookOnce(ctx, changed, w, log)
+				looked <- time.Since(began)
+			}()
+		case took = <-looked:
+			running, complained, ended = false, false, time.Now()
+			if len(pending) > 0 {
+				sooner()
+			}
+		}
+	}
+}
+
+// patience is how long the end waits for a look.
+const patience = 2 * time.Second
+
+// watcher starts to tell of changes; nil when the kernel has none.
+func (s *Store) watcher(ctx context.Context) (*cache.Watcher, chan []string) {
+	w, err := cache.NewWatcher()
+	if err != nil {
+		s.cfg.Log.Warn("cannot watch the model folders: changes in them are seen at the next scan", "every", scanEvery, "error", err)
+		return nil, nil
+	}
+	changes := make(chan []string)
+	go func() {
+		defer close(changes)
+		for {
+			folders, err := w.Next()
+			if err != nil {
+				return
+			}
+			select {
+			case changes <- folders:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return w, changes
+}
+
+// lookOnce makes a picture and watches the folders that it is of.
+func (s *Store) lookOnce(ctx context.Context, changed map[string]bool, w *cache.Watcher, log *slog.Logger) {
+	if _, err := s.Look(ctx, changed); err != nil {
+		if ctx.Err() == nil {
+			log.Warn("cannot look at the model folders", "error", err)
+		}
+		return
+	}
+	if w == nil || ctx.Err() != nil {
+		return
+	}
+	s.storage.looking.Lock()
+	folders := s.storage.scanner.Folders()
+	s.storage.looking.Unlock()
+	if all := w.Watch(folders); !all && ctx.Err() == nil {
+		s.storage.unwatched.Do(func() {
+			log.Warn("not all model folders can be watched: changes in the others are seen at the next scan. See fs.inotify.max_user_watches.", "folders", len(folders), "every", scanEvery)
+		})
+	}
 }

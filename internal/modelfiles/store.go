@@ -74,14 +74,14 @@ type Store struct {
 	room  *disk.Ledger
 	peers *peer.Peers // nil: there are none
 
-	limits *transfer.Limits
+	limits  *transfer.Limits
+	storage *storage
 
 	mu      sync.Mutex
 	flights map[string]*flight
 	purging map[string]chan struct{}         // by repository's folder: closes when files of it are deleted no more
 	partial map[manifest.Hash]*transfer.Blob // running
-	roots   map[cache.Root]bool              // every one that was used, for Scan
-	alerts  []api.DiskAlert
+	roots   map[cache.Root]bool              // every one that was used, for scans
 }
 
 // New returns a Store. It touches neither disk nor network.
@@ -104,7 +104,7 @@ func New(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree), limits: transfer.NewLimits(cfg.Limits),
 		flights: map[string]*flight{}, purging: map[string]chan struct{}{}, partial: map[manifest.Hash]*transfer.Blob{},
-		roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true},
+		roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true}, storage: newStorage(cfg),
 	}
 	if cfg.Peers != nil {
 		p := *cfg.Peers

@@ -53,8 +53,10 @@ func (h *hollow) Node(context.Context) (api.NodeStatus, error) {
 }
 
 // Storage describes an empty disk.
-func (h *hollow) Storage(context.Context) (api.NodeDiskStatus, []api.ModelCacheEntry, []api.DiskAlert, error) {
-	return api.NodeDiskStatus{NodeID: h.id, ModelDir: "/models", TotalBytes: 1 << 40, AvailableBytes: 1 << 40}, []api.ModelCacheEntry{}, nil, nil
+func (h *hollow) Storage() (agent.Storage, <-chan struct{}) {
+	return agent.Storage{
+		Disk: &api.NodeDiskStatus{NodeID: h.id, ModelDir: "/models", TotalBytes: 1 << 40, AvailableBytes: 1 << 40}, Models: []api.ModelCacheEntry{},
+	}, nil
 }
 
 // Start starts an engine that is ready.

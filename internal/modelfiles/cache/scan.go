@@ -101,7 +101,9 @@ func (s *Scanner) Scan(ctx context.Context, roots []Root, now time.Time, changed
 		out.Entries = append(out.Entries, s.entry(name, m.place, m.verdict, now))
 	}
 	slices.SortFunc(out.Entries, func(a, b api.ModelCacheEntry) int { return cmp.Compare(a.ModelName, b.ModelName) })
-	s.tellOnce(s.tree.cut, "there are more files in the model folders than Nebula looks at; the list of cached models is not complete", "most", maxTree)
+	if s.begins("cut", s.tree.cut) {
+		s.cfg.Log.Warn("there are more files in the model folders than Nebula looks at; the list of cached models is not complete", "most", maxTree)
+	}
 	s.tree.end()
 	s.forget(seen)
 	return out, nil
@@ -201,13 +203,14 @@ func (s *Scanner) forget(seen map[string]bool) {
 	if err == nil {
 		s.kept = maps.Clone(s.found)
 	}
-	s.tellOnce(err != nil, "cannot write down when models were found; after a restart they count as new", "error", err)
+	if s.begins("memory", err != nil) {
+		s.cfg.Log.Warn("cannot write down when models were found; after a restart they count as new", "error", err)
+	}
 }
 
-// tellOnce writes a warning when a condition begins to hold, not again while it does.
-func (s *Scanner) tellOnce(holds bool, message string, args ...any) {
-	if holds && !s.told[message] {
-		s.cfg.Log.Warn(message, args...)
-	}
-	s.told[message] = holds
+// begins tells whether a condition holds that did not hold when it was asked for last: what the log says once.
+func (s *Scanner) begins(what string, holds bool) bool {
+	was := s.told[what]
+	s.told[what] = holds
+	return holds && !was
 }

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -44,9 +45,8 @@ func repoName(folder string) string {
 	return strings.Join(parts, "/")
 }
 
-// maskedName is a model's name as ModelScope's SDK 1.x writes it on disk: it masks dots, because a folder's name becomes that of a Python package.
-func maskedName(name string) string { return strings.ReplaceAll(name, ".", "___") }
-
+// unmaskedName is a model's name from the folder that ModelScope's SDK 1.x makes: it masks dots, because a folder's name becomes that of a Python
+// package.
 func unmaskedName(folder string) string { return strings.ReplaceAll(folder, "___", ".") }
 
 // reserved are folders of a root that are no models of people.
@@ -66,6 +66,18 @@ func (t *tree) find(r Root) []place {
 	out = append(out, t.findScope(string(r))...)                                                  // 3
 	out = append(out, t.findScope(filepath.Join(string(r), ".cache", "modelscope"))...)           // 3
 	return append(out, t.findPlain(string(r))...)                                                 // 4
+}
+
+// folders lists a folder's folders without hidden ones; none when it does not exist.
+func folders(dir string) ([]string, error) {
+	all, err := os.ReadDir(dir)
+	var out []string
+	for _, d := range all {
+		if d.IsDir() && !strings.HasPrefix(d.Name(), ".") {
+			out = append(out, d.Name())
+		}
+	}
+	return out, ignoreAbsent(err)
 }
 
 // subs lists the folders of a folder, without hidden ones.

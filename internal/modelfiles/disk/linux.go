@@ -77,6 +77,3 @@ func Inode(fi fs.FileInfo) uint64 { return stat(fi).Ino }
 
 // Allocated is how many bytes the file takes on the disk.
 func Allocated(fi fs.FileInfo) int64 { return stat(fi).Blocks * 512 }
-
-// Device is the number of the file system that a file is on.
-func Device(fi fs.FileInfo) uint64 { return stat(fi).Dev }

@@ -28,6 +28,3 @@ func BootID() string { return "" }
 func Inode(fs.FileInfo) uint64 { return 0 }
 
 func Allocated(fi fs.FileInfo) int64 { return fi.Size() }
-
-// Device is unknown.
-func Device(fs.FileInfo) uint64 { return 0 }
