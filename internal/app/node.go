@@ -35,8 +35,10 @@ type surroundings struct {
 
 // openFiles opens the models of this machine. Peers is how it finds the other nodes; nil: it has none.
 func openFiles(o Options, peers *peer.Config) (*modelfiles.Store, error) {
+	n := o.Running
 	return modelfiles.New(modelfiles.Config{
-		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: o.Running.HFEndpoint, Token: o.Running.HFToken, UserAgent: "nebula/" + o.Version.Version,
+		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: n.HFEndpoint, Token: n.HFToken, Scope: n.ScopeEndpoint, ScopeToken: n.ScopeToken,
+		Offline: n.Offline, LocalRoots: n.LocalRoots, AdoptFrom: n.AdoptFrom, UserAgent: "nebula/" + o.Version.Version,
 		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment, Peers: peers,
 	})
 }

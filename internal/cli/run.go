@@ -23,8 +23,8 @@ type runner struct {
 	o app.Options
 
 	logLevel, logFormat string
-	hfTokenFile         string
 	joinTokenFile       string
+	hubs                hubOptions
 }
 
 const exitConflict = 4
@@ -45,7 +45,7 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 		if r.o.Exe, err = os.Executable(); err != nil {
 			return fmt.Errorf("find nebula's own program file: %w", err)
 		}
-		if r.o.Running.HFToken, err = hfToken(r.hfTokenFile, r.c.env.Getenv); err != nil {
+		if err := r.readHubs(cmd.Flags(), r.c.env.Getenv); err != nil {
 			return err
 		}
 		r.o.Token = r.c.token
@@ -234,22 +234,9 @@ func (r *runner) token(f *pflag.FlagSet) {
 
 func (r *runner) engines(f *pflag.FlagSet) {
 	n := &r.o.Running
-	f.StringVar(&n.ModelDir, "model-dir", "", "where downloaded models are kept (default: models in the data directory)")
 	f.StringVar(&n.LlamaServer, "llama-server", "", "llama-server's program file (default: the one on the PATH)")
-	f.StringVar(&n.HFEndpoint, "hf-endpoint", "https://huggingface.co", "Hugging Face or a mirror of it")
-	f.StringVar(&r.hfTokenFile, "hf-token-file", "", "file with a Hugging Face token, for gated models")
 	f.DurationVar(&n.DrainTimeout, "drain-timeout", time.Minute, "how long requests in flight may take to finish when a replica stops")
-	// The flags were just made: annotating them cannot fail.
-	_ = f.SetAnnotation("hf-endpoint", alsoEnv, []string{"HF_ENDPOINT"})
-	_ = f.SetAnnotation("hf-token-file", alsoEnv, []string{"HF_TOKEN_PATH"})
-}
-
-// hfToken reads the token from its file, else from the variable that Hugging Face's own tools use.
-func hfToken(file string, getenv func(string) string) (string, error) {
-	if file == "" {
-		return strings.TrimSpace(getenv("HF_TOKEN")), nil
-	}
-	return readSecret(file)
+	r.downloads(f)
 }
 
 // readSecret reads a file that holds one secret.

@@ -74,7 +74,7 @@ func planLlamaCPP(in Input, extra []arg) (Launch, error) {
 	return Launch{
 		Argv: b.done(),
 		// No debugger is attached to a crashing engine: it would delay the restart by minutes.
-		Env:       environ(in, "GGML_NO_BACKTRACE=1"),
+		Env:       environ(in, "GGML_NO_BACKTRACE=1", "LLAMA_ARG_OFFLINE=1"),
 		PortMode:  PortFromLog,
 		PortLog:   regexp.MustCompile(portLine),
 		Ready:     Probe{Path: "/health", Every: 100 * time.Millisecond, Timeout: time.Second, Failures: 2},

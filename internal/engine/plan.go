@@ -139,6 +139,9 @@ func environ(in Input, own ...string) []string {
 			env = append(env, in.BaseEnv[i])
 		}
 	}
+	if cache, _, found := strings.Cut(in.Path, "/models--"); found { // what else a model refers to may be there too
+		env = append(env, "HF_HUB_CACHE="+cache)
+	}
 	return append(append(env, gpuEnv(in.GPUs)...), own...)
 }
 

@@ -76,5 +76,31 @@ func (s *Store) localPath(given string) (string, fs.FileInfo, error) {
 	case !fi.IsDir() && !fi.Mode().IsRegular():
 		return "", nil, fail.Final(api.FailInvalidModel, fail.Unreadable, "%s is neither a file nor a folder", given)
 	}
+	if dir := openToAll(path, fi); dir != "" {
+		s.mu.Lock()
+		if !s.warned[path] {
+			s.warned[path] = true
+			s.cfg.Log.Warn("everybody on this machine can replace the files of a local model", "model", path, "folder", dir)
+		}
+		s.mu.Unlock()
+	}
 	return path, fi, nil
+}
+
+// openToAll returns the folder at or above a path in which everybody may replace files, or "". A sticky folder, such as /tmp, is none.
+func openToAll(path string, fi fs.FileInfo) string {
+	for {
+		if fi.IsDir() && fi.Mode().Perm()&0o002 != 0 && fi.Mode()&fs.ModeSticky == 0 {
+			return path
+		}
+		up := filepath.Dir(path)
+		if up == path {
+			return ""
+		}
+		var err error
+		if fi, err = os.Stat(up); err != nil {
+			return ""
+		}
+		path = up
+	}
 }

@@ -1,6 +1,8 @@
 package modelfiles
 
 import (
+	"bytes"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -191,5 +193,26 @@ func TestLocal_allowedFolders(t *testing.T) {
 		if _, err := s.Fetch(t.Context(), local(path, api.EngineLlamaCPP), nil); err == nil {
 			t.Errorf("%s was opened", path)
 		}
+	}
+}
+
+// TestLocal_openToAll: a folder in which everybody may write is a warning, once, and no more than that.
+func TestLocal_openToAll(t *testing.T) {
+	dir := put(t, map[string][]byte{"sub/a.gguf": ggufFile(9, 1), "own/b.gguf": ggufFile(9, 1)})
+	if err := os.Chmod(filepath.Join(dir, "sub"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s := localStore(t)
+	s.cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	for range 2 {
+		for _, name := range []string{"sub/a.gguf", "own/b.gguf"} {
+			if _, err := s.Fetch(t.Context(), local(filepath.Join(dir, name), api.EngineLlamaCPP), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := strings.Count(log.String(), "everybody"); n != 1 || !strings.Contains(log.String(), "sub/a.gguf") {
+		t.Errorf("warned %d times:\n%s", n, log.String())
 	}
 }

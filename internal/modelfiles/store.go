@@ -31,6 +31,7 @@ type Config struct {
 	ScopeToken string               // for Scope only; never logged
 	Offline    bool                 // never ask the hub: what is not complete on disk is an error
 	LocalRoots []string             // folders that local models must be in; empty = anywhere
+	AdoptFrom  []string             // folders of other programs in the Hugging Face layout: blobs there are used after they were verified
 	KeepFree   uint64               // bytes of disk that no download may use; 0 = 2 % of the disk, at most 5 GiB
 	Limits     transfer.LimitConfig // of the network
 	UserAgent  string
@@ -82,6 +83,7 @@ type Store struct {
 	purging map[string]chan struct{}         // by repository's folder: closes when files of it are deleted no more
 	partial map[manifest.Hash]*transfer.Blob // running
 	roots   map[cache.Root]bool              // every one that was used, for scans
+	warned  map[string]bool                  // paths of local models that were warned about
 }
 
 // New returns a Store. It touches neither disk nor network.
@@ -103,7 +105,7 @@ func New(cfg Config) (*Store, error) {
 	dir := filepath.Clean(cfg.CacheDir)
 	s := &Store{
 		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree), limits: transfer.NewLimits(cfg.Limits),
-		flights: map[string]*flight{}, purging: map[string]chan struct{}{}, partial: map[manifest.Hash]*transfer.Blob{},
+		flights: map[string]*flight{}, warned: map[string]bool{}, purging: map[string]chan struct{}{}, partial: map[manifest.Hash]*transfer.Blob{},
 		roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true}, storage: newStorage(cfg),
 	}
 	if cfg.Peers != nil {
