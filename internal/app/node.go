@@ -18,6 +18,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/modelfiles"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
+	"github.com/nebula-serve/nebula/internal/modelfiles/transfer"
 	"github.com/nebula-serve/nebula/internal/supervise"
 )
 
@@ -38,7 +39,8 @@ func openFiles(o Options, peers *peer.Config) (*modelfiles.Store, error) {
 	n := o.Running
 	return modelfiles.New(modelfiles.Config{
 		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: n.HFEndpoint, Token: n.HFToken, Scope: n.ScopeEndpoint, ScopeToken: n.ScopeToken,
-		Offline: n.Offline, LocalRoots: n.LocalRoots, AdoptFrom: n.AdoptFrom, UserAgent: "nebula/" + o.Version.Version,
+		Offline: n.Offline, LocalRoots: n.LocalRoots, AdoptFrom: n.AdoptFrom,
+		Limits: transfer.LimitConfig{Connections: n.Connections, BytesPerSecond: n.BytesPerSecond}, UserAgent: "nebula/" + o.Version.Version,
 		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment, Peers: peers,
 	})
 }

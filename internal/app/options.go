@@ -52,19 +52,21 @@ type ExternalEtcd struct {
 
 // NodeOptions are those of a machine that runs engines: nebula node and nebula up.
 type NodeOptions struct {
-	NodeListen    string // where gateways reach the engines; empty (nebula up): nowhere
-	Advertise     string // host:port at which they reach it; empty: worked out
-	ModelDir      string // empty: models in DataDir
-	LlamaServer   string // empty: the one on the PATH
-	HFEndpoint    string
-	HFToken       string
-	ScopeEndpoint string // of ModelScope
-	ScopeToken    string
-	Offline       bool     // ask no hub
-	LocalRoots    []string // folders that local models must be in; empty: anywhere
-	AdoptFrom     []string // folders of other programs, in the Hugging Face layout, whose verified files are used instead of fetched
-	DrainTimeout  time.Duration
-	KeepEngines   bool // leave the engines running when the process ends in order
+	NodeListen     string // where gateways reach the engines; empty (nebula up): nowhere
+	Advertise      string // host:port at which they reach it; empty: worked out
+	ModelDir       string // empty: models in DataDir
+	LlamaServer    string // empty: the one on the PATH
+	HFEndpoint     string
+	HFToken        string
+	ScopeEndpoint  string // of ModelScope
+	ScopeToken     string
+	Offline        bool     // ask no hub
+	LocalRoots     []string // folders that local models must be in; empty: anywhere
+	AdoptFrom      []string // folders of other programs, in the Hugging Face layout, whose verified files are used instead of fetched
+	Connections    int      // most to one hub
+	BytesPerSecond uint64   // from hubs; 0: no limit
+	DrainTimeout   time.Duration
+	KeepEngines    bool // leave the engines running when the process ends in order
 }
 
 // Info tells where a started process is.

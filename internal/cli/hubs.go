@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -13,6 +14,7 @@ import (
 // hubOptions are those of a machine that fetches models, before the variables of the hubs' own tools are looked at.
 type hubOptions struct {
 	faceTokenFile, scopeTokenFile string
+	rate                          string
 }
 
 func (r *runner) downloads(f *pflag.FlagSet) {
@@ -24,6 +26,8 @@ func (r *runner) downloads(f *pflag.FlagSet) {
 	f.StringVar(&h.scopeTokenFile, "modelscope-token-file", "", "file with a ModelScope token, for private models")
 	f.BoolVar(&n.Offline, "offline", false, "never ask a hub: only models that are complete on this machine start")
 	f.StringSliceVar(&n.LocalRoots, "local-root", nil, "folder that local models must be in; may be given several times (default: anywhere)")
+	f.StringVar(&h.rate, "download-rate", "", "most bytes per second from hubs, such as 50MB or 2.5MiB (default: no limit)")
+	f.IntVar(&n.Connections, "download-connections", 16, "most connections to one hub, 1 to 32")
 	// The flags were just made: annotating them cannot fail.
 	_ = f.SetAnnotation("hf-endpoint", alsoEnv, []string{"HF_ENDPOINT"})
 	_ = f.SetAnnotation("modelscope-endpoint", alsoEnv, []string{"MODELSCOPE_ENDPOINT"})
@@ -41,6 +45,9 @@ func (r *runner) readHubs(flags *pflag.FlagSet, getenv func(string) string) erro
 	if !flags.Changed("offline") {
 		n.Offline = isOn(getenv("HF_HUB_OFFLINE")) || isOn(getenv("TRANSFORMERS_OFFLINE"))
 	}
+	if n.Connections < 1 || n.Connections > 32 {
+		return usagef("--download-connections is %d: use 1 to 32", n.Connections)
+	}
 	n.AdoptFrom = faceCaches(getenv)
 	for _, root := range n.LocalRoots {
 		if !filepath.IsAbs(root) {
@@ -48,6 +55,9 @@ func (r *runner) readHubs(flags *pflag.FlagSet, getenv func(string) string) erro
 		}
 	}
 	var err error
+	if n.BytesPerSecond, err = parseRate(h.rate); err != nil {
+		return err
+	}
 	if n.HFToken, err = faceToken(h.faceTokenFile, getenv); err != nil {
 		return err
 	}
@@ -137,4 +147,27 @@ func faceCaches(getenv func(string) string) []string {
 		return []string{filepath.Join(home, "hub")}
 	}
 	return nil
+}
+
+// units of a rate, in bytes.
+var units = map[string]float64{
+	"": 1, "B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "K": 1e3, "M": 1e6, "G": 1e9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30,
+}
+
+// parseRate reads bytes per second, with or without a unit and "/s"; empty and 0 mean no limit.
+func parseRate(text string) (uint64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	v := strings.TrimSuffix(strings.ToUpper(strings.ReplaceAll(text, " ", "")), "/S")
+	end := strings.IndexFunc(v, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
+	if end < 0 {
+		end = len(v)
+	}
+	n, err := strconv.ParseFloat(v[:end], 64)
+	unit, ok := units[v[end:]]
+	if err != nil || !ok || n*unit > 1e15 || n > 0 && n*unit < 1 {
+		return 0, usagef("--download-rate %q is no rate: use bytes per second such as 50MB, 2.5MiB or 800k", text)
+	}
+	return uint64(n * unit), nil
 }

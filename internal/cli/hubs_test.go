@@ -21,7 +21,7 @@ func TestReadHubs(t *testing.T) {
 		}
 	}
 	const face, scope = "https://huggingface.co", "https://modelscope.cn"
-	nothing := app.NodeOptions{HFEndpoint: face, ScopeEndpoint: scope}
+	nothing := app.NodeOptions{HFEndpoint: face, ScopeEndpoint: scope, Connections: 16}
 	with := func(change func(*app.NodeOptions)) app.NodeOptions {
 		o := nothing
 		change(&o)
@@ -51,6 +51,8 @@ func TestReadHubs(t *testing.T) {
 		{"the usual cache", nil, map[string]string{"XDG_CACHE_HOME": "/x", "HOME": "/h"}, with(func(o *app.NodeOptions) { o.AdoptFrom = []string{"/x/huggingface/hub"} })},
 		{"ModelScope", nil, map[string]string{"MODELSCOPE_ENDPOINT": "https://ms", "MODELSCOPE_API_TOKEN": "m"}, with(func(o *app.NodeOptions) { o.ScopeEndpoint, o.ScopeToken = "https://ms", "m" })},
 		{"ModelScope's domain", nil, map[string]string{"MODELSCOPE_DOMAIN": "www.modelscope.ai"}, with(func(o *app.NodeOptions) { o.ScopeEndpoint = "https://www.modelscope.ai" })},
+		{"a rate", []string{"--download-rate=2.5MiB/s", "--download-connections=32"}, nil, with(func(o *app.NodeOptions) { o.BytesPerSecond, o.Connections = 2621440, 32 })},
+		{"a rate in other words", nil, map[string]string{"NEBULA_DOWNLOAD_RATE": "800k"}, with(func(o *app.NodeOptions) { o.BytesPerSecond = 800_000 })},
 		{"local roots", []string{"--local-root=/a", "--local-root=/b"}, nil, with(func(o *app.NodeOptions) { o.LocalRoots = []string{"/a", "/b"} })},
 	}
 	for _, c := range cases {
@@ -88,6 +90,9 @@ func TestReadHubs_refuses(t *testing.T) {
 		says string
 	}{
 		{[]string{"--local-root=models"}, nil, "absolute"},
+		{[]string{"--download-rate=fast"}, nil, "no rate"},
+		{[]string{"--download-rate=-5MB"}, nil, "no rate"},
+		{[]string{"--download-connections=33"}, nil, "1 to 32"},
 		{[]string{"--hf-token-file=/nowhere/token"}, nil, "read the token"},
 		{[]string{"--modelscope-token-file=/nowhere/token"}, nil, "read the token"},
 		{nil, map[string]string{"HF_TOKEN_PATH": "/"}, "HF_HUB_DISABLE_IMPLICIT_TOKEN"},
