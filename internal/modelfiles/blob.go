@@ -13,6 +13,7 @@ import (
 // blob is one file's content that has to be in the cache.
 type blob struct {
 	manifest.Entry
+	model   string // the repository
 	dir     cache.Dir
 	store   *Store
 	count   *counter
@@ -30,17 +31,23 @@ func (b *blob) fetch(ctx context.Context) error {
 	if here, err := b.here(ctx); err != nil || here {
 		return err
 	}
-	t := transfer.New(transfer.Job{
+	job := transfer.Job{
 		Entry: b.Entry, Part: b.dir.Part(b.Hash), Journal: b.dir.Journal(b.Hash), Path: b.dir.Blob(b.Hash),
 		Sources: b.sources, Limits: b.store.limits, Gauge: &b.count.Gauge, Took: b.space.Took,
 		Patience: b.store.cfg.transferPatience(), Boot: b.store.boot, Log: b.store.cfg.Log,
-	})
+	}
+	complete := false
+	end := b.share(&job)
+	defer func() { end(complete) }()
+	t := transfer.New(job)
 	b.store.setPartial(b.Hash, t)
 	defer b.store.setPartial(b.Hash, nil)
 	if _, err := t.Run(ctx); err != nil {
 		return err
 	}
-	return b.seal()
+	err = b.seal()
+	complete = err == nil
+	return err
 }
 
 // watchOther follows a transfer of the same blob by somebody else, here or in another process.

@@ -242,7 +242,7 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			b := blob{Entry: e, dir: j.dir, store: s, count: counts[i], space: space, sources: s.sources(j, p, e)}
+			b := blob{Entry: e, model: j.name, dir: j.dir, store: s, count: counts[i], space: space, sources: s.sources(j, p, e)}
 			return b.fetch(ctx)
 		})
 	}

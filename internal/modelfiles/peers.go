@@ -9,8 +9,10 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 	"github.com/nebula-serve/nebula/internal/modelfiles/peer"
+	"github.com/nebula-serve/nebula/internal/modelfiles/transfer"
 )
 
 // Run looks at the disk and speaks to the other nodes of the cluster until ctx ends; without it, and without any, all files come from their hubs.
@@ -52,4 +54,43 @@ func (s shelf) Whole(h manifest.Hash) (*os.File, func(), bool) {
 }
 
 // Part opens a blob that is being fetched.
-func (s shelf) Part(manifest.Hash) (peer.Part, bool) { return nil, false }
+func (s shelf) Part(h manifest.Hash) (peer.Part, bool) {
+	t := s.Partial(h)
+	if t == nil {
+		return nil, false
+	}
+	f, err := os.OpenFile(t.Part(), os.O_RDONLY|disk.NoFollow, 0)
+	if err != nil {
+		return nil, true // it is not there yet, or has its final name already
+	}
+	return part{f, t}, true
+}
+
+// part is a partial file, to be read up to the frontier of its transfer.
+type part struct {
+	*os.File
+	*transfer.Blob
+}
+
+// Size is the blob's when it is complete.
+func (p part) Size() int64 { return p.Entry().Size }
+
+// share lets the other nodes take part in a transfer: as sources, and as readers of what has come. End must be called.
+//
+// Only a job that has listed the repository itself gets here, with the token of its own model where it needs one: a node gets no file from others
+// that its hub would not have given it.
+func (b *blob) share(j *transfer.Job) (end func(complete bool)) {
+	if b.store.peers == nil || b.Size < api.MinSharedBlob {
+		return func(bool) {}
+	}
+	shared, hubs := b.store.peers.Begin(b.Entry, b.model), j.Sources
+	j.Sources = func(ctx context.Context) ([]transfer.Source, error) {
+		origin, err := hubs(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return shared.Sources(ctx, origin[0])
+	}
+	j.Wrong = shared.Wrong
+	return shared.End
+}

@@ -110,7 +110,7 @@ func New(cfg Config) (*Store, error) {
 	}
 	if cfg.Peers != nil {
 		p := *cfg.Peers
-		p.Shelf, p.Log = shelf{s}, cfg.Log
+		p.Shelf, p.Take, p.Log = shelf{s}, s.limits.Pay, cfg.Log
 		s.peers = peer.New(p)
 	}
 	return s, nil

@@ -33,7 +33,7 @@ var rules = []rule{
 	{pkg: "internal/modelfiles/disk", may: []string{"api", "internal/modelfiles/fail"}, why: "the file system under the models"},
 	{pkg: "internal/modelfiles/transfer", may: []string{"api", "internal/modelfiles/disk", "internal/modelfiles/fail", "internal/modelfiles/manifest"}, why: "one blob from its sources to the disk; knows no hub and no cache"},
 	{pkg: "internal/modelfiles/manifest", may: []string{"api", "internal/modelfiles/fail"}, never: effects, noThirdParty: true, why: "chooses files from a listing: pure"},
-	{pkg: "internal/modelfiles/peer", may: []string{"api", "internal/modelfiles/fail", "internal/modelfiles/manifest"}, why: "files from and for other nodes; knows no cluster"},
+	{pkg: "internal/modelfiles/peer", may: []string{"api", "internal/modelfiles/fail", "internal/modelfiles/manifest", "internal/modelfiles/transfer"}, why: "files from and for other nodes; knows no cluster"},
 	{pkg: "internal/hw", may: []string{"api"}, why: "reads the machine, knows no cluster"},
 	{pkg: "internal/demomodel", may: []string{"api"}, why: "writes a model file; its errors are for people"},
 	{pkg: "internal/supervise", may: []string{"api", "internal/engine"}, why: "runs a launch, knows no store and no agent"},

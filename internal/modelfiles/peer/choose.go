@@ -12,7 +12,8 @@ const (
 	serversAway  = 3 * time.Second  // without an answer of theirs; then this node goes to the origin by itself
 	stalledAfter = 15 * time.Second // without a byte, or news of one at the claim's holder
 	holderTries  = 3                // failures in a row
-	rest404      = 30 * time.Second // of a node that does not have a blob
+	rest404      = 30 * time.Second // of a node that has the model, but not a blob
+	rest404Part  = 5 * time.Second  // of one that is fetching the model, and may soon begin with the blob
 	restEmpty    = time.Second      // of a node that has no more of it just now
 	restLongest  = 30 * time.Second // of one that fails
 )
@@ -38,7 +39,7 @@ type standing struct {
 	progress time.Time // of the last byte from another node, or news of one at the holder; at first, of the beginning
 	silent   time.Time // since when no server has answered; zero: the last one did
 	robbed   bool      // this node has taken the claim over once
-	alone    bool      // it has given the others up
+	alone    bool      // it has given the others up for this blob
 }
 
 // verdict is what to do about a blob.

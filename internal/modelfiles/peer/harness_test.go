@@ -339,9 +339,6 @@ func (n *node) fetch(ctx context.Context, e manifest.Entry) (err error) {
 			return err
 		}
 		body, end, err := sources[0].Open(ctx, at, e.Size)
-		if err != nil && len(sources) > 1 {
-			body, end, err = sources[1].Open(ctx, at, e.Size)
-		}
 		if err == nil {
 			for at < end && err == nil {
 				var k int

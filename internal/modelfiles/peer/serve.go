@@ -19,7 +19,7 @@ import (
 type Shelf interface {
 	// Whole opens a complete blob and keeps it from being deleted until release.
 	Whole(h manifest.Hash) (f *os.File, release func(), ok bool)
-	// Part opens a blob that is being fetched.
+	// Part opens a blob that is being fetched; nil while that begins or ends.
 	Part(h manifest.Hash) (Part, bool)
 }
 
@@ -111,7 +111,10 @@ func (p *Peers) ServeBlob(w http.ResponseWriter, r *http.Request, algo, hex stri
 		p.serveWhole(w, r, who, f)
 		return
 	}
-	if part, ok := p.cfg.Shelf.Part(h); ok {
+	if part, ok := p.cfg.Shelf.Part(h); ok && part == nil {
+		busy(w)
+		return
+	} else if ok {
 		defer func() { _ = part.Close() }() // it was only read
 		p.servePart(w, r, who, part)
 		return

@@ -12,15 +12,8 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
+	"github.com/nebula-serve/nebula/internal/modelfiles/transfer"
 )
-
-// Source is where bytes of one file come from, as transfers see it. Open's body begins exactly at from and holds bytes up to end, which is
-// at most to; it may break off before.
-type Source interface {
-	Name() string
-	Peer() bool
-	Open(ctx context.Context, from, to int64) (body io.ReadCloser, end int64, err error)
-}
 
 // Times of reading.
 const (
@@ -30,25 +23,18 @@ const (
 	hangs        = 5 * time.Second  // a body without bytes for so long, given up by its reader, is a failure of its node
 )
 
-// Sources returns where the blob comes from now: from other nodes, from its origin, or from both, the best first. It waits a moment for the
-// servers' word when nothing is known yet.
-func (b *Blob) Sources(ctx context.Context, origin Source) ([]Source, error) {
+// Sources returns where the blob comes from now: from other nodes, or from its origin. It waits a moment for the servers' word when nothing is
+// known yet.
+func (b *Blob) Sources(ctx context.Context, origin transfer.Source) ([]transfer.Source, error) {
 	late := time.Now().Add(settleWithin)
 	for {
 		now := time.Now()
 		v, _, changed := b.decide(b.furthest(), now)
 		switch {
-		case v.origin && b.mayGive():
-			return []Source{others{b}, origin}, nil
 		case v.origin:
-			return []Source{origin}, nil
-		case v.from != "":
-			if b.holds() {
-				return []Source{others{b}, origin}, nil
-			}
-			return []Source{others{b}}, nil
-		case v.wish == api.ClaimNever && v.over == 0, !now.Before(late):
-			return []Source{others{b}}, nil
+			return []transfer.Source{origin}, nil
+		case v.from != "", v.wish == api.ClaimNever && v.over == 0, !now.Before(late):
+			return []transfer.Source{others{b}}, nil
 		}
 		if err := waitFor(ctx, changed, min(v.until.Sub(now), late.Sub(now))); err != nil {
 			return nil, err
@@ -94,31 +80,14 @@ func (b *Blob) about(id string, change func(*neighbour)) {
 	change(b.neighbour(id))
 }
 
-func (b *Blob) holds() bool {
-	b.peers.mu.Lock()
-	defer b.peers.mu.Unlock()
-	return b.known.mine
-}
-
-// mayGive tells whether another node is known to have more than has been asked for.
-func (b *Blob) mayGive() bool {
-	b.peers.mu.Lock()
-	defer b.peers.mu.Unlock()
-	for _, n := range b.known.others {
-		if !n.bad && !b.known.alone && n.have > b.reached {
-			return true
-		}
-	}
-	return false
-}
-
 func (b *Blob) furthest() int64 {
 	b.peers.mu.Lock()
 	defer b.peers.mu.Unlock()
 	return b.reached
 }
 
-// Wrong says that the file has the wrong hash: whoever has sent some of it is not asked for it any more.
+// Wrong says that bytes of other nodes were wrong: the rest of this blob comes from its origin, and whoever has sent some of it is not asked for it
+// any more.
 func (b *Blob) Wrong() {
 	b.peers.mu.Lock()
 	defer b.peers.mu.Unlock()
@@ -127,14 +96,14 @@ func (b *Blob) Wrong() {
 		b.peers.cfg.Log.Warn("a node has sent wrong bytes of a file, and is not asked for it any more", "node", id, "model", b.model, "file", b.entry.Path)
 	}
 	clear(b.gave)
-	b.reached = 0
+	b.known.alone = true
 }
 
 // others is the other nodes as one source.
 type others struct{ *Blob }
 
-// Name is for people.
-func (others) Name() string { return "other nodes" }
+// Name is for people, and another one for each blob: transfers share out the connections to sources of one name.
+func (o others) Name() string { return "other nodes (" + o.entry.Hex[:8] + ")" }
 
 // Peer tells that this is not the origin.
 func (others) Peer() bool { return true }
@@ -230,8 +199,13 @@ func (b *Blob) check(res *http.Response, id string, from, to int64) (end int64, 
 	case http.StatusServiceUnavailable:
 		return 0, restFor(restEmpty)
 	case http.StatusNotFound:
-		b.about(id, func(n *neighbour) { n.have = 0 })
-		return 0, restFor(rest404)
+		rest := rest404Part
+		b.about(id, func(n *neighbour) {
+			if n.have = 0; n.whole {
+				rest = rest404
+			}
+		})
+		return 0, restFor(rest)
 	default:
 		return 0, b.failed(id, fmt.Errorf("status %d", res.StatusCode))
 	}

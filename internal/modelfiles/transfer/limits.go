@@ -86,6 +86,18 @@ func (l *Limits) pay(ctx context.Context, n int) error {
 	return l.bucket.WaitN(ctx, n)
 }
 
+// Pay waits until n bytes may pass, for those who use the node's bandwidth besides transfers.
+func (l *Limits) Pay(ctx context.Context, n int) error {
+	for n > 0 {
+		part := min(n, l.chunk)
+		if err := l.pay(ctx, part); err != nil {
+			return err
+		}
+		n -= part
+	}
+	return nil
+}
+
 // changes returns a channel that closes when somebody's share may have grown.
 func (l *Limits) changes() <-chan struct{} {
 	l.mu.Lock()
