@@ -85,6 +85,14 @@ func TestSecret_onlyForAModelOfTheNode(t *testing.T) {
 	wish(api.DesiredRunning)
 	place("m", on("n2"), nil)
 	refused("a model that moved away", "n1", "m", api.CodeForbidden)
+	pull := api.CacheWish{NodeID: "n1", Kind: api.WishPull, Spec: spec}
+	put(store.OwnerControl, func(tx *store.Tx) error { return store.CacheWishes.Put(tx, pull.Key(), pull) })
+	if got, err := r.Secret("n1", "m"); err != nil || got != planted {
+		t.Errorf("a model whose files it is to pull: %q, %v", string(got), err)
+	}
+	refused("a model that another node is to pull", "n4", "m", api.CodeForbidden)
+	put(store.OwnerControl, func(tx *store.Tx) error { return store.CacheWishes.Delete(tx, pull.Key()) })
+	refused("a pull that is over", "n1", "m", api.CodeForbidden)
 	put(store.OwnerControl, func(tx *store.Tx) error { return store.Secrets.Delete(tx, "hf") })
 	refused("a secret that was deleted", "n2", "m", api.CodeNotFound)
 	if strings.Contains(log.String(), planted) || !strings.Contains(log.String(), "a secret was given to a node") {
