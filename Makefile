@@ -65,7 +65,7 @@ bench-fleet: ## the same for a fleet: 1,000 hollow nodes, then faults on real se
 	@$(with_hosts) exec scripts/bench-fleet.sh
 
 bench-files: ## the same for model files: downloads beside curl and aria2, kills, flipped bits, scans
-	@exec scripts/bench-files.sh
+	@$(with_hosts) exec scripts/bench-files.sh
 
 .PHONY: bench-go
 bench-go: ## the Go benchmarks alone

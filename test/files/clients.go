@@ -37,10 +37,13 @@ type client struct {
 	get  func(ctx context.Context, o options, s *server, dir string) (took, error)
 }
 
-// nebula is Nebula's own downloader, which verifies.
-func nebula() client {
+// nebula is Nebula's own downloader, which verifies, as it is configured by default.
+func nebula() client { return nebulaOver(0) }
+
+// nebulaOver is nebula with another highest number of connections.
+func nebulaOver(connections int) client {
 	return client{"nebula", func(ctx context.Context, o options, s *server, dir string) (took, error) {
-		t, err := timed(exec.CommandContext(ctx, o.self, fetchRole, "-cache", dir, "-hub", s.URL), s.size)
+		t, err := timed(exec.CommandContext(ctx, o.self, fetchRole, "-cache", dir, "-hub", s.URL, "-connections", strconv.Itoa(connections)), s.size)
 		if err != nil {
 			return took{}, err
 		}

@@ -35,6 +35,7 @@ func fetchMain(args []string) error {
 	f := flag.NewFlagSet(fetchRole, flag.ContinueOnError)
 	f.StringVar(&cfg.CacheDir, "cache", "", "folder")
 	f.StringVar(&cfg.Endpoint, "hub", "", "address")
+	f.IntVar(&cfg.Limits.Connections, "connections", 0, "most connections; 0 = Nebula's own choice")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

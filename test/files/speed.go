@@ -83,6 +83,9 @@ func hashingCPU() float64 {
 	return (ownCPU() - before).Seconds() / (times << 20) * 1e9
 }
 
+// mostConnections is the highest number of connections that can be configured.
+const mostConnections = 32
+
 // measureMemory is the peak of memory of a download over as many connections as can be configured.
 func measureMemory(ctx context.Context, o options, out figures.Report) error {
 	s, err := startHub(ctx, o, int64(o.pick(1<<30, 128<<20)))
@@ -93,7 +96,7 @@ func measureMemory(ctx context.Context, o options, out figures.Report) error {
 	if err := s.breaks(ctx, hub.Faults{BytesPerSecond: perConnection}); err != nil {
 		return err
 	}
-	t, err := once(ctx, o, s, nebula())
+	t, err := once(ctx, o, s, nebulaOver(mostConnections))
 	if err != nil {
 		return err
 	}

@@ -105,6 +105,8 @@ type lab struct {
 type shape struct {
 	servers, nodes, gateways int
 	hosts                    bool // machines are hosts of their own, where that is possible
+	// before runs when there is a network and nobody on it yet; it returns more arguments for nodes. May be nil.
+	before func(*lab) ([]string, error)
 }
 
 // newLab starts a fleet and waits until all its parts know each other. The caller closes it, also after an error.
@@ -119,6 +121,13 @@ func newLab(ctx context.Context, o options, s shape) (*lab, error) {
 			l.net, l.people = nil, nil
 		}
 	}
+	var more []string
+	if s.before != nil {
+		var err error
+		if more, err = s.before(l); err != nil {
+			return l, err
+		}
+	}
 	for i := range s.servers {
 		if err := l.addServer(ctx, i, s.servers); err != nil {
 			return l, fmt.Errorf("server %d: %w", i+1, err)
@@ -130,7 +139,7 @@ func newLab(ctx context.Context, o options, s shape) (*lab, error) {
 			return l, err
 		}
 		l.nodes = append(l.nodes, m)
-		if err := l.join(ctx, m, api.MachineNode, "node", "--listen", m.addr, "--llama-server", o.llama); err != nil {
+		if err := l.join(ctx, m, api.MachineNode, append([]string{"node", "--listen", m.addr, "--llama-server", o.llama}, more...)...); err != nil {
 			return l, err
 		}
 	}

@@ -1,7 +1,7 @@
 // Command fleet measures what a fleet of real servers, nodes, gateways and engines on this machine does when its parts are killed, paused or
 // cut off, and what the way through a node costs. It prints one line per figure, and fails only when something could not be measured.
 //
-//	go run ./test/fleet -nebula bin/nebula -llama-server PATH [-only store,scheduler,agents,outage,path] [-short]
+//	go run ./test/fleet -nebula bin/nebula -llama-server PATH [-only store,scheduler,agents,outage,path,files] [-short]
 package main
 
 import (
@@ -45,7 +45,7 @@ type part struct {
 	run  func(context.Context, options) error
 }
 
-var parts = []part{{"store", measureStore}, {"scheduler", measureScheduler}, {"agents", measureAgents}, {"outage", measureOutage}, {"path", measurePath}}
+var parts = []part{{"store", measureStore}, {"scheduler", measureScheduler}, {"agents", measureAgents}, {"outage", measureOutage}, {"path", measurePath}, {"files", measureFiles}}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -70,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 	f.StringVar(&o.llama, "llama-server", llama.Find(), "llama-server's program file")
 	f.BoolVar(&o.short, "short", false, "fewer and shorter rounds")
 	f.BoolVar(&o.keep, "keep", false, "leave the directory with the programs' logs")
-	only := f.String("only", "", "parts, separated by commas: store, scheduler, agents, outage, path (default: all)")
+	only := f.String("only", "", "parts, separated by commas: store, scheduler, agents, outage, path, files (default: all but files, which make bench-files measures)")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -114,13 +114,13 @@ func (p part) in(ctx context.Context, o options) error {
 
 func choose(only string) ([]part, error) {
 	if only == "" {
-		return parts, nil
+		return slices.DeleteFunc(slices.Clone(parts), func(p part) bool { return p.name == "files" }), nil
 	}
 	var chosen []part
 	for name := range strings.SplitSeq(only, ",") {
 		i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no part %q: use store, scheduler, agents, outage or path", name)
+			return nil, fmt.Errorf("there is no part %q: use store, scheduler, agents, outage, path or files", name)
 		}
 		chosen = append(chosen, parts[i])
 	}

@@ -167,7 +167,7 @@ func TestOfficialClient_weReadTheirs(t *testing.T) {
 
 // TestOfficialClient_together: both fetch the same file into the same cache at the same time, and it comes once: they share its lock.
 func TestOfficialClient_together(t *testing.T) {
-	r := hub.Repo{ID: "acme/Tiny.v1-GGUF", Files: map[string][]byte{"tiny-Q4_K_M.gguf": append(gguf("x"), make([]byte, 300_000)...)}}
+	r := hub.Repo{ID: "acme/Tiny.v1-GGUF", Files: map[string][]byte{"tiny-Q4_K_M.gguf": hub.Weights(300_000, 1)}}
 	h := hub.Start(t, r)
 	h.Break(hub.Faults{BytesPerSecond: 150_000})
 	cache := t.TempDir()

@@ -27,29 +27,6 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// gguf is a sound GGUF file; fill makes one differ from another.
-func gguf(fill string) []byte {
-	var b bytes.Buffer
-	put := func(vs ...any) {
-		for _, v := range vs {
-			if s, ok := v.(string); ok {
-				_ = binary.Write(&b, binary.LittleEndian, uint64(len(s))) // a buffer takes everything
-				b.WriteString(s)
-				continue
-			}
-			_ = binary.Write(&b, binary.LittleEndian, v)
-		}
-	}
-	b.WriteString("GGUF")
-	put(uint32(3), uint64(1), uint64(1))
-	put("general.architecture", uint32(8), "llama")
-	put("t", uint32(1), uint64(64), uint32(24), uint64(0))
-	for b.Len()%32 != 0 {
-		b.WriteByte(0)
-	}
-	return append(b.Bytes(), bytes.Repeat([]byte(fill), 512)...)
-}
-
 // tensors is a sound safetensors file.
 func tensors(fill string) []byte {
 	data := bytes.Repeat([]byte(fill), 256)
@@ -60,7 +37,7 @@ func tensors(fill string) []byte {
 // quants has more than one engine needs, and a folder.
 func quants() hub.Repo {
 	return hub.Repo{ID: "acme/Tiny.v1-GGUF", Files: map[string][]byte{
-		"README.md": []byte("# Tiny\n"), "tiny-Q4_K_M.gguf": gguf("four"), "tiny-Q8_0.gguf": gguf("eight"), "sub/notes.txt": []byte("notes\n"), ".gitattributes": []byte("x\n"),
+		"README.md": []byte("# Tiny\n"), "tiny-Q4_K_M.gguf": hub.Weights(2000, 4), "tiny-Q8_0.gguf": hub.Weights(3000, 8), "sub/notes.txt": []byte("notes\n"), ".gitattributes": []byte("x\n"),
 	}}
 }
 
