@@ -129,7 +129,7 @@ func (c *command) modelDetail(d api.ModelDetail) error {
 	line("Age", age(d.CreatedAtMS, now))
 	if d.DownloadProgress != nil {
 		for _, p := range d.DownloadProgress.Replicas {
-			line("Download", fmt.Sprintf("replica %d on %s: %s", p.ReplicaID, clean(p.NodeID), downloadText(p)))
+			line("Download", fmt.Sprintf("replica %d on %s: %s, %s", p.ReplicaID, clean(p.NodeID), p.Phase, downloadText(p)))
 		}
 	}
 	if err := c.printStyled(b.String()); err != nil {
@@ -155,8 +155,7 @@ func (c *command) modelDetail(d api.ModelDetail) error {
 
 // downloadText says how far a download is and, while it moves, when it will be over.
 func downloadText(p api.DownloadProgress) string {
-	text := fmt.Sprintf("%s %.0f %%, %s of %s, %s", p.Phase, p.ProgressPct, size(p.DownloadedBytes), size(p.TotalBytes),
-		fmt.Sprintf("%d of %d files", p.FilesDone, p.FilesTotal))
+	text := fmt.Sprintf("%.0f %%, %s of %s, %d of %d files", p.ProgressPct, size(p.DownloadedBytes), size(p.TotalBytes), p.FilesDone, p.FilesTotal)
 	if p.SpeedBytesPerSec > 0 {
 		text += ", " + size(p.SpeedBytesPerSec) + "/s"
 	}

@@ -42,7 +42,9 @@ func serve(t *testing.T) *server {
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = st.Run(ctx) }()
-	h := httptest.NewServer(httpapi.New(config(st)))
+	cfg := config(st)
+	cfg.Control = cfg.Control.WithFleet(control.Fleet{Leases: kv})
+	h := httptest.NewServer(httpapi.New(cfg))
 	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
 	return &server{h, t, kv, st}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"testing"
 	"time"
 
@@ -100,10 +101,7 @@ func wish(s *cluster.State, node string, rev int64) *cluster.State {
 func TestLook_aWishWakesItsNode(t *testing.T) {
 	s := large()
 	r := benchRegistry(t, s)
-	before := map[string]*cell{}
-	for id, c := range r.cells {
-		before[id] = c
-	}
+	before := maps.Clone(r.cells)
 	for _, rev := range []int64{3, 4} { // made, then renewed
 		s = wish(s, "node-0500", rev)
 		r.look(s, time.Now())
