@@ -96,17 +96,63 @@ func TestDownload_stopCancelsAndStartGoesOn(t *testing.T) {
 
 // TestHubRefusals_sayWhy: what the hub refuses is the model's reason.
 func TestHubRefusals_sayWhy(t *testing.T) {
-	h := hub.Start(t, hub.Repo{ID: "acme/Gated", Gated: true, Files: map[string][]byte{"m.gguf": []byte("GGUF")}})
+	files := map[string][]byte{"m.gguf": []byte("GGUF")}
+	h := hub.Start(t, hub.Repo{ID: "acme/Gated", Gated: true, Files: files}, hub.Repo{ID: "acme/Private", Private: true, Files: files})
 	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
 	for uid, c := range map[string]struct{ name, code, says string }{
 		"gated":   {"acme/Gated", "hub_auth", "ask for access"},
 		"missing": {"acme/None", "hub_error", "check the name"},
+		"private": {"acme/Private", "hub_error", "token"}, // the hub answers 401, as for one that is missing
 	} {
 		n.must("model", "create", c.name, "--uid", uid, "--engine", "llamacpp", "--start")
 		d := n.until(uid, 60*time.Second, api.StateFailed)
 		if d.Reason == nil || d.Reason.Code != c.code || !strings.Contains(d.Reason.Message, c.says) {
 			t.Errorf("%s failed with %+v; want %s with %q", uid, d.Reason, c.code, c.says)
 		}
+		if out := n.must("model", "get", uid); !strings.Contains(strings.Join(strings.Fields(out), " "), d.Reason.Message) {
+			t.Errorf("nebula model get %s does not say %q:\n%s", uid, d.Reason.Message, out)
+		}
+	}
+}
+
+// TestModelScope_servesAPrivateModel: from ModelScope to an answer, with a token that only ModelScope itself sees.
+func TestModelScope_servesAPrivateModel(t *testing.T) {
+	const token = "ms-canary"
+	r := repo(t, "From the other hub.")
+	r.Private, r.Allow = true, []string{token}
+	h := hub.Start(t, r)
+	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", "http://127.0.0.1:1", "--modelscope-endpoint", h.ScopeURL)
+	n.interrupt()
+	n.env = []string{"MODELSCOPE_API_TOKEN=" + token}
+	n.start()
+	n.must("model", "create", r.ID, "--source", "modelscope", "--uid", "tiny", "--start", "--wait", "--timeout", "60s")
+	if got, err := n.ask("tiny"); err != nil || got != "From the other hub." {
+		t.Errorf("answer %q, %v", got, err)
+	}
+	seen := false
+	for _, req := range h.Requests() {
+		switch sent := strings.Contains(req.Authorization+req.Cookie, token); {
+		case "http://"+req.Host == h.ScopeURL:
+			seen = seen || sent
+		case sent:
+			t.Errorf("%s was told the token: %s", req.Host, req.Path)
+		}
+	}
+	if whole := int64(len(r.Files["tiny-Q4_K_M.gguf"])); !seen || h.Sent() > whole+100 {
+		t.Errorf("token seen: %v; %d bytes sent of a model of %d", seen, h.Sent(), whole)
+	}
+	// A restart asks nobody, and a revision that is not there is said to be so.
+	h.Forget()
+	n.interrupt()
+	n.start()
+	n.until("tiny", 60*time.Second, api.StateRunning)
+	if asked := h.Requests(); len(asked) > 0 {
+		t.Errorf("%d requests after a restart, first %s", len(asked), asked[0].Path)
+	}
+	n.must("model", "create", r.ID, "--source", "modelscope", "--revision", "v9", "--uid", "v9", "--engine", "llamacpp", "--start")
+	n.until("v9", 60*time.Second, api.StateFailed)
+	if out := n.must("model", "get", "v9"); !strings.Contains(out, "v9") || !strings.Contains(out, "revision") {
+		t.Errorf("nebula model get:\n%s", out)
 	}
 }
 
