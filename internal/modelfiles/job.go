@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -210,17 +211,27 @@ func counters(files []manifest.Entry) ([]manifest.Entry, []*counter) {
 	return blobs, counts
 }
 
+// How many files and folders a model makes beside its blobs, at most, and with each: itself, its journal, its seal, its lock, and a name in the snapshot.
+const (
+	filesBeside = 20
+	filesEach   = 5
+)
+
 // reserve promises the space for blobs, or says by how much it is short.
 func (s *Store) reserve(d cache.Dir, blobs []manifest.Entry) (*disk.Reservation, error) {
-	var need int64
+	var need disk.Need
 	for _, b := range blobs {
 		if fi, err := os.Lstat(d.Blob(b.Hash)); err == nil && fi.Size() == b.Size {
 			continue
 		}
-		need += b.Size
+		need.Bytes += b.Size
+		need.Files += filesEach
 		if fi, err := os.Lstat(d.Part(b.Hash)); err == nil {
-			need -= min(disk.Allocated(fi), b.Size)
+			need.Bytes -= min(disk.Allocated(fi), b.Size)
 		}
+	}
+	if need.Files > 0 {
+		need.Files += filesBeside
 	}
 	if err := os.MkdirAll(d.Root.Hub(), 0o755); err != nil {
 		return nil, disk.Explain(string(d.Root), "create folder", err)
@@ -235,6 +246,11 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 		return err
 	}
 	defer space.Release()
+	ctx, cancel := context.WithCancelCause(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() { watchRoom(ctx, space, cancel) })
+	defer watching.Wait()
+	defer cancel(nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, e := range blobs {
@@ -246,7 +262,31 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 			return b.fetch(ctx)
 		})
 	}
-	return g.Wait()
+	err = g.Wait()
+	if full, ok := fail.As(context.Cause(ctx)); ok && full.Reason == fail.DiskSpace {
+		return full
+	}
+	return err
+}
+
+// roomEvery is how often a download looks whether what it still needs has room: others write to the disk too.
+const roomEvery = 5 * time.Second
+
+// watchRoom ends a download whose space others have taken, before the disk is full.
+func watchRoom(ctx context.Context, space *disk.Reservation, stop context.CancelCauseFunc) {
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := space.Check(); err != nil {
+				stop(err)
+				return
+			}
+		}
+	}
 }
 
 // sources says where a blob can be had.

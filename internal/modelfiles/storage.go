@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -21,22 +22,34 @@ type Storage struct {
 	Alerts []api.DiskAlert
 }
 
-// storage is the newest picture and what it is made with.
+// storage is the newest picture and what it is made with. Who looks owns what is not under mu.
 type storage struct {
 	looking sync.Mutex // one look at a time; held while the disk is read, so it may be held for long
 	scanner *cache.Scanner
+	log     *slog.Logger
+	root    cache.Root
+	file    string // of the memory
+
+	recalled     bool
+	memory       memory
+	candidates   []disk.Candidate
+	candidatesAt time.Time
 
 	mu        sync.Mutex // never held while anything waits
 	newest    Storage
 	changed   chan struct{} // closes when there is a newer picture
-	unwatched sync.Once     // the log said that some folders are not watched
 	poked     chan struct{} // holds a token when something was published that a scan should see
+	unwatched sync.Once     // the log said that some folders are not watched
 }
 
 func newStorage(cfg Config) *storage {
+	root := cache.Root(filepath.Clean(cfg.CacheDir))
+	state := root.State("scan")
 	return &storage{
+		root: root,
+		file: filepath.Join(state, "disks.json"), log: cfg.Log,
 		scanner: cache.NewScanner(cache.ScanConfig{
-			NodeID: cfg.NodeID, Memory: filepath.Join(cache.Root(cfg.CacheDir).State("scan"), "found.json"), Sound: sound, Log: cfg.Log,
+			NodeID: cfg.NodeID, Memory: filepath.Join(state, "found.json"), Sound: sound, Log: cfg.Log,
 		}),
 		changed: make(chan struct{}), poked: make(chan struct{}, 1),
 	}
@@ -57,6 +70,7 @@ func (s *Store) Look(ctx context.Context, changed map[string]bool) (Storage, err
 	roots := slices.Sorted(maps.Keys(s.roots))
 	s.mu.Unlock()
 	now := time.Now()
+	roots = s.storage.known(roots)
 	models, err := s.storage.scanner.Scan(ctx, roots, now, changed)
 	if err != nil {
 		return Storage{}, err
@@ -66,12 +80,89 @@ func (s *Store) Look(ctx context.Context, changed map[string]bool) (Storage, err
 		return Storage{}, err
 	}
 	d.ModelCount, d.ModelCacheBytes = uint32(len(models.Entries)), models.Bytes
+	alerts := s.alerts(ctx, roots, now)
 	s.storage.mu.Lock()
 	defer s.storage.mu.Unlock()
-	s.storage.newest = Storage{Disk: &d, Models: models.Entries, Alerts: disk.Alerts(s.storage.newest.Alerts, d, now)}
+	s.storage.newest = Storage{Disk: &d, Models: models.Entries, Alerts: alerts}
 	close(s.storage.changed)
 	s.storage.changed = make(chan struct{})
 	return s.storage.newest, nil
+}
+
+// alerts decides about the disks under roots. What holds is written down, so that a restart does not make it new.
+func (s *Store) alerts(ctx context.Context, roots []cache.Root, now time.Time) []api.DiskAlert {
+	m := s.storage
+	var used []disk.Used
+	var unknown []string
+	seen := map[uint64]bool{}
+	for _, r := range append([]cache.Root{m.root}, roots...) {
+		at, err := disk.Measure(string(r))
+		switch {
+		case err != nil:
+			unknown = append(unknown, string(r))
+		case !seen[at.Device]:
+			seen[at.Device] = true
+			used = append(used, disk.Used{Dir: string(r), Space: at})
+		}
+	}
+	holds := disk.Hold(m.memory.Alerts, used, unknown, now)
+	if !slices.Equal(holds, m.memory.Alerts) {
+		m.memory.Alerts = holds
+		m.remember()
+		m.candidatesAt = time.Time{}
+	}
+	if len(holds) == 0 {
+		m.candidates = nil
+	} else if s.cfg.candidates != nil && now.Sub(m.candidatesAt) >= candidatesEvery {
+		m.candidates, m.candidatesAt = s.cfg.candidates(ctx), now
+	}
+	m.mu.Lock()
+	before := m.newest.Alerts
+	m.mu.Unlock()
+	return disk.Alerts(s.cfg.NodeID, before, holds, used, m.candidates)
+}
+
+// candidatesEvery is how often an alert asks anew what could be deleted.
+const candidatesEvery = 10 * time.Minute
+
+// memory is what a node knows of its disks after a restart.
+type memory struct {
+	Alerts []disk.Raised `json:"alerts"`
+	Roots  []cache.Root  `json:"roots"` // beside the node's own, that models were fetched to
+}
+
+// known adds the roots of earlier runs that are still there. The caller is looking.
+func (m *storage) known(roots []cache.Root) []cache.Root {
+	if !m.recalled {
+		m.recalled = true
+		// What cannot be read is found out again.
+		_ = disk.ReadJSON(m.file, &m.memory)
+	}
+	usual := []cache.Root{m.root, cache.Root(scopeDir(string(m.root)))}
+	for _, r := range m.memory.Roots {
+		if fi, err := os.Stat(r.Hub()); err == nil && fi.IsDir() && checkRoot(string(r)) == nil {
+			roots = append(roots, r)
+		}
+	}
+	slices.Sort(roots)
+	roots = slices.Compact(roots)
+	others := slices.DeleteFunc(slices.Clone(roots), func(r cache.Root) bool { return slices.Contains(usual, r) })
+	if !slices.Equal(others, m.memory.Roots) {
+		m.memory.Roots = others
+		m.remember()
+	}
+	return roots
+}
+
+// remember writes the memory down. A disk that is too full for it costs the time since when an alert holds, after a restart.
+func (m *storage) remember() {
+	err := os.MkdirAll(filepath.Dir(m.file), 0o755)
+	if err == nil {
+		err = disk.WriteJSON(m.file, m.memory, false)
+	}
+	if err != nil {
+		m.log.Warn("cannot write down what is known of the disks", "error", err)
+	}
 }
 
 // Scan lists the models on this node; see [cache.Scanner.Scan].

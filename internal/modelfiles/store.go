@@ -41,8 +41,9 @@ type Config struct {
 	// Peers is how this node finds and reaches other nodes that have the same files; nil: there are none. Its Shelf is the Store.
 	Peers *peer.Config
 
-	patience   hub.Patience // with the hub; zero = the default
-	maxEntries int          // of a listing; 0 = the default
+	patience   hub.Patience                           // with the hub; zero = the default
+	maxEntries int                                    // of a listing; 0 = the default
+	candidates func(context.Context) []disk.Candidate // what could be deleted, the best first; nil = nobody knows
 }
 
 // Request asks for a model's files.

@@ -79,8 +79,11 @@ func Explain(root, what string, err error) error {
 		return err
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		free := "nothing"
-		if _, _, avail, err := Usage(root); err == nil {
-			free = fail.Size(avail)
+		if s, err := Measure(root); err == nil {
+			free = fail.Size(s.Available)
+			if s.Files > 0 && s.FreeFiles == 0 {
+				free += ", but no inode"
+			}
 		}
 		return fail.Passing(api.FailDiskFull, fail.DiskSpace, "the disk of %s is full (%s left). What was fetched is kept; free some space and the download goes on.", root, free).Because(err)
 	}

@@ -47,12 +47,24 @@ func SyncData(f *os.File) error { return unix.Fdatasync(int(f.Fd())) }
 // Usage returns the total, used and available bytes of the file system that holds path. Available is what others than
 // root may use, so used + available is less than total.
 func Usage(path string) (total, used, available uint64, err error) {
+	s, err := space(path)
+	return s.Total, s.Used, s.Available, err
+}
+
+func space(path string) (Space, error) {
 	var s unix.Statfs_t
+	var dev unix.Stat_t
 	if err := unix.Statfs(path, &s); err != nil {
-		return 0, 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
+		return Space{}, &fs.PathError{Op: "statfs", Path: path, Err: err}
+	}
+	if err := unix.Stat(path, &dev); err != nil {
+		return Space{}, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	block := uint64(s.Frsize)
-	return s.Blocks * block, (s.Blocks - s.Bfree) * block, s.Bavail * block, nil
+	return Space{
+		Device: dev.Dev, Total: s.Blocks * block, Used: (s.Blocks - s.Bfree) * block, Available: s.Bavail * block,
+		Files: s.Files, FreeFiles: min(s.Ffree, s.Files),
+	}, nil
 }
 
 // BootID names the running system's boot; "" when it cannot be told.

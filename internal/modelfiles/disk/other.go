@@ -28,3 +28,5 @@ func BootID() string { return "" }
 func Inode(fs.FileInfo) uint64 { return 0 }
 
 func Allocated(fi fs.FileInfo) int64 { return fi.Size() }
+
+func space(string) (Space, error) { return Space{}, errors.ErrUnsupported }
