@@ -103,13 +103,22 @@ func (d Dir) SetSeal(h manifest.Hash) error {
 }
 
 // Link makes the snapshot of a commit: one relative link per file, to blobs that are all there. Names come from the
-// hub, so every step stays below the snapshot's folder whatever links lie in it.
+// hub, so every step stays below the snapshot's folder, and that in the repository's, whatever links lie there.
 func (d Dir) Link(commit string, files []manifest.Entry) error {
 	dir := d.Snapshot(commit)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(d.Path(), 0o755); err != nil {
 		return err
 	}
-	snap, err := os.OpenRoot(dir)
+	repo, err := os.OpenRoot(d.Path())
+	if err != nil {
+		return err
+	}
+	defer repo.Close()
+	at := path.Join("snapshots", commit)
+	if err := repo.MkdirAll(at, 0o755); err != nil {
+		return err
+	}
+	snap, err := repo.OpenRoot(at)
 	if err != nil {
 		return err
 	}

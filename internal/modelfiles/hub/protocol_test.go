@@ -117,13 +117,80 @@ func FuzzDecodeListing(f *testing.F) {
 	})
 }
 
+func TestDecodeScope(t *testing.T) {
+	big := strings.Repeat("ab", 32)
+	for _, c := range []struct {
+		in   string
+		want string // paths, or why not
+		ok   bool   // by the envelope
+	}{
+		{`{"Code":200,"Success":true,"Data":{"Files":[{"Path":"a","Type":"blob","Size":1,"Sha256":"` + strings.ToUpper(big) + `","Revision":"x"}]}}`, "a", true},
+		{`{"Data":{"Other":[{}],"Files":[{"Path":"d","Type":"tree"},{"Path":"d/b","Size":3,"Type":"blob"}]},"Code":200}`, "d/b", true},
+		{`{"Code":200,"Data":{"Files":null}}`, "", true},
+		{`{"Code":200,"Data":null}`, "", true},
+		{`{"Code":200,"Data":{"Files":[{"Path":".gitignore","Type":"blob"},{"Path":"x/.gitattributes","Type":"blob"}]}}`, "", true},
+		{`{"Code":10010205001,"Message":"no","Data":null}`, "", false},
+		{`{"Code":200,"Success":false}`, "", false},
+		{`{}`, "", false},
+		{`{"Code":200,"Data":{"Files":[{"Path":"a","Size":-1}]}}`, "no usable hash", true},
+		{`{"Code":200,"Data":{"Files":[{"Path":"a","Size":1152921504606846976}]}}`, "no usable hash", true},
+		{`{"Code":200,"Data":{"Files":[{"Path":"a","Size":1,"Sha256":"../../x"}]}}`, "no usable hash", true},
+		{`{"Code":200,"Data":{"Files":{}}}`, "not a list", true},
+		{`{"Code":200,"Data":[]}`, "not an object", true},
+		{`{"Code":"200"}`, "cannot unmarshal", false},
+		{`{"Code":200,"Data":{"Files":[{"Path":"a"`, "EOF", true},
+		{`[]`, "not an object", false},
+		{``, "EOF", false},
+	} {
+		out, said, err := decodeScope(strings.NewReader(c.in), 100)
+		var paths []string
+		for _, e := range out.files {
+			paths = append(paths, e.Path)
+		}
+		got := strings.Join(paths, " ")
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want && (err == nil || !strings.Contains(got, c.want)) || said.ok() != c.ok {
+			t.Errorf("%s: %q, want %q; ok = %t", c.in, got, c.want, said.ok())
+		}
+	}
+}
+
+func FuzzDecodeScope(f *testing.F) {
+	f.Add(`{"Code":200,"Data":{"Files":[{"Path":"a.gguf","Type":"blob","Size":1,"Sha256":"` + strings.Repeat("a", 64) + `"},{"Path":"d","Type":"tree"}]}}`)
+	f.Add(`{"Data":{"Files":[{"Path":"../a","Size":1}],"Files":null},"Code":200}`)
+	f.Add(`{"Data":{"Files":[[`)
+	f.Fuzz(func(t *testing.T, in string) {
+		out, _, err := decodeScope(strings.NewReader(in), 50)
+		if len(out.files)+len(out.folders) > 50 {
+			t.Fatalf("%d entries", len(out.files)+len(out.folders))
+		}
+		for _, e := range out.files {
+			if e.Known() && !e.Valid() || !e.Known() && len(e.Hex) != 64 || e.Size < 0 {
+				t.Fatalf("unusable entry %+v", e)
+			}
+		}
+		if err == nil && !manifest.IsCommit(contentName(out.files)) {
+			t.Fatalf("a pin that is no name: %q", contentName(out.files))
+		}
+	})
+}
+
 func FuzzHeaders(f *testing.F) {
-	f.Add(`<https://h/a>; rel="next"`, "bytes 0-9/10")
-	f.Add(`<<>>;;rel=next,<`, "bytes 9223372036854775807-9223372036854775807/9223372036854775807")
-	f.Fuzz(func(t *testing.T, link, span string) {
+	f.Add(`<https://h/a>; rel="next"`, "bytes 0-9/10", `"api";r=0;t=5`)
+	f.Add(`<<>>;;rel=next,<`, "bytes 9223372036854775807-9223372036854775807/9223372036854775807", `;t=99999999999999999999;r=-0`)
+	f.Fuzz(func(t *testing.T, link, span, limit string) {
 		parseNext([]string{link})
 		if from, to, total, ok := parseContentRange(span); ok && (from < 0 || to <= from || to > total) {
 			t.Fatalf("%q: %d-%d/%d", span, from, to, total)
+		}
+		if left, wait, ok := parseRateLimit(limit); ok && (left < 0 || wait < 0) {
+			t.Fatalf("%q: %d %d", limit, left, wait)
+		}
+		h := http.Header{"Ratelimit": {limit}, "Retry-After": {span}}
+		if p := DefaultPatience(); parkFor(h, time.Unix(0, 0), p) < 0 || parkFor(h, time.Unix(0, 0), p) > p.MaxPark {
+			t.Fatalf("%q: waits %s", limit, parkFor(h, time.Unix(0, 0), p))
 		}
 	})
 }
@@ -146,6 +213,9 @@ func TestParkFor(t *testing.T) {
 		{`"resolvers";r=0;t=12`, "5", 13 * time.Second},
 		{`"resolvers";r=4;t=12`, "5", 5 * time.Second},
 		{`"resolvers";r=0;t=999999999999`, "", p.MaxPark},
+		{`"resolvers";t=12;r=0`, "", 13 * time.Second},
+		{`"resolvers";r=0;t=99999999999999999999`, "", p.MaxPark},
+		{`"resolvers";r=0`, "5", 5 * time.Second},
 	} {
 		h := http.Header{"Ratelimit": {c.limit}, "Retry-After": {c.after}}
 		if got := parkFor(h, now, p); got != c.want {

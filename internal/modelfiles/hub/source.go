@@ -41,6 +41,7 @@ type place struct {
 	at      *url.URL
 	trusted bool      // it is the hub's own
 	until   time.Time // zero = no known end
+	shared  bool      // others use it too
 }
 
 // search is one request to the hub that finds the place for all who wait.
@@ -101,7 +102,10 @@ func (s *Source) reach(ctx context.Context, q ask) (*answer, error) {
 				return nil, other.err
 			}
 		default:
-			return s.find(ctx, q)
+			a, again, err := s.find(ctx, q)
+			if !again {
+				return a, err
+			}
 		}
 	}
 }
@@ -115,6 +119,7 @@ func (s *Source) where(share bool) (*place, *search) {
 	case !share || s.refused >= maxRefused:
 		return nil, nil
 	case s.at != nil && (s.at.until.IsZero() || time.Until(s.at.until) > 0):
+		s.at.shared = true
 		return s.at, nil
 	case s.search != nil:
 		return nil, s.search
@@ -123,23 +128,25 @@ func (s *Source) where(share bool) (*place, *search) {
 	return nil, nil
 }
 
-// find asks the hub, and lets those who wait go on as soon as it is known where to.
-func (s *Source) find(ctx context.Context, q ask) (*answer, error) {
+// find asks the hub, and lets those who wait go on as soon as it is known where to. It is worth doing again when they used
+// the address up.
+func (s *Source) find(ctx context.Context, q ask) (a *answer, again bool, err error) {
 	at, err := url.Parse(s.file)
 	if err != nil {
 		err = fail.Final(api.FailHub, fail.BadServer, "%q makes no address", fail.Clip(s.entry.Path)).Because(err)
 		s.settle(nil, err)
-		return nil, err
+		return nil, false, err
 	}
-	left := false
+	var to *place
 	q.at, q.trusted = at, true
 	q.found = func(p place) {
-		left = true
-		s.settle(&p, nil)
+		to = &p
+		s.settle(to, nil)
 	}
-	a, err := s.client.follow(ctx, q)
+	a, err = s.client.follow(ctx, q)
 	switch {
-	case left:
+	case to != nil:
+		again = fail.Has(err, fail.ExpiredAddress) && s.forget(to)
 	case err == nil: // the hub has it itself
 		s.settle(&place{at: a.at, trusted: a.trusted}, nil)
 	case ctx.Err() != nil:
@@ -147,7 +154,7 @@ func (s *Source) find(ctx context.Context, q ask) (*answer, error) {
 	default:
 		s.settle(nil, err)
 	}
-	return a, err
+	return a, again, err
 }
 
 // settle ends the search. An address that says for which bytes it was signed is no use to others.
@@ -175,14 +182,16 @@ func (s *Source) works(err error) {
 	s.refused = 0
 }
 
-// forget drops a place that does not work any more, unless another request has found a new one.
-func (s *Source) forget(p *place) {
+// forget drops a place that does not work any more, unless another request has found a new one. It tells whether the place
+// was shared.
+func (s *Source) forget(p *place) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.at == p {
 		s.at = nil
 		s.refused++
 	}
+	return p.shared
 }
 
 // stretch is the body of an answer with a known length.
