@@ -2,7 +2,10 @@ package modelfiles
 
 import (
 	"context"
+	"maps"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
 	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
@@ -31,6 +34,10 @@ func (b *blob) fetch(ctx context.Context) error {
 	if here, err := b.here(ctx); err != nil || here {
 		return err
 	}
+	if here, err := b.adopt(ctx, true); err != nil || here {
+		b.space.Took(b.Size)
+		return err
+	}
 	job := transfer.Job{
 		Entry: b.Entry, Part: b.dir.Part(b.Hash), Journal: b.dir.Journal(b.Hash), Path: b.dir.Blob(b.Hash),
 		Sources: b.sources, Limits: b.store.limits, Gauge: &b.count.Gauge, Took: b.space.Took,
@@ -48,6 +55,46 @@ func (b *blob) fetch(ctx context.Context) error {
 	err = b.seal()
 	complete = err == nil
 	return err
+}
+
+// adoptInPlace takes the content from elsewhere on this machine if that takes no space. It is tried before space is promised.
+func (b *blob) adoptInPlace(ctx context.Context) error {
+	if _, err := os.Lstat(b.dir.Blob(b.Hash)); err == nil || !b.store.stock().May(b.dir, b.model, b.Entry) {
+		return nil
+	}
+	unlock, err := cache.LockFile(ctx, b.dir.Lock(b.Hash), b.watchOther)
+	if err != nil {
+		return b.diskError("lock", err)
+	}
+	defer unlock()
+	if _, err := os.Lstat(b.dir.Blob(b.Hash)); err == nil {
+		return nil
+	}
+	_, err = b.adopt(ctx, false)
+	return err
+}
+
+// adopt takes the content from elsewhere on this machine, if it is there and as it should be.
+func (b *blob) adopt(ctx context.Context, copies bool) (bool, error) {
+	ok, err := b.store.stock().Take(ctx, b.dir, b.model, b.Entry, copies, b.count.Have.Store)
+	if !ok || err != nil {
+		return false, b.diskError("adopt a file", err)
+	}
+	b.count.Reused.Store(b.Size)
+	b.store.cfg.Log.Info("file taken from this machine instead of fetched", "repo", b.model, "file", b.Path, "bytes", b.Size)
+	return true, b.seal()
+}
+
+// stock is where files may lie already: in other repositories of this node, in the folders of AdoptFrom, and in what other programs made of the roots.
+func (s *Store) stock() cache.Stock {
+	s.mu.Lock()
+	roots := slices.Sorted(maps.Keys(s.roots))
+	s.mu.Unlock()
+	k := cache.Stock{Roots: roots, Foreign: slices.Clone(s.cfg.AdoptFrom)}
+	for _, r := range roots {
+		k.Foreign = append(k.Foreign, filepath.Join(string(r), ".cache", "huggingface", "hub"), filepath.Join(string(r), ".cache", "modelscope"), string(r))
+	}
+	return k
 }
 
 // watchOther follows a transfer of the same blob by somebody else, here or in another process.

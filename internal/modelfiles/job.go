@@ -241,6 +241,22 @@ func (s *Store) reserve(d cache.Dir, blobs []manifest.Entry) (*disk.Reservation,
 
 // fetchAll fetches blobs, a few at a time. The first failure stops the others, which keep what they have.
 func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest.Entry, counts []*counter) error {
+	each := func(ctx context.Context, do func(context.Context, *blob) error, space *disk.Reservation) error {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(parallel)
+		for i, e := range blobs {
+			g.Go(func() error {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				return do(ctx, &blob{Entry: e, model: j.name, dir: j.dir, store: s, count: counts[i], space: space, sources: s.sources(j, p, e)})
+			})
+		}
+		return g.Wait()
+	}
+	if err := each(ctx, func(ctx context.Context, b *blob) error { return b.adoptInPlace(ctx) }, nil); err != nil {
+		return err
+	}
 	space, err := s.reserve(j.dir, blobs)
 	if err != nil {
 		return err
@@ -251,18 +267,7 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 	watching.Go(func() { watchRoom(ctx, space, cancel) })
 	defer watching.Wait()
 	defer cancel(nil)
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(parallel)
-	for i, e := range blobs {
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			b := blob{Entry: e, model: j.name, dir: j.dir, store: s, count: counts[i], space: space, sources: s.sources(j, p, e)}
-			return b.fetch(ctx)
-		})
-	}
-	err = g.Wait()
+	err = each(ctx, func(ctx context.Context, b *blob) error { return b.fetch(ctx) }, space)
 	if full, ok := fail.As(context.Cause(ctx)); ok && full.Reason == fail.DiskSpace {
 		return full
 	}
