@@ -99,6 +99,16 @@ type ModelSpec struct {
 	CreatedBy   string `json:"created_by,omitempty"`
 }
 
+// SplitTag takes the quantisation out of a hub's name as llama.cpp writes it, OWNER/NAME:Q4_K_M, and returns it as the choice of files. Other names,
+// and those with a choice of files of their own, stay as they are.
+func SplitTag(source ModelSource, name string, files []string) (string, []string) {
+	repo, tag, found := strings.Cut(name, ":")
+	if !found || source == SourceLocal || len(files) > 0 || !validSegment(tag, 64) || !validRepoID(repo) {
+		return name, files
+	}
+	return repo, []string{tag}
+}
+
 // Engine returns the engine that runs this model: the one it names, else llama.cpp for a GGUF file, else vLLM.
 func (s *ModelSpec) Engine() string {
 	switch {

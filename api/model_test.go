@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strconv"
 	"testing"
@@ -175,5 +176,29 @@ func TestNodeStatus_Engine(t *testing.T) {
 	}
 	if e, ok := n.Engine(api.EngineSGLang); ok {
 		t.Errorf("an engine that the node does not report: %+v", e)
+	}
+}
+
+func TestSplitTag(t *testing.T) {
+	for _, c := range []struct {
+		source api.ModelSource
+		in     string
+		files  []string
+		name   string
+		want   string
+	}{
+		{api.SourceHuggingFace, "org/m-GGUF:Q4_K_M", nil, "org/m-GGUF", "[Q4_K_M]"},
+		{api.SourceModelScope, "org/m:q8_0", nil, "org/m", "[q8_0]"},
+		{api.SourceHuggingFace, "org/m", nil, "org/m", "[]"},
+		{api.SourceHuggingFace, "org/m:Q4_K_M", []string{"*Q8*"}, "org/m:Q4_K_M", "[*Q8*]"},
+		{api.SourceHuggingFace, "org/m:", nil, "org/m:", "[]"},
+		{api.SourceHuggingFace, "org/m:a:b", nil, "org/m:a:b", "[]"},
+		{api.SourceHuggingFace, "org/m:../x", nil, "org/m:../x", "[]"},
+		{api.SourceHuggingFace, "http://x/y", nil, "http://x/y", "[]"},
+		{api.SourceLocal, "my:model", nil, "my:model", "[]"},
+	} {
+		if name, files := api.SplitTag(c.source, c.in, c.files); name != c.name || fmt.Sprint(files) != c.want {
+			t.Errorf("%s %s %v: %s %v", c.source, c.in, c.files, name, files)
+		}
 	}
 }

@@ -225,7 +225,7 @@ func (c *command) modelCreate() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&req.ModelName, "name", "", "name at the source, for example Qwen/Qwen2.5-0.5B-Instruct-GGUF")
+	f.StringVar(&req.ModelName, "name", "", "name at the source, for example Qwen/Qwen2.5-0.5B-Instruct-GGUF; with :Q8_0 after it that quantisation")
 	f.StringVar(&req.ModelUID, "uid", "", "uid (default: made of the name)")
 	f.StringVar(&source, "source", "", "huggingface, modelscope or local (default: local with --path, else huggingface)")
 	f.StringVar(&path, "path", "", "local model: a GGUF file or a model folder on the node")

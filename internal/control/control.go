@@ -104,9 +104,10 @@ func newSpec(req api.CreateModel, by string, now time.Time) api.ModelSpec {
 	if engine != "" {
 		engine = api.CanonicalEngine(engine)
 	}
+	name, files := api.SplitTag(source, req.ModelName, req.Files)
 	return api.ModelSpec{
-		ModelUID: req.ModelUID, ModelName: req.ModelName, ModelSource: source, ModelPath: req.ModelPath, EngineType: engine,
-		DockerImage: req.DockerImage, Config: req.Config, Labels: req.Labels, Revision: req.Revision, Files: req.Files,
+		ModelUID: req.ModelUID, ModelName: name, ModelSource: source, ModelPath: req.ModelPath, EngineType: engine,
+		DockerImage: req.DockerImage, Config: req.Config, Labels: req.Labels, Revision: req.Revision, Files: files,
 		TokenSecret: req.TokenSecret,
 		CreatedAtMS: now.UnixMilli(), UpdatedAtMS: now.UnixMilli(), CreatedBy: by,
 	}

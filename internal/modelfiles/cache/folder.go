@@ -88,7 +88,7 @@ func selectListed(dir string, entries []manifest.Entry, want manifest.Want) (man
 		}
 	}
 	man, err := manifest.Select(entries, want, idx)
-	if err == nil && !manifest.Has(entries, "config.json") && man.Format == manifest.FormatSafetensors {
+	if err == nil && !manifest.Has(entries, "config.json") && !manifest.Has(entries, manifest.PipelineIndex) && man.Format == manifest.FormatSafetensors {
 		return manifest.Manifest{}, fail.Final(api.FailInvalidModel, fail.Incomplete, "%s has weights but no config.json, which %s needs. Copy the whole model folder.", dir, want.Engine)
 	}
 	return man, err

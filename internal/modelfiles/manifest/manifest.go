@@ -121,24 +121,68 @@ func skipped(entries []Entry, m Manifest) []Skipped {
 	var out []Skipped
 	for _, e := range entries {
 		if _, ok := chosen[e.Path]; !ok && e.Size >= tellSkipped {
-			out = append(out, Skipped{e.Path, e.Size, whySkipped(e.Path, m.Format)})
+			out = append(out, Skipped{e.Path, e.Size, whySkipped(e, m.Format, chosen)})
 		}
 	}
 	return out
 }
 
-func whySkipped(name string, f Format) string {
+// otherKinds says what files are that no engine of ours opens.
+var otherKinds = []struct {
+	patterns []string
+	why      string
+}{
+	{[]string{"original/*"}, "the weights as they were before they were converted"},
+	{[]string{"onnx/*", "*.onnx*"}, "weights for ONNX"},
+	{[]string{"openvino/*"}, "weights for OpenVINO"},
+	{[]string{"coreml/*", "*.mlpackage/*"}, "weights for Core ML"},
+	{[]string{"flax_model*", "*.msgpack"}, "weights for Flax"},
+	{[]string{"tf_model*", "*.h5"}, "weights for TensorFlow"},
+	{[]string{"*.ot"}, "weights for Rust programs"},
+	{[]string{"optimizer.*", "scheduler.*", "scaler.*", "rng_state*", "training_args.bin", "checkpoint-*/*", "runs/*", "*.tfevents*"}, "left over from training"},
+	{[]string{"*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp", "*.mp4", "*.pdf", "*.wav"}, "pictures and films"},
+}
+
+// whySkipped gives the reason for people who wonder what became of a large file.
+func whySkipped(e Entry, f Format, chosen map[string]Entry) string {
+	name := e.Path
+	base := path.Base(name)
+	for _, k := range otherKinds {
+		if f != FormatGGUF && matchesAny(k.patterns, name) {
+			return k.why
+		}
+	}
 	switch {
+	case f == FormatGGUF && IsGGUF(name) && slices.ContainsFunc(notModels, func(n string) bool { return strings.Contains(base, n) }):
+		return "a helper of the model that is not needed"
 	case f == FormatGGUF && IsGGUF(name):
 		return "another quantisation or part"
 	case f == FormatGGUF:
 		return "llama.cpp reads GGUF only"
 	case IsGGUF(name):
 		return "this engine does not read GGUF"
+	case strings.HasPrefix(base, "adapter_"):
+		return "an adapter, not the model"
+	case isConsolidated(e) && f != FormatMistral:
+		return "the same weights in Mistral's own format"
+	case isPickle(name) && f != FormatPickle:
+		return "the same weights as pickle, which can run code"
+	case chosen[PipelineIndex].Path != "" && AtRoot(e) && isWeights(name):
+		return "the whole model once more, for other programs"
+	case chosen[PipelineIndex].Path != "" && isWeights(name):
+		return "another variant of a component"
 	case isWeights(name):
 		return "not the weights that the engine loads"
 	}
 	return "the engine does not open it"
+}
+
+func isPickle(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".bin", ".pt", ".pth", ".ckpt", ".pkl":
+		return true
+	}
+	return false
 }
 
 // Has tells whether a file of that path is listed.

@@ -59,7 +59,7 @@ func TestSelectFiles_cases(t *testing.T) {
 	}
 }
 
-func selectCase(t *testing.T, in string) string {
+func parseCase(t *testing.T, in string) ([]Entry, Want, Indexes) {
 	t.Helper()
 	var entries []Entry
 	var want Want
@@ -90,6 +90,12 @@ func selectCase(t *testing.T, in string) string {
 			entries = append(entries, Entry{Path: name, Size: int64(v * float64(unit))})
 		}
 	}
+	return entries, want, idx
+}
+
+func selectCase(t *testing.T, in string) string {
+	t.Helper()
+	entries, want, idx := parseCase(t, in)
 	var b strings.Builder
 	if n := IndexName(entries, want); n != "" {
 		fmt.Fprintf(&b, "  reads %s first\n", n)
@@ -182,6 +188,7 @@ func TestSelectFiles_properties(t *testing.T) {
 		"config.json", "README.md", "model.safetensors", "model-1.safetensors", "consolidated.safetensors", "onnx/model.onnx",
 		"m-Q4_K_M.gguf", "m-Q8_0.gguf", "sub/m-Q2_K.gguf", "mmproj-f16.gguf", "sub/mmproj-Q8_0.gguf", "m-00001-of-00002.gguf",
 		"m-00002-of-00002.gguf", "adapter_model.safetensors", "pytorch_model.bin", "preset.ini", "modules.json", "1_Pooling/config.json",
+		"model_index.json", "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.fp16.safetensors", "vae/w-00001-of-00002.bin", "vae/w.safetensors",
 	}
 	for range 1_000 {
 		var entries []Entry
@@ -225,6 +232,40 @@ func TestNameFault_length(t *testing.T) {
 	} {
 		if got := NameFault(name) == ""; got != ok {
 			t.Errorf("a name of %d bytes: allowed = %t", len(name), got)
+		}
+	}
+}
+
+// TestSelect_saves adds up what the choice leaves where it is, for listings of the shape of real ones. -v shows it.
+func TestSelect_saves(t *testing.T) {
+	raw, err := os.ReadFile("testdata/select_repositories.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, text := range strings.Split(string(raw), "\ncase ") {
+		if i == 0 {
+			continue
+		}
+		in, _, _ := strings.Cut(text, "want\n")
+		title, _, _ := strings.Cut(text, "\n")
+		entries, want, idx := parseCase(t, in)
+		m, err := Select(entries, want, idx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var listed int64
+		for _, e := range entries {
+			listed += e.Size
+		}
+		times := float64(listed) / float64(m.Total())
+		t.Logf("%-55s %8s of %8s, %4.1f times less", title, fail.Size(m.Total()), fail.Size(listed), times)
+		if times < 1.5 {
+			t.Errorf("%s: only %.1f times less", title, times)
+		}
+		for _, s := range m.Skipped {
+			if s.Why == "" {
+				t.Errorf("%s: no reason for %s", title, s.Path)
+			}
 		}
 	}
 }

@@ -32,12 +32,15 @@ var never = []string{
 	"training_args.bin", "checkpoint-*/*", ".git*", "*/.git*",
 }
 
+// templates is where tokenizers keep more than one chat template.
+const templates = "additional_chat_templates"
+
 // module is a folder of a sentence-transformers model, as its modules.json lists them: "1_Pooling".
 var module = regexp.MustCompile(`^\d+_[A-Za-z]+$`)
 
 // IndexName returns the index file whose shard names Select needs first, or "".
 func IndexName(entries []Entry, want Want) string {
-	if want.Engine == api.EngineLlamaCPP || len(want.Patterns) > 0 {
+	if want.Engine == api.EngineLlamaCPP || len(want.Patterns) > 0 || Has(entries, PipelineIndex) {
 		return ""
 	}
 	if Has(entries, TensorIndex) {
@@ -50,33 +53,38 @@ func IndexName(entries []Entry, want Want) string {
 // must be one format only.
 //
 // Branches, in order:
-//  1. Patterns: exactly what they match, also pickle: naming it is asking for it.
-//  2. model.safetensors.index.json: exactly the shards it names; each must be listed.
-//  3. *.safetensors at the root, but neither consolidated* nor adapters.
-//  4. consolidated*.safetensors at the root: Mistral's own format.
-//  5. Pickle weights: refuse, because loading them runs what is inside.
-//  6. Nothing: refuse with what was seen.
+//  1. A model of components (model_index.json), each chosen from by itself (diffusers.go); of patterns it takes one bare
+//     word, the variant.
+//  2. Patterns: exactly what they match, also pickle: naming it is asking for it.
+//  3. model.safetensors.index.json: exactly the shards it names; each must be listed.
+//  4. *.safetensors at the root, but neither consolidated* nor adapters.
+//  5. consolidated*.safetensors at the root: Mistral's own format.
+//  6. Pickle weights: refuse, because loading them runs what is inside.
+//  7. Nothing: refuse with what was seen.
 //
-// To 2, 3 and 4 belong the small files beside the weights.
+// To 3, 4 and 5 belong the small files beside the weights.
 func selectTensors(entries []Entry, want Want, idx Indexes) (Manifest, error) {
-	if len(want.Patterns) > 0 { // 1
+	if Has(entries, PipelineIndex) && (len(want.Patterns) == 0 || bareTag(entries, want.Patterns) != "") { // 1
+		return selectPipeline(entries, want)
+	}
+	if len(want.Patterns) > 0 { // 2
 		files, err := matching(entries, want.Patterns)
 		return Manifest{Files: files, Format: formatOf(files)}, err
 	}
-	if Has(entries, TensorIndex) { // 2
+	if Has(entries, TensorIndex) { // 3
 		weights, err := indexed(entries, idx)
 		if err != nil {
 			return Manifest{}, err
 		}
 		return withSides(entries, weights, FormatSafetensors), nil
 	}
-	if weights := rootTensors(entries); len(weights) > 0 { // 3
+	if weights := rootTensors(entries); len(weights) > 0 { // 4
 		return withSides(entries, weights, FormatSafetensors), nil
 	}
-	if weights := consolidated(entries); len(weights) > 0 { // 4
+	if weights := consolidated(entries); len(weights) > 0 { // 5
 		return withSides(entries, weights, FormatMistral), nil
 	}
-	return Manifest{}, noTensors(entries) // 5, 6
+	return Manifest{}, noTensors(entries) // 6, 7
 }
 
 func noTensors(entries []Entry) error {
@@ -136,11 +144,11 @@ func withSides(entries, weights []Entry, format Format) Manifest {
 			return true
 		}
 		dir := path.Dir(e.Path)
-		if dir != "." && (!modules || !module.MatchString(dir)) {
+		if dir != "." && dir != templates && (!modules || !module.MatchString(dir)) {
 			return false
 		}
 		small := e.Size <= MaxIndex && matchesAny(sideFiles, path.Base(e.Path)) && !matchesAny(never, e.Path) && e.Path != pickleIndex
-		moduleWeights := dir != "." && matchGlob("*.safetensors", e.Path)
+		moduleWeights := dir != "." && dir != templates && matchGlob("*.safetensors", e.Path)
 		return small || moduleWeights
 	})
 	return Manifest{Files: files, Format: format}
