@@ -16,10 +16,15 @@ import (
 const NoFollow = unix.O_NOFOLLOW
 
 // Allocate reserves the blocks of [from, from+n) without changing the file's length; an error means that there are not
-// that many left. known is false on a file system that cannot reserve.
+// that many left. known is false on a file system that cannot reserve, or that is memory: there it costs as much as
+// writing.
 func Allocate(f *os.File, from, n int64) (known bool, err error) {
 	if n <= 0 {
 		return true, nil
+	}
+	var fs unix.Statfs_t
+	if unix.Fstatfs(int(f.Fd()), &fs) == nil && fs.Type == unix.TMPFS_MAGIC {
+		return false, nil
 	}
 	err = unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_KEEP_SIZE, from, n)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
@@ -42,16 +43,18 @@ type Blob struct {
 	job  Job
 	done chan struct{}
 
-	part     *os.File // set by Run
-	digest   digest
-	nudge    chan struct{} // there is something to hash
-	reserved bool          // the file's blocks are
+	part   *os.File // set by Run
+	digest digest
+	nudge  chan struct{} // there is something to hash
+	// loose: the file system cannot reserve blocks, so others may take them.
+	loose atomic.Bool
 
 	mu       sync.Mutex
 	written  spans
 	peerGot  spans // of them, what came from other nodes
 	synced   progress
 	running  []*task
+	had      int64         // bytes of the disk that the partial file took when it was opened
 	front    int64         // hashed from the beginning on
 	grown    chan struct{} // closes when front changes; nil while nobody waits
 	doubtful bool          // bytes of peers were wrong: only hubs are asked from now on
@@ -167,7 +170,7 @@ func (b *Blob) tell() {
 
 // open opens the partial file, takes up what can be believed of it, and reserves the disk for the rest.
 func (b *Blob) open(ctx context.Context) error {
-	if b.part != nil { // a second round: the file is as it has to be
+	if b.part != nil { // another round: the file is as it has to be
 		return nil
 	}
 	if err := os.MkdirAll(filepath.Dir(b.job.Part), 0o755); err != nil {
@@ -188,13 +191,36 @@ func (b *Blob) open(ctx context.Context) error {
 		return b.explain("open", errors.Join(err, f.Close()))
 	}
 	b.part = f
-	had := disk.Allocated(fi)
-	if b.reserved, err = disk.Allocate(f, 0, b.job.Entry.Size); err != nil {
-		return b.explain("reserve space", err)
+	b.had = disk.Allocated(fi)
+	return b.room(b.job.Entry.Size - b.had)
+}
+
+// room fails when so many bytes more do not fit on the disk.
+func (b *Blob) room(need int64) error {
+	dir := filepath.Dir(b.job.Part)
+	_, _, avail, err := disk.Usage(dir)
+	if unknown := err != nil; unknown || int64(avail) >= need { // who cannot tell finds out when the disk is full
+		return nil
 	}
-	if b.reserved {
-		b.job.Took(max(b.job.Entry.Size-had, 0))
+	return fail.Passing(api.FailDiskFull, fail.DiskSpace, "the disk of %s has %s left, and %q needs %s more. What was fetched is kept; free some space and the download goes on.",
+		dir, fail.Size(avail), b.job.Entry.Path, fail.Size(need))
+}
+
+// reserve takes the blocks of the whole file, so that nobody else does. Where the disk is memory that takes a while, so
+// the first bytes come meanwhile.
+func (b *Blob) reserve(ctx context.Context) error {
+	const slice = 64 << 20
+	for at := int64(0); at < b.job.Entry.Size && ctx.Err() == nil; at += slice {
+		known, err := disk.Allocate(b.part, at, min(slice, b.job.Entry.Size-at))
+		if err != nil {
+			return b.explain("reserve space", err)
+		}
+		if !known {
+			b.loose.Store(true)
+			return nil
+		}
 	}
+	b.job.Took(max(b.job.Entry.Size-b.had, 0))
 	return nil
 }
 
@@ -241,13 +267,10 @@ func (b *Blob) resume(ctx context.Context, f *os.File, length int64) error {
 
 // fetch returns when every byte is written and hashed.
 func (b *Blob) fetch(ctx context.Context) error {
-	if err := b.keepFree(); err != nil {
-		return err
-	}
 	work, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var helpers sync.WaitGroup
-	for _, help := range []func(context.Context) error{b.chase, b.keep} {
+	for _, help := range []func(context.Context) error{b.reserve, b.chase, b.keep} {
 		helpers.Go(func() {
 			if err := help(work); err != nil && work.Err() == nil {
 				stop(err)

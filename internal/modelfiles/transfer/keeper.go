@@ -2,13 +2,10 @@ package transfer
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
-	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
 // How often a running transfer notes where it is: a kill costs what came since.
@@ -67,8 +64,10 @@ func (b *Blob) keep(ctx context.Context) error {
 		if have-noted < journalBytes && now.Sub(notedAt) < journalEvery || have == noted && have == synced {
 			continue
 		}
-		if err := b.keepFree(); err != nil {
-			return err
+		if b.loose.Load() {
+			if err := b.room(b.job.Entry.Size - have); err != nil {
+				return err
+			}
 		}
 		if have-noted >= journalBytes {
 			disk.StartWriting(b.part)
@@ -115,19 +114,4 @@ func (b *Blob) journal() (journal, error) {
 		Version: journalVersion, Boot: b.job.Boot, Hash: b.job.Entry.Hash, Size: b.job.Entry.Size,
 		Now: progress{slices.Clone(b.written), m}, Synced: b.synced.clone(), PeerGot: slices.Clone(b.peerGot),
 	}, err
-}
-
-// keepFree fails when the rest of the file does not fit any more, on a file system that could not reserve it.
-func (b *Blob) keepFree() error {
-	if b.reserved {
-		return nil
-	}
-	dir := filepath.Dir(b.job.Part)
-	_, _, avail, err := disk.Usage(dir)
-	left := b.job.Entry.Size - b.job.Gauge.Have.Load()
-	if unknown := err != nil; unknown || int64(avail) >= left {
-		return nil
-	}
-	return fail.Passing(api.FailDiskFull, fail.DiskSpace, "the disk of %s has %s left, and %q needs %s more. What was fetched is kept; free some space and the download goes on.",
-		dir, fail.Size(avail), b.job.Entry.Path, fail.Size(left))
 }

@@ -16,12 +16,9 @@ type LimitConfig struct {
 	BytesPerSecond  uint64 // from hubs, all transfers together; 0 = no limit
 }
 
-// startConnections is how many connections to a hub a node begins with.
-const startConnections = 4
-
 // How long one rate is measured: several times what a new connection needs to give its first byte.
 const (
-	minWindow   = 250 * time.Millisecond
+	minWindow   = 60 * time.Millisecond
 	maxWindow   = 2 * time.Second
 	openWindows = 5
 )
@@ -116,7 +113,7 @@ func (l *Limits) join(s Source) *seat {
 	defer l.mu.Unlock()
 	at, ok := l.lines[s.Name()]
 	if !ok {
-		at = &line{ramp: ramp{target: min(startConnections, l.cfg.Connections), most: l.cfg.Connections}}
+		at = &line{ramp: ramp{target: 1, most: l.cfg.Connections}}
 		if s.Peer() {
 			at.ramp = ramp{target: l.cfg.PeerConnections, most: l.cfg.PeerConnections}
 		}
@@ -154,7 +151,11 @@ func (p *seat) room(now time.Time, want int) (more int, over bool) {
 		p.limits.wake()
 	}
 	used, share, starving := p.count()
-	return min(share-p.held, p.line.ramp.target-used), starving && p.held > share
+	target := p.line.ramp.target
+	if p.held == 0 { // several files in a row are fetched side by side
+		target = max(target, min(startConnections, p.line.ramp.most))
+	}
+	return min(share-p.held, target-used), starving && p.held > share
 }
 
 // count returns the connections of the line, this seat's share of them, and whether another has less than its share.
@@ -201,10 +202,13 @@ func (p *seat) cut(now time.Time) {
 	p.line.ramp.cut(now)
 }
 
-// most is how many connections this transfer may have now.
-func (p *seat) most() int {
+// likely is how many connections this transfer has, or will have if more of them pay.
+func (p *seat) likely() int {
 	p.limits.mu.Lock()
 	defer p.limits.mu.Unlock()
+	if p.line.ramp.curious() {
+		return p.line.ramp.most
+	}
 	_, share, _ := p.count()
 	return share
 }

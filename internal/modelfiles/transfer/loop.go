@@ -14,7 +14,7 @@ import (
 
 // How often the loop looks at things that no event tells.
 const (
-	watchEvery   = 100 * time.Millisecond
+	watchEvery   = 30 * time.Millisecond
 	sourcesEvery = 5 * time.Second
 	rateOver     = 3 * time.Second // that a connection's speed is smoothed over
 )
@@ -244,7 +244,7 @@ func (l *loop) next(src *source) (*task, bool) {
 	for i, t := range l.running {
 		running[i] = span{t.at, t.end}
 	}
-	s, ok := take(l.written, running, size, max(l.connections(), 1))
+	s, ok := take(l.written, running, size, l.connections())
 	if !ok {
 		s, ok = l.halve()
 	}
@@ -255,9 +255,9 @@ func (l *loop) next(src *source) (*task, bool) {
 func (l *loop) connections() int {
 	n := 0
 	for _, s := range l.order {
-		n += s.seat.most()
+		n += s.seat.likely()
 	}
-	return max(n, len(l.running)+1)
+	return max(n, 1)
 }
 
 // halve takes the second half of the running request that would end last, if that saves time.

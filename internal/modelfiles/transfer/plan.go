@@ -38,7 +38,10 @@ func take(written spans, running []span, size int64, conns int) (s span, ok bool
 	if size <= oneGet {
 		return s, true
 	}
-	most := min(segment(size, conns), max(left/int64(2*max(conns, 1)), minTake))
+	most := segment(size, conns)
+	if conns > 1 {
+		most = min(most, max(left/int64(2*conns), minTake))
+	}
 	if s.size() > most {
 		// Ends fall on whole blocks, so that the next one begins there.
 		s.To = max((s.From+most)/minTake*minTake, s.From+minTake)
@@ -53,7 +56,7 @@ type pace struct {
 }
 
 // Splitting costs the request that is cut short its connection, so it has to save this much.
-const splitSaves = time.Second
+const splitSaves = 500 * time.Millisecond
 
 // split chooses the running request whose second half an idle connection should take, or -1: the one that ends last, if
 // that saves time.

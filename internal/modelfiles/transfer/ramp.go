@@ -1,15 +1,18 @@
 package transfer
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
 
-// ramp decides how many connections one source gets. It doubles them while that pays, since a server that limits each
-// connection gives twice as much to twice as many; it goes back when it did not pay, and tries again later.
+// ramp decides how many connections one source gets. It begins with one: as long as a file comes in order it is hashed
+// from memory, and a fast source needs no more. It takes four times as many while that pays, since a server that
+// limits each connection gives as many times more; it goes back when it did not pay, and tries smaller steps later.
 type ramp struct {
 	target, most int
 
+	factor  int     // of the next step; 0 = the first
 	from    int     // connections before the last step; 0 = none to judge
 	base    float64 // bytes per second with them
 	since   time.Time
@@ -21,10 +24,11 @@ type ramp struct {
 
 // How the number of connections changes.
 const (
-	rampPause    = 5 * time.Second // after a step that did not pay, doubling
-	rampMaxPause = time.Minute
-	rampWorth    = 0.25 // a step must bring this share of what it would bring with a limit per connection
-	cutEvery     = time.Second
+	startConnections = 4               // how many files may have one each from the start
+	rampPause        = 5 * time.Second // after a step that did not pay, doubling
+	rampMaxPause     = time.Minute
+	rampWorth        = 0.35 // a step must bring this share of what it would bring with a limit per connection
+	cutEvery         = time.Second
 )
 
 // step looks at the counter of bytes at time now. wanted is how many connections there is work for; window is how long a
@@ -42,17 +46,20 @@ func (r *ramp) step(now time.Time, bytes int64, wanted int, window time.Duration
 	r.since, r.bytes = now, bytes
 	switch {
 	case r.from > 0 && rate-r.base < r.base*rampWorth*(float64(r.target)/float64(r.from)-1):
-		r.target, r.from = r.from, 0
+		r.target, r.from, r.factor = r.from, 0, 2
 		r.pause = min(max(2*r.pause, rampPause), rampMaxPause)
 		r.hold = now.Add(r.pause)
 	case r.target < r.most && !now.Before(r.hold):
 		r.from, r.base = r.target, rate
-		r.target = min(2*r.target, r.most)
+		r.target = min(r.target*cmp.Or(r.factor, 4), r.most)
 	default:
 		r.from = 0
 	}
 	return r.target != before
 }
+
+// curious tells that more connections may come soon: they want short stretches.
+func (r *ramp) curious() bool { return r.from > 0 || r.hold.IsZero() && r.target < r.most }
 
 // cut halves the connections: the source is overloaded. Several complaints at once are one.
 func (r *ramp) cut(now time.Time) {

@@ -139,7 +139,7 @@ func (b *Blob) put(t *task, p []byte) error {
 	behind := b.written.prefix() > b.front
 	b.mu.Unlock()
 	b.job.Gauge.Have.Add(n)
-	if !b.reserved {
+	if b.loose.Load() {
 		b.job.Took(n)
 	}
 	if behind {
