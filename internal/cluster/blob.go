@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"hash/fnv"
@@ -77,15 +78,23 @@ func modelPeers(s *State, self, model string) []api.BlobPeer {
 			}
 		}
 	}
+	fetching := func(d *api.DownloadProgress) {
+		if addr := blobAddr(s, d.NodeID); addr != "" && !seen[d.NodeID] {
+			seen[d.NodeID] = true
+			part = append(part, api.BlobPeer{NodeID: d.NodeID, Addr: addr})
+		}
+	}
 	for _, m := range s.Models.Refs() {
 		if m.Value.ModelName != model {
 			continue
 		}
 		for d := range s.Downloads.Prefix(m.ID + "/") {
-			if addr := blobAddr(s, d.Value.NodeID); addr != "" && !seen[d.Value.NodeID] {
-				seen[d.Value.NodeID] = true
-				part = append(part, api.BlobPeer{NodeID: d.Value.NodeID, Addr: addr})
-			}
+			fetching(&d.Value)
+		}
+	}
+	for _, p := range s.Pulls.Refs() {
+		if p.Value.ModelName == model {
+			fetching(&p.Value.DownloadProgress)
 		}
 	}
 	shuffle(whole, self)
@@ -96,21 +105,16 @@ func modelPeers(s *State, self, model string) []api.BlobPeer {
 
 // shuffle orders peers by a hash of both names.
 func shuffle(peers []api.BlobPeer, self string) {
-	rank := func(p api.BlobPeer) uint64 {
+	rank := make(map[string]uint64, len(peers))
+	for _, p := range peers {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(self + "\x00" + p.NodeID)) // a hash takes everything
-		return h.Sum64()
+		// Names differ in their last letters, which this hash leaves in its low bits: the high ones get their share.
+		x := h.Sum64()
+		x = (x ^ x>>32) * 0x9e3779b97f4a7c15
+		rank[p.NodeID] = x ^ x>>32
 	}
-	slices.SortFunc(peers, func(a, b api.BlobPeer) int {
-		ra, rb := rank(a), rank(b)
-		switch {
-		case ra < rb:
-			return -1
-		case ra > rb:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(peers, func(a, b api.BlobPeer) int { return cmp.Compare(rank[a.NodeID], rank[b.NodeID]) })
 }
 
 func blobAddr(s *State, node string) string {
