@@ -129,7 +129,7 @@ func wishesByID(want api.NodeDesired, kind api.WishKind) map[string]api.CacheWis
 // mayPurge tells whether nothing here refers to the repository of a purge, as far as anybody knows: while a document cannot be read, nobody does.
 func mayPurge(want api.NodeDesired, held HeldFiles, purge api.CacheWish) bool {
 	uses := func(s api.ModelSpec) bool { return s.SameRepository(&purge.Spec) }
-	return len(want.Frozen) == 0 && len(want.FrozenWishes) == 0 &&
+	return len(want.Frozen) == 0 && len(want.FrozenWishes) == 0 && !restored(want) &&
 		!slices.ContainsFunc(held.Used, uses) &&
 		!slices.ContainsFunc(want.Replicas, func(r api.DesiredReplica) bool { return uses(r.Spec) }) &&
 		!slices.ContainsFunc(want.CacheWishes, func(w api.CacheWish) bool { return w.Kind != api.WishPurge && uses(w.Spec) }) &&
@@ -152,24 +152,29 @@ func expired(w api.CacheWish, since, now time.Time) bool {
 	return now.UnixMilli() >= w.ExpiresAtMS || now.Sub(since) >= life
 }
 
-// Pins returns what is pinned. While a pin cannot be read, nothing that was pinned before is let go.
-func Pins(want api.NodeDesired, last []api.ModelSpec) []api.ModelSpec {
-	out := []api.ModelSpec{}
+// Pins returns what is pinned, and whether that is all. While a pin cannot be read, or the cluster was put back to an earlier time and nobody has
+// accepted that, it is not, and nothing that was pinned before is let go.
+func Pins(want api.NodeDesired, last []api.ModelSpec) (pins []api.ModelSpec, all bool) {
+	pins = []api.ModelSpec{}
 	for _, w := range want.CacheWishes {
 		if w.Kind == api.WishPin {
-			out = append(out, w.Spec)
+			pins = append(pins, w.Spec)
 		}
 	}
-	if !slices.ContainsFunc(want.FrozenWishes, func(id string) bool { return strings.HasPrefix(id, string(api.WishPin)+"-") }) {
-		return out
+	unread := slices.ContainsFunc(want.FrozenWishes, func(id string) bool { return strings.HasPrefix(id, string(api.WishPin)+"-") })
+	if !unread && !restored(want) {
+		return pins, true
 	}
 	for _, s := range last {
-		if !slices.ContainsFunc(out, func(o api.ModelSpec) bool { return o.FilesID() == s.FilesID() }) {
-			out = append(out, s)
+		if !slices.ContainsFunc(pins, func(o api.ModelSpec) bool { return o.FilesID() == s.FilesID() }) {
+			pins = append(pins, s)
 		}
 	}
-	return out
+	return pins, false
 }
+
+// restored tells whether the cluster was put back to an earlier time, and people have not said yet that it is right.
+func restored(want api.NodeDesired) bool { return want.History != "" && !want.HistoryAccepted }
 
 // Wanted returns the files that are wanted here now, by replicas that run or are to run, and by pulls.
 func Wanted(want api.NodeDesired, held HeldFiles) []api.ModelSpec {

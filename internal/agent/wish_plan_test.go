@@ -16,7 +16,7 @@ import (
 // TestPlanWishes_cases runs testdata/wishes.txt: blocks of lines
 //
 //	wish KIND REPO [at=MINUTE]       made at that minute, 0 if not given; a pull ends after a day, a purge after an hour
-//	want REPO | frozen UID | frozen-wish ID | unknown
+//	want REPO | frozen UID | frozen-wish ID | restored | unknown
 //	pull REPO [at=] [over] [stopping]
 //	purge REPO [at=] [since=MINUTE] [running] [done] [retry=MINUTE]
 //	used REPO                        by a replica in hand
@@ -83,6 +83,8 @@ func wishCase(t *testing.T, input string) (want api.NodeDesired, held HeldFiles,
 		switch fields[0] {
 		case "unknown":
 			want.Revision = 0
+		case "restored":
+			want.History = "h"
 		case "now":
 			n, _ := strconv.ParseInt(fields[1], 10, 64)
 			now = minute(n)
@@ -122,14 +124,18 @@ func TestPins_whatCannotBeReadIsNotLetGo(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	last := Pins(api.NodeDesired{CacheWishes: []api.CacheWish{pin("a"), pin("b")}}, nil)
+	last, all := Pins(api.NodeDesired{CacheWishes: []api.CacheWish{pin("a"), pin("b")}}, nil)
+	if !all {
+		t.Error("not all pins, though each can be read")
+	}
 	for _, c := range []struct {
-		frozen []string
-		want   string
-	}{{nil, "b"}, {[]string{"pin-0011"}, "b a"}, {[]string{"pull-0011"}, "b"}} {
-		got := names(Pins(api.NodeDesired{CacheWishes: []api.CacheWish{pin("b")}, FrozenWishes: c.frozen}, last))
-		if got != c.want {
-			t.Errorf("with %v unreadable: %q, want %q", c.frozen, got, c.want)
+		frozen   []string
+		restored bool
+		want     string
+	}{{nil, false, "b"}, {[]string{"pin-0011"}, false, "b a"}, {[]string{"pull-0011"}, false, "b"}, {nil, true, "b a"}} {
+		got, all := Pins(api.NodeDesired{CacheWishes: []api.CacheWish{pin("b")}, FrozenWishes: c.frozen, History: "h", HistoryAccepted: !c.restored}, last)
+		if names(got) != c.want || all != (c.want == "b") {
+			t.Errorf("with %v unreadable, restored %v: %q, all %v; want %q", c.frozen, c.restored, names(got), all, c.want)
 		}
 	}
 }

@@ -70,11 +70,11 @@ func (l *loop) lookAfterFiles(ctx context.Context, want api.NodeDesired, now tim
 			break // else there may be more to do at once
 		}
 	}
-	if frozen := len(want.FrozenWishes) > 0; !frozen || l.files.pins != nil { // a first look that misses a pin tells nothing
-		if pins := Pins(want, l.files.pins); l.files.pins == nil || !reflect.DeepEqual(pins, l.files.pins) {
-			l.files.pins = pins
-			l.cfg.Cache.SetPins(pins)
-		}
+	// A first look that may miss a pin tells nothing: as long as nobody has told, nothing is deleted to make room.
+	pins, all := Pins(want, l.files.pins)
+	if first := l.files.pins == nil; first && all || !first && !reflect.DeepEqual(pins, l.files.pins) {
+		l.files.pins = pins
+		l.cfg.Cache.SetPins(pins)
 	}
 	if wanted := Wanted(want, l.heldFiles()); l.files.wanted == nil || !reflect.DeepEqual(wanted, l.files.wanted) {
 		l.files.wanted = wanted

@@ -179,3 +179,24 @@ func TestPurge_isHaltedWhenItsFilesAreWanted(t *testing.T) {
 		}
 	})
 }
+
+// TestPins_nothingIsToldBeforeAllCanBeRead: until then the cache deletes nothing.
+func TestPins_nothingIsToldBeforeAllCanBeRead(t *testing.T) {
+	w, c := newWorld(), &cacheOf{}
+	w.want.FrozenWishes = []string{"pin-0011"}
+	within(t, w, withCache(c), func() {
+		w.wishFiles(wishNow(api.WishPin, "acme/m", 0))
+		after(time.Minute)
+		if len(c.pins) != 0 {
+			t.Errorf("told %v, and a pin may be missing", c.pins)
+		}
+		w.mu.Lock()
+		w.want.FrozenWishes = nil
+		w.mu.Unlock()
+		w.wishFiles(wishNow(api.WishPin, "acme/m", 0))
+		after(time.Second)
+		if len(c.pins) != 1 || len(c.pins[0]) != 1 {
+			t.Errorf("told %v, want one pin once", c.pins)
+		}
+	})
+}

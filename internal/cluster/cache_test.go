@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/nebula-serve/nebula/api"
@@ -114,5 +115,26 @@ func TestCached_matchesNamesExactly(t *testing.T) {
 	}
 	if one := cluster.NodeCache(s, "a"); len(one) != 1 || one[0].MatchedModelUIDs[0] != "m" || len(cluster.NodeCache(s, "zz")) != 0 {
 		t.Errorf("one node: %+v", one)
+	}
+}
+
+// TestPurgePlan_saysWhatItWaitsFor: another choice of the same repository runs on the node.
+func TestPurgePlan_saysWhatItWaitsFor(t *testing.T) {
+	spec := api.ModelSpec{ModelUID: "q4", ModelName: "acme/m", ModelSource: api.SourceHuggingFace, Files: []string{"*Q4*"}}
+	other := spec
+	other.ModelUID, other.Files = "q8", []string{"*Q8*"}
+	s := &cluster.State{
+		Models: set(map[string]api.ModelSpec{"q8": other}), Nodes: set(map[string]api.NodeStatus{"a": {NodeID: "a"}}),
+		Cache:      set(map[string]api.ModelCacheEntry{"a/1": {NodeID: "a", ModelName: "acme/m"}, "gone/1": {NodeID: "gone", ModelName: "acme/m"}}),
+		Placements: set(map[string]api.PlacementPlan{"q8": {ModelUID: "q8", Assignments: []api.PlacementAssignment{{NodeID: "a"}}}}),
+	}
+	got := cluster.PurgePlan(s, &spec)
+	if len(got.Nodes) != 1 || got.Nodes[0].State != api.PurgeAsked || !strings.Contains(got.Nodes[0].Why, "q8") {
+		t.Errorf("%+v; want a alone, waiting for q8", got)
+	}
+	other.Files = spec.Files
+	s.Models = set(map[string]api.ModelSpec{"q8": other})
+	if got := cluster.PurgePlan(s, &spec); got.Kept == "" || len(got.Nodes) != 0 {
+		t.Errorf("%+v; want all kept for the other model", got)
 	}
 }

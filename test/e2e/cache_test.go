@@ -240,3 +240,21 @@ func TestDownload_isSeenWhileItMoves(t *testing.T) {
 	}
 	t.Logf("%d events, seen %s after they were told at the latest", len(seen), slices.Max(ages).Round(time.Millisecond))
 }
+
+// TestCache_pullAndReplicaShareATransfer: every byte comes once.
+func TestCache_pullAndReplicaShareATransfer(t *testing.T) {
+	r := repo(t, longReply())
+	whole := int64(len(r.Files["tiny-Q4_K_M.gguf"]))
+	h := hub.Start(t, r)
+	h.Break(hub.Faults{AllBytesPerSecond: int(whole / 3)})
+	n := up(t, "--llama-server", llama.Need(t), "--hf-endpoint", h.URL)
+	n.nodesReady(1)
+	n.must("cache", "pull", "acme/Tiny-GGUF", "--engine", "llamacpp")
+	n.must("model", "create", "acme/Tiny-GGUF", "--uid", "tiny", "--start")
+	n.until("tiny", 60*time.Second, api.StateDownloading)
+	n.must("cache", "cancel", "acme/Tiny-GGUF") // one that lets go does not stop the other
+	n.until("tiny", 60*time.Second, api.StateRunning)
+	if sent := h.Sent(); sent > whole*101/100 {
+		t.Errorf("%d bytes for a model of %d", sent, whole)
+	}
+}
