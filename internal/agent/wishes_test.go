@@ -200,3 +200,32 @@ func TestPins_nothingIsToldBeforeAllCanBeRead(t *testing.T) {
 		}
 	})
 }
+
+// TestDownload_isShownUntilTheReplicaIsReady: who watches it sees its end. One that had nothing to fetch is not shown at all.
+func TestDownload_isShownUntilTheReplicaIsReady(t *testing.T) {
+	for _, fetched := range []bool{true, false} {
+		w := newWorld()
+		w.fetch = func(_ context.Context, progress func(api.DownloadProgress)) (Model, error) {
+			if fetched {
+				progress(api.DownloadProgress{Phase: api.PhaseDownloading, TotalBytes: 10, DownloadedBytes: 4})
+				time.Sleep(3 * time.Second)
+			}
+			progress(api.DownloadProgress{Phase: api.PhaseComplete, TotalBytes: 10, DownloadedBytes: 10})
+			return Model{Path: "/m/a.gguf"}, nil
+		}
+		w.behave = func(_ int, p *fakeProc) { p.listen(engine.AnswerBusy) }
+		within(t, w, nil, func() {
+			w.wish(replicaOf("m", 0))
+			after(5 * time.Second)
+			o, e := w.last()
+			if shown := len(o.Downloads) == 1 && o.Downloads[0].Phase == api.PhaseComplete; shown != fetched || e.Status != api.EndpointStarting {
+				t.Errorf("fetched %v: while the engine starts (%s): %+v", fetched, e.Status, o.Downloads)
+			}
+			w.proc(0).listen(engine.AnswerOK)
+			after(2 * time.Second)
+			if o, e = w.last(); len(o.Downloads) != 0 || e.Status != api.EndpointReady {
+				t.Errorf("fetched %v: when it is %s: %+v", fetched, e.Status, o.Downloads)
+			}
+		})
+	}
+}
