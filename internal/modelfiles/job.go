@@ -80,6 +80,7 @@ func fingerprint(token string) string {
 // run brings a model into the cache.
 //
 // Steps, in order:
+//  0. Nothing of the repository is removed from now on.
 //  1. By our own record this revision is here: done without a request. Files of it that were changed or deleted are
 //     checked or fetched again, at the same commit.
 //  2. Revision -> commit. That commit is here: note the revision, done.
@@ -87,6 +88,11 @@ func fingerprint(token string) string {
 //  4. Check the space, fetch and verify every blob, link them, look into them.
 //  5. Our record, and last the ref.
 func (s *Store) run(ctx context.Context, j job, m *meter) (Model, error) {
+	release, err := s.holdRepo(ctx, j) // 0
+	if err != nil {
+		return Model{}, err
+	}
+	defer release()
 	selection := cache.Selection(j.want)
 	if r, ok := j.dir.Find(j.revision, selection); ok && !j.refresh { // 1
 		p := j.client.Pin(j.name, j.revision, r.Commit)
@@ -187,11 +193,17 @@ func (s *Store) complete(ctx context.Context, j job, p hub.Pin, r cache.Record, 
 		m.plan(counts)
 		return nil
 	}
-	m.plan(counts)
-	if err := s.fetchAll(ctx, j, p, blobs, counts); err != nil {
-		return err
+	for again := false; ; again = true {
+		m.plan(counts)
+		if err := s.fetchAll(ctx, j, p, blobs, counts); err != nil {
+			return err
+		}
+		err := s.locked(ctx, j, "link the snapshot", func() error { return j.dir.Link(p.Commit, r.Files) })
+		if err != nil || again || j.dir.Whole(r) {
+			return err
+		}
+		blobs, counts = counters(r.Files) // another program has removed files meanwhile
 	}
-	return s.locked(ctx, j, "link the snapshot", func() error { return j.dir.Link(p.Commit, r.Files) })
 }
 
 // counters returns the distinct blobs of files, and a counter for each.
@@ -218,7 +230,7 @@ const (
 )
 
 // reserve promises the space for blobs, or says by how much it is short.
-func (s *Store) reserve(d cache.Dir, blobs []manifest.Entry) (*disk.Reservation, error) {
+func (s *Store) reserve(ctx context.Context, d cache.Dir, blobs []manifest.Entry) (*disk.Reservation, error) {
 	var need disk.Need
 	for _, b := range blobs {
 		if fi, err := os.Lstat(d.Blob(b.Hash)); err == nil && fi.Size() == b.Size {
@@ -236,7 +248,11 @@ func (s *Store) reserve(d cache.Dir, blobs []manifest.Entry) (*disk.Reservation,
 	if err := os.MkdirAll(d.Root.Hub(), 0o755); err != nil {
 		return nil, disk.Explain(string(d.Root), "create folder", err)
 	}
-	return s.room.Reserve(string(d.Root), need)
+	r, err := s.room.Reserve(string(d.Root), need)
+	if lacks := short(err); lacks > 0 && s.makeRoom(ctx, string(d.Root), lacks) {
+		return s.room.Reserve(string(d.Root), need)
+	}
+	return r, err
 }
 
 // fetchAll fetches blobs, a few at a time. The first failure stops the others, which keep what they have.
@@ -257,7 +273,7 @@ func (s *Store) fetchAll(ctx context.Context, j job, p hub.Pin, blobs []manifest
 	if err := each(ctx, func(ctx context.Context, b *blob) error { return b.adoptInPlace(ctx) }, nil); err != nil {
 		return err
 	}
-	space, err := s.reserve(j.dir, blobs)
+	space, err := s.reserve(ctx, j.dir, blobs)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -46,11 +47,29 @@ func (s shelf) Whole(h manifest.Hash) (*os.File, func(), bool) {
 	}
 	s.mu.Unlock()
 	for _, r := range roots {
-		if f, ok := r.Open(h); ok {
-			return f, func() {}, true
+		if f, d, ok := r.Open(h); ok {
+			return f, s.lend(d, h), true
 		}
 	}
 	return nil, nil, false
+}
+
+// lendWait is how long a reader waits for a removal that goes on in the repository.
+const lendWait = 5 * time.Second
+
+// lend keeps a content while another node reads it, and counts that as a use.
+func (s shelf) lend(d cache.Dir, h manifest.Hash) (release func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), lendWait)
+	defer cancel()
+	free, err := d.Hold(ctx, cache.HeldBlob(h), "another node, which reads it")
+	if err != nil { // what is open can be read to its end all the same
+		s.cfg.Log.Debug("file is lent without a hold", "path", d.Blob(h), "error", err)
+		free = func() {}
+	}
+	return func() {
+		free()
+		d.Touch(cache.HeldBlob(h), time.Now())
+	}
 }
 
 // Part opens a blob that is being fetched.

@@ -198,24 +198,24 @@ func TestReserve(t *testing.T) {
 	blob := func(share float64) []manifest.Entry {
 		return []manifest.Entry{{Path: "x", Size: int64(float64(avail) * share), Hash: manifest.Hash{Algo: manifest.SHA256, Hex: strings.Repeat("a", 64)}}}
 	}
-	first, err := s.reserve(d, blob(0.6))
+	first, err := s.reserve(t.Context(), d, blob(0.6))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.reserve(d, blob(0.6)); !fail.Has(err, fail.DiskSpace) {
+	if _, err := s.reserve(t.Context(), d, blob(0.6)); !fail.Has(err, fail.DiskSpace) {
 		t.Errorf("the same space twice: %v", err)
 	}
 	first.Release()
-	second, err := s.reserve(d, blob(0.6))
+	second, err := s.reserve(t.Context(), d, blob(0.6))
 	if err != nil {
 		t.Errorf("after a release: %v", err)
 	}
 	second.Took(int64(float64(avail) * 0.6))
-	if _, err := s.reserve(d, blob(0.6)); err != nil {
+	if _, err := s.reserve(t.Context(), d, blob(0.6)); err != nil {
 		t.Errorf("what is written counts as used, not as promised: %v", err)
 	}
 	s.room = disk.NewLedger(avail)
-	if _, err := s.reserve(d, blob(0.1)); !fail.Has(err, fail.DiskSpace) {
+	if _, err := s.reserve(t.Context(), d, blob(0.1)); !fail.Has(err, fail.DiskSpace) {
 		t.Errorf("into what is kept free: %v", err)
 	}
 }

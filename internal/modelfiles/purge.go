@@ -2,11 +2,14 @@ package modelfiles
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/cache"
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 )
 
@@ -26,11 +29,50 @@ func (s *Store) Purge(ctx context.Context, spec api.ModelSpec, before time.Time)
 		return 0, err
 	}
 	defer leave()
-	err = s.locked(ctx, j, "delete files", func() error {
-		freed, err = j.dir.Purge(cache.Selection(j.want), before)
-		return err
-	})
-	return freed, err
+	freed, err = s.purge(ctx, j.dir, cache.Selection(j.want), before)
+	if _, told := fail.As(err); told {
+		return freed, err
+	}
+	return freed, disk.Explain(string(j.dir.Root), "delete files", err)
+}
+
+// purge removes the records of a selection, of whatever commit, and, when no other is left, what broken-off downloads left before that time.
+func (s *Store) purge(ctx context.Context, d cache.Dir, selection string, before time.Time) (freed uint64, err error) {
+	m := cache.Remover{Step: s.cfg.step}
+	others := 0
+	for _, r := range d.Records() {
+		if r.Selection != selection || r.CreatedMS >= before.UnixMilli() {
+			others++
+			continue
+		}
+		n, kept, err := m.Unit(ctx, d, r.Commit, r.Selection, nil)
+		freed += uint64(n)
+		if err == nil && kept != "" {
+			err = fail.Passing(api.FailDownload, fail.Disk, "files of %s stay for now: they are %s", d.Model(), kept)
+		}
+		if err != nil {
+			return freed, err
+		}
+	}
+	if others > 0 {
+		return freed, nil
+	}
+	sv, err := d.Surveyed(ctx)
+	if err != nil {
+		return freed, err
+	}
+	loose := sv.Loose()
+	for _, name := range slices.Sorted(maps.Keys(loose)) {
+		if loose[name] != cache.LoosePart || !sv.Files[name].Wrote.Before(before) {
+			continue
+		}
+		n, err := m.Loose(ctx, d, name)
+		freed += uint64(n)
+		if err != nil {
+			return freed, err
+		}
+	}
+	return freed, nil
 }
 
 // isPurged tells whether files of a repository are being deleted now.

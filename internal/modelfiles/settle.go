@@ -55,7 +55,7 @@ func (s *Store) fetchUnknown(ctx context.Context, j job, src *hub.Source, e mani
 		return manifest.Hash{}, disk.Explain(string(j.dir.Root), "lock", err)
 	}
 	defer unlock()
-	space, err := s.reserve(j.dir, []manifest.Entry{e})
+	space, err := s.reserve(ctx, j.dir, []manifest.Entry{e})
 	if err != nil {
 		return manifest.Hash{}, err
 	}

@@ -41,6 +41,10 @@ type Config struct {
 	// Peers is how this node finds and reaches other nodes that have the same files; nil: there are none. Its Shelf is the Store.
 	Peers *peer.Config
 
+	// Evict says when files are deleted to make room; the zero value: only when people ask for it.
+	Evict Eviction
+
+	step       func(what, name string) error // before each change of a removal, for tests
 	patience   hub.Patience                           // with the hub; zero = the default
 	maxEntries int                                    // of a listing; 0 = the default
 	candidates func(context.Context) []disk.Candidate // what could be deleted, the best first; nil = nobody knows
@@ -85,6 +89,9 @@ type Store struct {
 	partial map[manifest.Hash]*transfer.Blob // running
 	roots   map[cache.Root]bool              // every one that was used, for scans
 	warned  map[string]bool                  // paths of local models that were warned about
+	wishes  wishes
+
+	evicting chan struct{} // holds a token while files are removed
 }
 
 // New returns a Store. It touches neither disk nor network.
@@ -108,6 +115,10 @@ func New(cfg Config) (*Store, error) {
 		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree), limits: transfer.NewLimits(cfg.Limits),
 		flights: map[string]*flight{}, warned: map[string]bool{}, purging: map[string]chan struct{}{}, partial: map[manifest.Hash]*transfer.Blob{},
 		roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true}, storage: newStorage(cfg),
+		evicting: make(chan struct{}, 1),
+	}
+	if cfg.candidates == nil {
+		s.cfg.candidates = s.candidates
 	}
 	if cfg.Peers != nil {
 		p := *cfg.Peers

@@ -8,22 +8,23 @@ import (
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
 
-// Open opens a content that Nebula has verified under this root, whichever repository it belongs to. What was changed since, and what was
+// Open opens a content that Nebula has verified under this root, whichever repository it belongs to, and tells which. What was changed since, and what was
 // never verified, is not there.
-func (r Root) Open(h manifest.Hash) (*os.File, bool) {
+func (r Root) Open(h manifest.Hash) (*os.File, Dir, bool) {
 	if !h.Valid() {
-		return nil, false
+		return nil, Dir{}, false
 	}
 	seals, err := filepath.Glob(filepath.Join(r.State("verified"), "huggingface", "*", h.Hex+".json"))
 	if err != nil {
-		return nil, false
+		return nil, Dir{}, false
 	}
 	for _, name := range seals {
-		if f, ok := (Dir{r, filepath.Base(filepath.Dir(name))}).openSealed(h); ok {
-			return f, true
+		d := Dir{r, filepath.Base(filepath.Dir(name))}
+		if f, ok := d.openSealed(h); ok {
+			return f, d, true
 		}
 	}
-	return nil, false
+	return nil, Dir{}, false
 }
 
 // openSealed opens a blob and compares the file that was opened with its seal.

@@ -3,11 +3,13 @@ package cache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -35,13 +37,13 @@ func (d Dir) leases() string { return filepath.Join(d.Root.State("leases"), "hug
 // removal that is going on in the repository, so what is seen after it stays.
 func (d Dir) Hold(ctx context.Context, what Held, owner string) (release func(), err error) {
 	var l *flock.Flock
+	name := filepath.Join(d.leases(), string(what), fmt.Sprintf("%s@%d-%d", url.PathEscape(owner), os.Getpid(), holds.Add(1)))
 	err = d.Locked(ctx, func() error {
-		name := filepath.Join(d.leases(), string(what), url.PathEscape(owner))
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
 		}
 		l = flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o644))
-		ok, err := l.TryRLock() // who looks for owners locks the repository first, so nobody stands in the way
+		ok, err := l.TryLock() // who looks for owners locks the repository first, so nobody stands in the way
 		if err == nil && !ok {
 			err = errors.New("the lock file of a hold is locked by a stranger: " + name)
 		}
@@ -50,8 +52,14 @@ func (d Dir) Hold(ctx context.Context, what Held, owner string) (release func(),
 	if err != nil {
 		return nil, err
 	}
-	return func() { _ = l.Close() }, nil
+	return func() {
+		_ = os.Remove(name) // or whoever looks for owners next does it
+		_ = l.Close()
+	}, nil
 }
+
+// holds makes each one of this process another file.
+var holds atomic.Uint64
 
 // Locked runs a change of the repository's names and records, one at a time on this node.
 func (d Dir) Locked(ctx context.Context, change func() error) error {
@@ -80,8 +88,8 @@ func (d Dir) holders() (map[Held][]string, error) {
 		if !busy {
 			return disk.Remove(name)
 		}
-		owner, err := url.PathUnescape(e.Name())
-		if err != nil {
+		owner, err := url.PathUnescape(e.Name()[:max(strings.LastIndexByte(e.Name(), '@'), 0)])
+		if err != nil || owner == "" {
 			owner = e.Name()
 		}
 		what := Held(filepath.Base(filepath.Dir(name)))
