@@ -197,6 +197,9 @@ func (l *loop) adopt(ctx context.Context) error {
 		r := l.hold(m.Want)
 		r.proc, r.model, r.state = p, m.Model, l.held[m.Want.Key()].state
 		adopted = append(adopted, r)
+		if err := r.hold(ctx); err != nil { // it runs all the same
+			r.log.Warn("the files of an adopted engine are not held", "path", r.model.Path, "error", err)
+		}
 		probes.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, adoptProbe)
 			defer cancel()

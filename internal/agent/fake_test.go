@@ -36,6 +36,8 @@ type world struct {
 	missing  string   // why the engine cannot be started here
 	storage  Storage
 	stored   chan struct{} // closes when storage is another
+	holds    map[string]int
+	noHold   error // why files cannot be held
 }
 
 func newWorld() *world {
@@ -139,6 +141,30 @@ func (w *world) wishFiles(wishes ...api.CacheWish) {
 	w.want.Revision++
 	close(w.changed)
 	w.changed = make(chan struct{})
+}
+
+func (w *world) Hold(_ context.Context, m Model, owner string) (func(), error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.noHold != nil {
+		return nil, w.noHold
+	}
+	if w.holds == nil {
+		w.holds = map[string]int{}
+	}
+	w.holds[m.Path+" by "+owner]++
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.holds[m.Path+" by "+owner]--
+	}, nil
+}
+
+// heldFor is how many holds of a model's files there are.
+func (w *world) heldFor(what string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.holds[what]
 }
 
 func (w *world) Node(context.Context) (api.NodeStatus, error) { return api.NodeStatus{CPUs: 2}, nil }

@@ -27,6 +27,10 @@ type Files interface {
 	// Fetch brings the files of a request here and returns when the model is complete and verified. It may be called again at any time and continues. An
 	// error that is a *engine.Failure says what people should do; any other is taken as transient.
 	Fetch(ctx context.Context, req FileRequest, progress func(api.DownloadProgress)) (Model, error)
+	// Hold keeps a model's files from being deleted until release, or until the agent's process ends. An agent holds those of each engine that it has
+	// in hand: from before it starts, or from its adoption on, until it is gone. An error means that the files are not there any more, or not to be
+	// kept: no engine may be started on them.
+	Hold(ctx context.Context, m Model, owner string) (release func(), err error)
 }
 
 // FileRequest says which files are needed.

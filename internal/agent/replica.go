@@ -46,6 +46,7 @@ type replica struct {
 	ended <-chan struct{} // closes when the agent ends
 	proc  Process         // nil when none is left
 	model Model
+	free  func() // gives the hold of the model's files back; nil: there is none
 	state snapshot
 	tries Tries
 }
@@ -150,6 +151,9 @@ func (r *replica) start(ctx context.Context) error {
 		}
 		return err
 	}
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
 	meta, err := json.Marshal(memory{r.want, r.model})
 	if err != nil {
 		return fmt.Errorf("write the replica's memory: %w", err)
@@ -161,6 +165,25 @@ func (r *replica) start(ctx context.Context) error {
 	r.proc = p
 	r.log.Info("engine started", "engine", kind, "pid", p.PID())
 	return nil
+}
+
+// hold keeps the files that the engine has open, or is about to open.
+func (r *replica) hold(ctx context.Context) error {
+	r.letGo()
+	free, err := r.cfg.Files.Hold(ctx, r.model, fmt.Sprintf("the engine of %s, replica %d", r.want.Spec.ModelUID, r.want.Assignment.ReplicaID))
+	if err != nil {
+		return err
+	}
+	r.free = free
+	return nil
+}
+
+// letGo gives the hold back: no engine is there.
+func (r *replica) letGo() {
+	if r.free != nil {
+		r.free()
+		r.free = nil
+	}
 }
 
 func (r *replica) input(have api.NodeEngine, id engine.Identity) (engine.Input, error) {
@@ -405,6 +428,7 @@ const drainEvery = 50 * time.Millisecond
 // until it does or the agent ends: it may still hold its GPUs, so nothing takes its place. Then its record is there for the next agent.
 func (r *replica) discard(ctx context.Context) {
 	if r.proc == nil {
+		r.letGo() // it was not started after all
 		return
 	}
 	for !r.stop(ctx) {
@@ -423,6 +447,7 @@ func (r *replica) discard(ctx context.Context) {
 		r.log.Warn("engine record not removed", "error", err)
 	}
 	r.proc = nil
+	r.letGo()
 }
 
 func (r *replica) stop(ctx context.Context) bool {

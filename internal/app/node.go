@@ -55,6 +55,7 @@ func startAgent(l *life, o Options, around surroundings) error {
 	l.onStop("engines' driver", func(context.Context) error { driver.Close(); return nil })
 	files := around.files
 	l.goRun("files", files.Run)
+	l.goRun("room for files", files.Keep)
 	h := &host{o: o, addr: around.addr, log: log, files: files, hw: &hw.Exec{}}
 	l.goRun("agent", func(ctx context.Context) error {
 		return agent.Run(ctx, agent.Config{
@@ -113,13 +114,23 @@ func (f fetcher) Fetch(ctx context.Context, want agent.FileRequest, progress fun
 		p.Fill(&d)
 		progress(d)
 	})
-	if e, ok := fail.As(err); ok {
-		return agent.Model{}, &engine.Failure{Code: e.Code, Message: e.Message, Final: e.Final}
-	}
 	if err != nil {
-		return agent.Model{}, err
+		return agent.Model{}, failure(err)
 	}
 	return modelOf(m), nil
+}
+
+// failure is an error of modelfiles as the agent knows them.
+func failure(err error) error {
+	if e, ok := fail.As(err); ok {
+		return &engine.Failure{Code: e.Code, Message: e.Message, Final: e.Final}
+	}
+	return err
+}
+
+func (f fetcher) Hold(ctx context.Context, m agent.Model, owner string) (func(), error) {
+	release, err := f.files.Hold(ctx, m.Path, owner)
+	return release, failure(err)
 }
 
 func modelOf(m modelfiles.Model) agent.Model {
@@ -129,11 +140,9 @@ func modelOf(m modelfiles.Model) agent.Model {
 // keeper is modelfiles as the agent sees it, beyond what replicas fetch.
 type keeper struct{ files *modelfiles.Store }
 
-// SetPins has nothing to do: no file is deleted to make room.
-func (keeper) SetPins([]api.ModelSpec) {}
+func (k keeper) SetPins(pins []api.ModelSpec) { k.files.SetPins(pins) }
 
-// SetWanted has nothing to do: no file is deleted to make room.
-func (keeper) SetWanted([]api.ModelSpec) {}
+func (k keeper) SetWanted(wanted []api.ModelSpec) { k.files.SetWanted(wanted) }
 
 func (k keeper) Purge(ctx context.Context, spec api.ModelSpec, before time.Time) (uint64, error) {
 	return k.files.Purge(ctx, spec, before)

@@ -44,7 +44,7 @@ type Config struct {
 	// Evict says when files are deleted to make room; the zero value: only when people ask for it.
 	Evict Eviction
 
-	step       func(what, name string) error // before each change of a removal, for tests
+	step       func(what, name string) error          // before each change of a removal, for tests
 	patience   hub.Patience                           // with the hub; zero = the default
 	maxEntries int                                    // of a listing; 0 = the default
 	candidates func(context.Context) []disk.Candidate // what could be deleted, the best first; nil = nobody knows

@@ -44,6 +44,8 @@ func (h *hollow) Fetch(context.Context, agent.FileRequest, func(api.DownloadProg
 	return agent.Model{Path: "/models/stub.gguf"}, nil
 }
 
+func (h *hollow) Hold(context.Context, agent.Model, string) (func(), error) { return func() {}, nil }
+
 // Node describes a machine without GPUs: placement counts replicas then, which is what it costs most to get right.
 func (h *hollow) Node(context.Context) (api.NodeStatus, error) {
 	return api.NodeStatus{
