@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,39 @@ func TestDownload_survivesKill9(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestModelScope_serves: a private model of ModelScope, by its environment's token, in the quantisation that its name says; then without the hub.
+func TestModelScope_serves(t *testing.T) {
+	const reply = "From the other hub."
+	r := repo(t, reply)
+	r.Files["tiny-Q8_0.gguf"] = r.Files["tiny-Q4_K_M.gguf"]
+	delete(r.Files, "tiny-Q4_K_M.gguf")
+	r.Private, r.Allow = true, []string{"ms-canary"}
+	h := hub.Start(t, r)
+	t.Setenv("MODELSCOPE_API_TOKEN", "ms-canary")
+	n := up(t, "--llama-server", llama.Need(t), "--modelscope-endpoint", h.ScopeURL, "--download-connections", "2", "--download-rate", "50MB")
+	n.must("model", "create", "acme/Tiny-GGUF:q8_0", "--uid", "tiny", "--source", "modelscope", "--start", "--wait", "--timeout", "60s")
+	if got, err := n.ask("tiny"); err != nil || got != reply {
+		t.Errorf("answer %q, %v", got, err)
+	}
+	if m := n.model("tiny"); m.Spec.ModelName != "acme/Tiny-GGUF" || len(m.Spec.Files) != 1 || m.Spec.Files[0] != "q8_0" {
+		t.Errorf("the spec has name %s, files %v", m.Spec.ModelName, m.Spec.Files)
+	}
+	for _, pid := range n.engines() {
+		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil || bytes.Contains(env, []byte("ms-canary")) || !bytes.Contains(env, []byte("LLAMA_ARG_OFFLINE=1")) {
+			t.Errorf("engine %d: %v, environment %q", pid, err, env)
+		}
+	}
+	n.interrupt()
+	h.Forget()
+	t.Setenv("HF_HUB_OFFLINE", "yes")
+	n.start()
+	n.until("tiny", 60*time.Second, api.StateRunning)
+	if asked := h.Requests(); len(asked) != 0 {
+		t.Errorf("the restart asked the hub: %v", asked)
+	}
 }
 
 // TestDownload_stopCancelsAndStartGoesOn: a stopped model downloads nothing more.
