@@ -124,7 +124,7 @@ func (s *Scanner) judge(p place) verdict {
 		}
 	case layoutScope:
 		if p.temp != "" {
-			s.tree.walk(p.temp, func(_ string, f *folder) {
+			s.tree.walk(p.temp, func(_ string, f *folder, _ bool) {
 				g.mark = append(g.mark, f.version)
 				g.partial = g.partial || len(f.files) > 0
 			})

@@ -49,9 +49,9 @@ func (t *tree) gather(dir string) gather {
 		file
 	}
 	var links []link
-	t.walk(dir, func(rel string, f *folder) {
+	t.walk(dir, func(rel string, f *folder, cut bool) {
 		g.mark = append(g.mark, f.version)
-		g.cut = g.cut || f.cut
+		g.cut = g.cut || cut
 		for _, one := range f.files {
 			g.partial = g.partial || partial(one.name) || strings.HasSuffix(rel, "._____temp")
 			if one.link != "" {

@@ -44,10 +44,13 @@ type tree struct {
 	names   int    // in the folders of this pass
 	version uint64 // the newest
 	cut     bool   // maxTree was reached in this pass
+	most    int    // names of one folder
 	seed    maphash.Seed
 }
 
-func newTree() *tree { return &tree{folders: map[string]*folder{}, seed: maphash.MakeSeed()} }
+func newTree() *tree {
+	return &tree{folders: map[string]*folder{}, most: maxFolder, seed: maphash.MakeSeed()}
+}
 
 // folder is what is directly in a folder.
 type folder struct {
@@ -58,7 +61,7 @@ type folder struct {
 	seen    uint64 // the last pass that looked at it
 	files   []file // files and links, by name
 	subs    []string
-	cut     bool // it has more than maxFolder names, or could not be read
+	cut     bool // it has more names, or could not be read
 }
 
 // stamp tells one state of a file or folder from another.
@@ -126,9 +129,9 @@ func (t *tree) due(path string) time.Duration {
 // read reads a folder. It keeps its version when all in it is as before.
 func (t *tree) read(path string, fi fs.FileInfo, before *folder) *folder {
 	f := &folder{stamp: stampOf(fi), readAt: t.now, loose: t.recent(fi.ModTime(), grain)}
-	names, err := readNames(path)
-	f.cut = err != nil || len(names) > maxFolder
-	for _, d := range names[:min(len(names), maxFolder)] {
+	names, err := readNames(path, t.most+1)
+	f.cut = err != nil || len(names) > t.most
+	for _, d := range names[:min(len(names), t.most)] {
 		switch {
 		case d.IsDir():
 			f.subs = append(f.subs, d.Name())
@@ -146,7 +149,7 @@ func (t *tree) read(path string, fi fs.FileInfo, before *folder) *folder {
 				continue
 			}
 		}
-		f.loose = f.loose || t.recent(info.ModTime(), settle)
+		f.loose = f.loose || one.link == "" && t.recent(info.ModTime(), settle) // a link is made anew or stays
 		f.files = append(f.files, one)
 	}
 	slices.Sort(f.subs)
@@ -166,35 +169,36 @@ func (t *tree) recent(at time.Time, within time.Duration) bool {
 	return ago < within && ago > -24*time.Hour
 }
 
-// readNames lists a folder, up to one name more than maxFolder.
-func readNames(path string) ([]fs.DirEntry, error) {
+// readNames lists a folder, up to so many names.
+func readNames(path string, most int) ([]fs.DirEntry, error) {
 	d, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
-	names, err := d.ReadDir(maxFolder + 1)
+	names, err := d.ReadDir(most)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return names, err
 }
 
-// walk visits a folder and all below it, down to maxDepth. rel is the folder's path below dir, "" for itself.
-func (t *tree) walk(dir string, visit func(rel string, f *folder)) { t.walkBelow(dir, "", 0, visit) }
+// walk visits a folder and all below it, down to maxDepth. rel is the folder's path below dir, "" for itself; cut means that there is more.
+func (t *tree) walk(dir string, visit func(rel string, f *folder, cut bool)) {
+	t.walkBelow(dir, "", 0, visit)
+}
 
-func (t *tree) walkBelow(dir, rel string, depth int, visit func(rel string, f *folder)) {
+func (t *tree) walkBelow(dir, rel string, depth int, visit func(rel string, f *folder, cut bool)) {
 	f := t.look(filepath.Join(dir, rel))
 	if f == nil {
 		return
 	}
-	visit(rel, f)
+	visit(rel, f, f.cut || depth >= maxDepth && len(f.subs) > 0)
+	if depth >= maxDepth {
+		return
+	}
 	for _, sub := range f.subs {
-		if depth < maxDepth {
-			t.walkBelow(dir, join(rel, sub), depth+1, visit)
-		} else {
-			f.cut = true
-		}
+		t.walkBelow(dir, join(rel, sub), depth+1, visit)
 	}
 }
 
