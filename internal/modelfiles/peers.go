@@ -99,7 +99,7 @@ func (p part) Size() int64 { return p.Entry().Size }
 // Only a job that has listed the repository itself gets here, with the token of its own model where it needs one: a node gets no file from others
 // that its hub would not have given it.
 func (b *blob) share(j *transfer.Job) (end func(complete bool)) {
-	if b.store.peers == nil || b.Size < api.MinSharedBlob {
+	if b.store.peers == nil || b.Size < api.MinSharedBlob || !b.Known() { // without a hash nobody can tell what the file is
 		return func(bool) {}
 	}
 	shared, hubs := b.store.peers.Begin(b.Entry, b.model), j.Sources

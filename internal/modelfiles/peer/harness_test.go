@@ -169,8 +169,9 @@ type node struct {
 
 	mu    sync.Mutex
 	parts map[string]*part
-	spoil atomic.Bool // it sends wrong bytes
-	stall atomic.Bool // it takes requests and says nothing
+	asked atomic.Int64 // for files, by others
+	spoil atomic.Bool  // it sends wrong bytes
+	stall atomic.Bool  // it takes requests and says nothing
 }
 
 // part is a file that a node is fetching.
@@ -241,6 +242,7 @@ func (c *club) start(id string) *node {
 		},
 	})
 	port := nodeapi.New(nodeapi.Config{Cluster: "c1", Log: log, Blobs: func(w http.ResponseWriter, r *http.Request, algo, hash string, from api.BlobCaller) {
+		n.asked.Add(1)
 		if n.stall.Load() {
 			<-r.Context().Done()
 			return

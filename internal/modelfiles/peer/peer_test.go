@@ -10,6 +10,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
+	"github.com/nebula-serve/nebula/internal/store"
 )
 
 const mb = 1 << 20
@@ -76,6 +77,37 @@ func TestPeers_eachShardOnceAndByDifferentNodes(t *testing.T) {
 	}
 	if len(holders) < 2 {
 		t.Errorf("one node fetched all: %v", holders)
+	}
+}
+
+// More nodes than one may have as readers: the others read from its readers.
+func TestPeers_manyReaders(t *testing.T) {
+	t.Parallel()
+	c := newClub(t)
+	c.hub.rate.Store(8 * mb)
+	e := c.file("one", 24*mb)
+	nodes := c.nodes("n0", "n1", "n2", "n3", "n4", "n5", "n6", "n7", "n8", "n9")
+	if _, err := c.st.Update(t.Context(), store.OwnerControl, func(tx *store.Tx) error {
+		return store.Models.Put(tx, "m", api.ModelSpec{ModelUID: "m", ModelName: model, ModelSource: api.SourceHuggingFace})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range nodes { // as agents do while they fetch
+		o := api.NodeObserved{Node: api.NodeStatus{NodeID: n.id, APIAddr: n.addr, Epoch: 1, Seq: 1}}
+		o.Downloads = []api.DownloadProgress{{ModelUID: "m", ReplicaID: uint32(i), NodeID: n.id, ModelName: model, Phase: api.PhaseDownloading}}
+		if err := c.reg.Report(t.Context(), n.id, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all(t, nodes, e)
+	c.wantSent(24 * mb)
+	_, rest := c.holder(e, nodes)
+	var served int64
+	for _, n := range rest {
+		served += n.asked.Load()
+	}
+	if served == 0 {
+		t.Error("all nodes read from the one that fetches")
 	}
 }
 

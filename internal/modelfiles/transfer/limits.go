@@ -44,6 +44,8 @@ type line struct {
 	bytes atomic.Int64
 	open  time.Duration // that a connection takes to give its first byte
 	seats []*seat
+	name  string
+	peer  bool
 }
 
 // seat is one transfer's place in a line.
@@ -132,6 +134,9 @@ func (p *seat) leave() {
 			p.line.seats = append(p.line.seats[:i:i], p.line.seats[i+1:]...)
 			break
 		}
+	}
+	if l := p.line; l.peer && len(l.seats) == 0 { // peers come and go; what is known of a hub stays
+		delete(p.limits.lines, l.name)
 	}
 	p.limits.wake()
 }
