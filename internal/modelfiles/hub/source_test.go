@@ -472,3 +472,73 @@ func TestUsableUntil(t *testing.T) {
 		}
 	}
 }
+
+// TestSource_boundAddress: an address that is signed for its range alone is not used for another.
+func TestSource_boundAddress(t *testing.T) {
+	want := content(ranges * rangeSize)
+	h := fake.Start(t, repo(map[string][]byte{"a.gguf": want}))
+	s := source(t, client(t, h, api.SourceHuggingFace), "a.gguf")
+	bound, err := url.Parse(h.CDNURL + "/blob?X-Xet-Signed-Range=bytes%3D0-9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.settle(&place{at: bound}, nil)
+	h.Forget()
+	readAll(t, s, want)
+	if n := asked(h, "/resolve/"); n != ranges {
+		t.Errorf("asked the hub %d times for %d ranges", n, ranges)
+	}
+}
+
+// TestSource_beforeItsEnd: an address is renewed before it ends, once.
+func TestSource_beforeItsEnd(t *testing.T) {
+	want := content(ranges * rangeSize)
+	h := fake.Start(t, repo(map[string][]byte{"a.gguf": want}))
+	s := source(t, client(t, h, api.SourceHuggingFace), "a.gguf")
+	if _, err := read(t.Context(), s, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(s.at.until); left < 58*time.Minute || left > 59*time.Minute {
+		t.Errorf("usable for %s of an hour", left)
+	}
+	s.at.until = time.Now()
+	h.Forget()
+	readAll(t, s, want)
+	if n := asked(h, "/resolve/"); n != 1 {
+		t.Errorf("asked the hub %d times", n)
+	}
+}
+
+// TestClient_proxy: requests go through the proxy that the environment names, and the answers are the same.
+func TestClient_proxy(t *testing.T) {
+	h := fake.Start(t, repo(map[string][]byte{"a.gguf": content(10)}))
+	var through int
+	forward := &httputil.ReverseProxy{Rewrite: func(*httputil.ProxyRequest) {}}
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		through++
+		forward.ServeHTTP(w, r)
+	}))
+	defer proxy.Close()
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := Transport(http.ProxyURL(at))
+	defer rt.CloseIdleConnections()
+	s := source(t, client(t, h, api.SourceHuggingFace, func(c *Config) { c.Transport = rt }), "a.gguf")
+	if b, err := read(t.Context(), s, 0, 10); err != nil || !bytes.Equal(b, content(10)) {
+		t.Errorf("%d bytes, %v", len(b), err)
+	}
+	if through != len(h.Requests()) || through < 4 {
+		t.Errorf("%d of %d requests went through the proxy", through, len(h.Requests()))
+	}
+}
+
+// TestNew_refuses: what is no address of a hub; a password in it is not repeated.
+func TestNew_refuses(t *testing.T) {
+	for _, at := range []string{"", "hub", "ftp://hub", "https://", "https://me:hunter2@hub", "https://hub/?a=b", "https://hub/#x"} {
+		if _, err := New(Config{Endpoint: at}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v", at, err)
+		}
+	}
+}
