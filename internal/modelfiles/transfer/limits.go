@@ -155,12 +155,18 @@ func (p *seat) room(now time.Time, want int) (more int, over bool) {
 	if p.line.ramp.step(now, p.line.bytes.Load(), wanted, window) {
 		p.limits.wake()
 	}
-	used, share, starving := p.count()
+	_, share, starving := p.count()
+	return p.free(), starving && p.held > share
+}
+
+// free is how many connections this transfer may add. The caller holds the lock.
+func (p *seat) free() int {
+	used, share, _ := p.count()
 	target := p.line.ramp.target
 	if p.held == 0 { // several files in a row are fetched side by side
 		target = max(target, min(startConnections, p.line.ramp.most))
 	}
-	return min(share-p.held, target-used), starving && p.held > share
+	return min(share-p.held, target-used)
 }
 
 // count returns the connections of the line, this seat's share of them, and whether another has less than its share.
@@ -180,10 +186,22 @@ func (p *seat) count() (used, share int, starving bool) {
 	return used, share, starving
 }
 
-func (p *seat) take() {
+// take takes a connection, if there is one left.
+func (p *seat) take() bool {
 	p.limits.mu.Lock()
 	defer p.limits.mu.Unlock()
+	if p.free() <= 0 {
+		return false
+	}
 	p.held++
+	return true
+}
+
+// untake gives a connection back that was not used: nobody needs to hear of it.
+func (p *seat) untake() {
+	p.limits.mu.Lock()
+	defer p.limits.mu.Unlock()
+	p.held--
 }
 
 func (p *seat) put() {

@@ -168,8 +168,12 @@ func (l *loop) start(ctx context.Context, now time.Time) time.Duration {
 			}
 			return wait
 		}
+		if !src.seat.take() { // another transfer was faster
+			return watchEvery
+		}
 		t, ok := l.next(src)
 		if !ok {
+			src.seat.untake()
 			return watchEvery
 		}
 		l.launch(ctx, t, now)
@@ -281,7 +285,6 @@ func (l *loop) halve() (span, bool) {
 func (l *loop) launch(ctx context.Context, t *task, now time.Time) {
 	ctx, t.stop = context.WithCancelCause(ctx)
 	t.began, t.busy = now, t.at
-	t.src.seat.take()
 	t.src.running++
 	l.mu.Lock()
 	l.running = append(l.running, t)

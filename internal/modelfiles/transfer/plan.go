@@ -26,7 +26,6 @@ func segment(size int64, conns int) int64 {
 // nothing is free.
 func take(written spans, running []span, size int64, conns int) (s span, ok bool) {
 	busy := append(spans{}, written...)
-	left := size - written.total()
 	for _, r := range running {
 		busy = busy.add(r)
 	}
@@ -40,7 +39,7 @@ func take(written spans, running []span, size int64, conns int) (s span, ok bool
 	}
 	most := segment(size, conns)
 	if conns > 1 {
-		most = min(most, max(left/int64(2*conns), minTake))
+		most = min(most, max(free.total()/int64(2*conns), minTake))
 	}
 	if s.size() > most {
 		// Ends fall on whole blocks, so that the next one begins there.
