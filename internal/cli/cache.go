@@ -200,7 +200,7 @@ func (c *command) cacheCancel() *cobra.Command {
 			}
 			found := false
 			for _, p := range list {
-				if p.Spec.ModelUID != args[0] && p.Spec.ModelName != args[0] || len(nodes) > 0 && !slices.Contains(nodes, p.NodeID) {
+				if !pullOf(p, args[0]) || len(nodes) > 0 && !slices.Contains(nodes, p.NodeID) {
 					continue
 				}
 				if err := cl.CancelPull(cmd.Context(), p.NodeID, p.PullID); err != nil {
@@ -217,6 +217,12 @@ func (c *command) cacheCancel() *cobra.Command {
 	}
 	c.addNodes(cmd, &nodes, "only on this node (default: on all)")
 	return cmd
+}
+
+// pullOf tells whether a pull is one of MODEL: its uid, or its name, with the quantisation behind a ":" or without.
+func pullOf(p api.PullView, model string) bool {
+	name, files := api.SplitTag(p.Spec.ModelSource, model, nil)
+	return p.Spec.ModelUID == model || p.Spec.ModelName == name && (files == nil || slices.Equal(p.Spec.Files, files))
 }
 
 func (c *command) diskCommand() *cobra.Command {
