@@ -41,7 +41,7 @@ func openFiles(o Options, peers *peer.Config) (*modelfiles.Store, error) {
 		CacheDir: o.modelDir(), NodeID: o.NodeID, Endpoint: n.HFEndpoint, Token: n.HFToken, Scope: n.ScopeEndpoint, ScopeToken: n.ScopeToken,
 		Offline: n.Offline, LocalRoots: n.LocalRoots, AdoptFrom: n.AdoptFrom,
 		Limits: transfer.LimitConfig{Connections: n.Connections, BytesPerSecond: n.BytesPerSecond}, UserAgent: "nebula/" + o.Version.Version,
-		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment, Peers: peers,
+		Log: o.Log.With("component", "files"), Proxy: http.ProxyFromEnvironment, Peers: peers, Evict: o.Running.Evict,
 	})
 }
 

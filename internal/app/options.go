@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/modelfiles"
 )
 
 // Options are the options of a process that runs for long. Each role reads those of its groups.
@@ -66,7 +67,8 @@ type NodeOptions struct {
 	Connections    int      // most to one hub
 	BytesPerSecond uint64   // from hubs; 0: no limit
 	DrainTimeout   time.Duration
-	KeepEngines    bool // leave the engines running when the process ends in order
+	Evict          modelfiles.Eviction // when files are deleted to make room
+	KeepEngines    bool                // leave the engines running when the process ends in order
 }
 
 // Info tells where a started process is.

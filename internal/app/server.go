@@ -16,6 +16,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/feed"
 	"github.com/nebula-serve/nebula/internal/gateway"
 	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/modelfiles"
 	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/pki"
 	"github.com/nebula-serve/nebula/internal/registry"
@@ -37,8 +38,9 @@ type server struct {
 	handler  http.Handler
 	ready    atomic.Bool
 
-	localNode     string       // the node in this process; empty: there is none
-	people, fleet net.Listener // fleet may be nil
+	files         *modelfiles.Store // of the node in this process; nil: there is none
+	localNode     string            // the node in this process; empty: there is none
+	people, fleet net.Listener      // fleet may be nil
 	info          Info
 }
 
@@ -94,7 +96,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 
 	s.handler = httpapi.New(httpapi.Config{
 		View: s.store, Control: s.control, Keys: auth.Keyring{}.With(token, admin),
-		Logs: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx), Store: storeAdmin{s.kv},
+		Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx), Store: storeAdmin{s.kv},
 		Inference: inferenceRoutes(s.gateway), Metrics: obs.Handler(metrics, o.Log),
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})

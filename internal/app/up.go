@@ -57,6 +57,7 @@ func up(ctx context.Context, l *life, o Options) error {
 	if err != nil {
 		return err
 	}
+	s.files = around.files // before anybody is let in
 	// The agent goes down before the store, and after the last answer has been sent.
 	if err := startAgent(l, o, around); err != nil {
 		return err

@@ -48,6 +48,9 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 		if err := r.readHubs(cmd.Flags(), r.c.env.Getenv); err != nil {
 			return err
 		}
+		if e := r.o.Running.Evict; e.On && (e.Low <= 0 || e.Low > e.High || e.High > 100) {
+			return usagef("--cache-low (%g) and --cache-high (%g) are percentages of the disk, the low one not above the high one", e.Low, e.High)
+		}
 		r.o.Token = r.c.token
 		if r.joinTokenFile != "" {
 			if r.o.Token, err = readSecret(r.joinTokenFile); err != nil {
@@ -235,6 +238,12 @@ func (r *runner) token(f *pflag.FlagSet) {
 func (r *runner) engines(f *pflag.FlagSet) {
 	n := &r.o.Running
 	f.StringVar(&n.LlamaServer, "llama-server", "", "llama-server's program file (default: the one on the PATH)")
+	f.BoolVar(&n.Evict.On, "cache-gc", false, "delete models that are not used when the disk gets full (default: only \"nebula cache prune\" deletes)")
+	f.Float64Var(&n.Evict.High, "cache-high", 85, "percent of the disk at which that begins")
+	f.Float64Var(&n.Evict.Low, "cache-low", 80, "percent of the disk at which it ends")
+	f.DurationVar(&n.Evict.MinAge, "cache-min-age", 10*time.Minute, "how long a model is kept after its last use")
+	f.DurationVar(&n.Evict.MaxAge, "cache-max-age", 0, "with --cache-gc: how long an unused model is kept on a disk that is not full (default: for ever)")
+	f.BoolVar(&n.Evict.Foreign, "cache-foreign", false, "may delete what other programs have put into the cache, too")
 	f.DurationVar(&n.DrainTimeout, "drain-timeout", time.Minute, "how long requests in flight may take to finish when a replica stops")
 	r.downloads(f)
 }

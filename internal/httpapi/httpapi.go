@@ -49,6 +49,7 @@ type Config struct {
 	Control *control.Control // nil: the process is a gateway alone, and has no routes but its own and the gateway's
 	Keys    Keys
 	Logs    Logs
+	Caches  Caches     // nil: this process reaches none
 	Nodes   Nodes      // nil: this server takes no nodes
 	Store   StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.

@@ -89,6 +89,9 @@ func (s *server) cacheRoutes() []Route {
 	return []Route{
 		{"GET", node + "/cache", auth.Viewer, "What a node's cache holds", nil, []api.CacheEntryView{}, 200, false, s.nodeCache},
 		{"GET", node + "/disk", auth.Viewer, "A node's model disk", nil, api.NodeDiskStatus{}, 200, false, s.nodeDisk},
+		{"POST", node + "/cache/prune", auth.Admin, "Remove what a node does not need", api.CachePrune{}, api.CachePruned{}, 200, false, s.pruneCache},
+		{"POST", node + "/cache/prune/dry-run", auth.Operator, "Tell what that would remove", api.CachePrune{}, api.CachePruned{}, 200, false, s.dryPruneCache},
+		{"POST", node + "/cache/verify", auth.Operator, "Read a node's files and compare them with their hashes; events, a JSON object on each line", api.CacheVerify{}, nil, 200, false, s.verifyCache},
 		{"GET", cache + "/summary", auth.Viewer, "What all caches hold, and their disks", nil, api.CacheSummary{}, 200, false, s.cacheSummary},
 		{"GET", cache + "/pulls", auth.Viewer, "List pulls, or watch them", nil, []api.PullView{}, 200, false, s.listPulls},
 		{"POST", cache + "/pull", auth.Operator, "Bring a model's files to nodes", api.FilesRequest{}, api.FilesWished{}, 200, false, s.pullFiles},

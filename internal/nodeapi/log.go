@@ -76,12 +76,16 @@ func logOptions(r *http.Request) (LogOptions, error) {
 
 // refuse answers with an error for the machine that asked, in the envelope of Nebula's API.
 func refuse(w http.ResponseWriter, err error) {
-	e, ok := errors.AsType[*api.Error](err)
-	if !ok {
-		e = api.Errorf(api.CodeInternal, "%s", err)
-	}
+	e := asAPI(err)
 	b, _ := json.Marshal(api.Envelope{Error: *e}) // strings
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.Code.HTTPStatus())
 	_, _ = w.Write(b) // the caller may have left
+}
+
+func asAPI(err error) *api.Error {
+	if e, ok := errors.AsType[*api.Error](err); ok {
+		return e
+	}
+	return api.Errorf(api.CodeInternal, "%s", err)
 }

@@ -34,6 +34,9 @@ type Config struct {
 	Cluster string // its id; machines of others are refused, whoever issued their certificates
 	// OpenLog opens the log of a replica's engine. Its errors that are *api.Error are for the caller.
 	OpenLog func(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
+	// Prune and Verify look after this node's files, for its servers; nil: there are none. Errors that are *api.Error are for the caller.
+	Prune  func(ctx context.Context, req api.CachePrune) (api.CachePruned, error)
+	Verify func(ctx context.Context, req api.CacheVerify, tell func(api.VerifyEvent) error) error
 	// Blobs answers GET and HEAD of a file by its hash for a machine that has shown a node's certificate; nil: this node gives none.
 	Blobs func(w http.ResponseWriter, r *http.Request, algo, hash string, who api.BlobCaller)
 	Log   *slog.Logger
@@ -73,7 +76,7 @@ func New(cfg Config) *API {
 const (
 	headerRead = 10 * time.Second
 	idleKept   = 2 * time.Minute // longer than gateways keep connections, so that none is closed while a request is written to it
-	prune      = 2 * time.Second
+	pruneEvery = 2 * time.Second
 )
 
 // Serve answers on the listener until ctx ends; then no new request is taken, and those in flight may go on for the grace time. The
@@ -90,7 +93,7 @@ func (a *API) Serve(ctx context.Context, ln net.Listener, secure *tls.Config, gr
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(tls.NewListener(ln, secure)) }()
 	defer a.client.Close()
-	tick := time.NewTicker(prune)
+	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
 		select {
@@ -135,6 +138,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "ok\n") // the caller may have left
 	case engineLog:
 		a.log(w, r, t)
+	case cachePrune:
+		a.prune(w, r)
+	case cacheVerify:
+		a.verify(w, r)
 	case blobGet:
 		if a.cfg.Blobs == nil {
 			refuse(w, api.Errorf(api.CodeNotFound, "this node gives no files to others"))

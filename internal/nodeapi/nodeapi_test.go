@@ -71,6 +71,8 @@ func TestServe_otherPathsAreNotThere(t *testing.T) {
 		"GET /blobs", "GET /blobs/", "GET /blobs/sha256/", "GET " + blob + "/", "GET " + blob + "?x=1", "GET " + blob + "0", "GET " + blob[:len(blob)-1],
 		"POST " + blob, "PUT " + blob, "DELETE " + blob, "GET /blobs/sha1/" + strings.Repeat("a", 40), "GET /blobs/git-sha1/" + strings.Repeat("a", 64),
 		"GET /blobs/sha256/" + strings.Repeat("A", 64), "GET /blobs/sha256/" + strings.Repeat("/", 64), "GET /blobs/sha256/" + strings.Repeat("../", 21) + "x",
+		"GET /cache/prune", "POST /cache/prune?x=1", "POST /cache/prune/", "POST /cache", "POST /cache/", "POST /cache/../cache/prune", "GET /cache/verify",
+		"PUT /cache/verify", "POST /cache/verify/x", "POST /cache%2fverify", "POST /Cache/verify",
 		"GET /blobs/sha256/%61" + strings.Repeat("a", 63), "GET /blobs/../" + blob[1:], "GET /" + blob,
 	} {
 		c, err := tls.Dial("tcp", n.addr, cfg)

@@ -13,6 +13,8 @@ const (
 	healthPath   = "/healthz"
 	enginePrefix = "/engines/"
 	blobPrefix   = "/blobs/"
+	prunePath    = "/cache/prune"
+	verifyPath   = "/cache/verify"
 )
 
 type what int
@@ -23,6 +25,8 @@ const (
 	enginePost
 	engineGet
 	blobGet // also HEAD
+	cachePrune
+	cacheVerify
 )
 
 // target is what a request is for.
@@ -44,7 +48,7 @@ var enginePaths = map[string]target{
 	"log":                 {what: engineLog},
 }
 
-var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet}
+var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet, cachePrune: http.MethodPost, cacheVerify: http.MethodPost}
 
 // parseTarget reads method and path. Each target has one spelling: no escapes, no dots, no doubled slashes; a log alone takes a query.
 func parseTarget(r *http.Request) (target, bool) {
@@ -55,8 +59,13 @@ func parseTarget(r *http.Request) (target, bool) {
 }
 
 func parsePath(path string) (target, bool) {
-	if path == healthPath {
+	switch path {
+	case healthPath:
 		return target{what: health}, true
+	case prunePath:
+		return target{what: cachePrune}, true
+	case verifyPath:
+		return target{what: cacheVerify}, true
 	}
 	if name, ok := strings.CutPrefix(path, blobPrefix); ok {
 		algo, hash, _ := strings.Cut(name, "/")
@@ -83,7 +92,7 @@ func (t target) allows(role api.MachineRole) bool {
 	switch t.what {
 	case health:
 		return true
-	case engineLog:
+	case engineLog, cachePrune, cacheVerify:
 		return role == api.MachineServer
 	case blobGet:
 		return role == api.MachineNode
