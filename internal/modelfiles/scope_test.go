@@ -135,7 +135,7 @@ func TestScope_givesUp(t *testing.T) {
 		{"no such revision", plain, hub.Faults{}, "", revised, fail.NoRevision, true, "master", 1},
 		{"a hostile name", hostile, hub.Faults{}, "", scoped(vllm()), fail.UnsafeName, true, "../../evil.json", 1},
 		{"nothing there", hub.Repo{ID: "org/model"}, hub.Faults{NullFiles: true}, "", scoped(vllm()), fail.NoWeights, true, "no files", 1},
-		{"listed but gone", plain, hub.Faults{Gone: []string{"config.json"}}, "", scoped(vllm()), fail.Inconsistent, true, "does not have", 9},
+		{"listed but gone", plain, hub.Faults{Gone: []string{"config.json"}}, "", scoped(vllm()), fail.Inconsistent, true, "does not have", 13},
 		{"a listing that is none", plain, hub.Faults{BadListing: true}, "", scoped(vllm()), fail.BadServer, false, "not what a hub says", 6},
 		{"an error with HTTP 200", plain, hub.Faults{ScopeCode: 500}, "", scoped(vllm()), fail.Server, false, "code 500", 6},
 		{"always damaged", plain, hub.Faults{Flip: hub.Always, FlipAt: 300}, "", scoped(vllm()), fail.Corrupt, true, "damaged twice", 20},
