@@ -23,8 +23,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("MODELFILES_TEST_FETCH"); dir != "" {
-		os.Exit(fetchAsProcess(dir, os.Getenv("MODELFILES_TEST_HUB")))
+	if told := os.Getenv("MODELFILES_TEST_FETCH"); told != "" {
+		os.Exit(fetchAsProcess(told))
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -167,31 +167,31 @@ func (d Dir) linked(commit string, files []manifest.Entry) bool {
 }
 
 // SetRef lets a branch or tag point to a commit: the last step of a publication. The file holds exactly the commit; a
-// line feed at its end would break every other reader.
+// line feed at its end, or nothing after a power failure, would break every other reader.
 func (d Dir) SetRef(revision, commit string) error {
 	if manifest.IsCommit(revision) {
 		return nil
 	}
-	dir := filepath.Join(d.Path(), "refs")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	refs, err := os.OpenRoot(dir)
+	repo, err := os.OpenRoot(d.Path())
 	if err != nil {
 		return err
 	}
-	defer refs.Close()
-	if parent := path.Dir(revision); parent != "." {
-		if err := refs.MkdirAll(parent, 0o755); err != nil {
-			return err
-		}
-	}
-	if old, err := refs.ReadFile(revision); err == nil && string(old) == commit {
-		return nil
-	}
-	tmp := revision + ".nebula.tmp"
-	if err := refs.WriteFile(tmp, []byte(commit), 0o644); err != nil {
+	defer repo.Close()
+	name := path.Join("refs", revision)
+	if err := repo.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return refs.Rename(tmp, revision)
+	if old, err := repo.ReadFile(name); err == nil && string(old) == commit {
+		return nil
+	}
+	tmp := name + ".nebula.tmp"
+	f, err := repo.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(commit)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return repo.Rename(tmp, name)
 }
