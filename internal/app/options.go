@@ -63,7 +63,7 @@ type NodeOptions struct {
 	ScopeToken     string
 	Offline        bool     // ask no hub
 	LocalRoots     []string // folders that local models must be in; empty: anywhere
-	AdoptFrom      []string // folders of other programs, in the Hugging Face layout, whose verified files are used instead of fetched
+	AdoptFrom      []string // folders in which other programs keep models, whose files are verified and used instead of fetched
 	Connections    int      // most to one hub
 	BytesPerSecond uint64   // from hubs; 0: no limit
 	DrainTimeout   time.Duration

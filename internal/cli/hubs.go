@@ -48,7 +48,7 @@ func (r *runner) readHubs(flags *pflag.FlagSet, getenv func(string) string) erro
 	if n.Connections < 1 || n.Connections > 32 {
 		return usagef("--download-connections is %d: use 1 to 32", n.Connections)
 	}
-	n.AdoptFrom = faceCaches(getenv)
+	n.AdoptFrom = append(faceCaches(getenv), scopeCaches(getenv)...)
 	for _, root := range n.LocalRoots {
 		if !filepath.IsAbs(root) {
 			return usagef("--local-root %q is not an absolute path", root)
@@ -170,4 +170,15 @@ func parseRate(text string) (uint64, error) {
 		return 0, usagef("--download-rate %q is no rate: use bytes per second such as 50MB, 2.5MiB or 800k", text)
 	}
 	return uint64(n * unit), nil
+}
+
+// scopeCaches are the folders in which ModelScope's tools keep models here.
+func scopeCaches(getenv func(string) string) []string {
+	if v := getenv("MODELSCOPE_CACHE"); filepath.IsAbs(v) {
+		return []string{filepath.Clean(v)}
+	}
+	if v := getenv("HOME"); filepath.IsAbs(v) {
+		return []string{filepath.Join(v, ".cache", "modelscope")}
+	}
+	return nil
 }

@@ -31,7 +31,7 @@ type Config struct {
 	ScopeToken string               // for Scope only; never logged
 	Offline    bool                 // never ask the hub: what is not complete on disk is an error
 	LocalRoots []string             // folders that local models must be in; empty = anywhere
-	AdoptFrom  []string             // folders of other programs in the Hugging Face layout: blobs there are used after they were verified
+	AdoptFrom  []string             // folders of other programs, see [cache.Stock]: files there are verified and used instead of fetched
 	KeepFree   uint64               // bytes of disk that no download may use; 0 = 2 % of the disk, at most 5 GiB
 	Limits     transfer.LimitConfig // of the network
 	UserAgent  string
