@@ -4,7 +4,7 @@
 // (fail).
 //
 // What holds always: nothing appears under blobs/ or snapshots/ that was not verified; a file that is on the node is not
-// fetched again, after kill -9 neither; a credential goes to the exact scheme, host and port it was given for. It never
-// deletes a model, never changes a local one, reads no environment variable, starts no process and knows no cluster:
+// fetched again, after kill -9 neither; a credential goes to the exact scheme, host and port it was given for. It deletes
+// no model that is held, pinned or wanted here, never touches a local one, reads no environment variable, starts no process and knows no cluster:
 // progress leaves through a callback.
 package modelfiles

@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 	if told := os.Getenv("MODELFILES_TEST_FETCH"); told != "" {
 		os.Exit(fetchAsProcess(told))
 	}
+	if path := os.Getenv("MODELFILES_TEST_HOLD"); path != "" {
+		os.Exit(holdAsProcess(path))
+	}
 	goleak.VerifyTestMain(m)
 }
 
