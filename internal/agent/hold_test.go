@@ -84,3 +84,55 @@ func TestRun_startsNoEngineOnFilesThatWent(t *testing.T) {
 		}
 	})
 }
+
+// While the spec of a model cannot be read, what was wanted before stays wanted; an agent that has never known what is tells nothing.
+func TestRun_forgetsNoWantedFilesWhileModelsCannotBeRead(t *testing.T) {
+	for _, why := range []string{"a spec that cannot be read", "a restored cluster"} {
+		t.Run(why, func(t *testing.T) {
+			w := newWorld()
+			c := &cacheOf{}
+			unsure := func(yes bool) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.want.Frozen, w.want.History, w.want.HistoryAccepted = nil, "h1", true
+				if yes && why == "a restored cluster" {
+					w.want.HistoryAccepted = false
+				} else if yes {
+					w.want.Frozen = []string{"b"}
+				}
+			}
+			names := func() (out []string) {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				for _, s := range c.wanted {
+					out = append(out, s.ModelName)
+				}
+				return out
+			}
+			within(t, w, func(cfg *Config) { cfg.Cache = c; unsure(true) }, func() {
+				named := replicaOf("a", 0)
+				named.Spec.ModelName = "org/a"
+				w.wish(named)
+				after(time.Second)
+				if got := names(); got != nil {
+					t.Errorf("told %q before it can be known", got)
+				}
+				unsure(false)
+				w.wish(named)
+				after(time.Second)
+				unsure(true)
+				w.wish()
+				after(2 * time.Minute)
+				if got := names(); len(got) != 1 {
+					t.Errorf("wanted %q, want what was wanted before", got)
+				}
+				unsure(false)
+				w.wish()
+				after(2 * time.Minute)
+				if got := names(); len(got) != 0 {
+					t.Errorf("wanted %q after all is known again", got)
+				}
+			})
+		})
+	}
+}

@@ -176,6 +176,19 @@ func Pins(want api.NodeDesired, last []api.ModelSpec) (pins []api.ModelSpec, all
 // restored tells whether the cluster was put back to an earlier time, and people have not said yet that it is right.
 func restored(want api.NodeDesired) bool { return want.History != "" && !want.HistoryAccepted }
 
+// Both returns what either of two lists wants. While a model's spec cannot be read, or a restored cluster may have forgotten some, what was wanted
+// before stays wanted.
+func Both(before, now []api.ModelSpec) []api.ModelSpec {
+	out := slices.Clone(now)
+	for _, b := range before {
+		if !slices.ContainsFunc(out, func(s api.ModelSpec) bool { return s.FilesID() == b.FilesID() }) {
+			out = append(out, b)
+		}
+	}
+	slices.SortFunc(out, func(a, b api.ModelSpec) int { return strings.Compare(a.FilesID(), b.FilesID()) })
+	return out
+}
+
 // Wanted returns the files that are wanted here now, by replicas that run or are to run, and by pulls.
 func Wanted(want api.NodeDesired, held HeldFiles) []api.ModelSpec {
 	out := slices.Clone(held.Used)

@@ -76,7 +76,14 @@ func (l *loop) lookAfterFiles(ctx context.Context, want api.NodeDesired, now tim
 		l.files.pins = pins
 		l.cfg.Cache.SetPins(pins)
 	}
-	if wanted := Wanted(want, l.heldFiles()); l.files.wanted == nil || !reflect.DeepEqual(wanted, l.files.wanted) {
+	wanted := Wanted(want, l.heldFiles())
+	if uncertain := len(want.Frozen) > 0 || want.History != "" && !want.HistoryAccepted; uncertain {
+		if l.files.wanted == nil {
+			return // what is not known to be wanted might be deleted
+		}
+		wanted = Both(l.files.wanted, wanted)
+	}
+	if l.files.wanted == nil || !reflect.DeepEqual(wanted, l.files.wanted) {
 		l.files.wanted = wanted
 		l.cfg.Cache.SetWanted(wanted)
 	}
