@@ -126,6 +126,13 @@ type DownloadProgress struct {
 	FilesTotal       uint32        `json:"files_total"`
 	FilesDone        uint32        `json:"files_done"`
 	UpdatedAtMS      int64         `json:"updated_at_ms"`
+
+	NetworkBytes uint64 `json:"network_bytes,omitempty"` // that came from the hub
+	PeerBytes    uint64 `json:"peer_bytes,omitempty"`    // that came from other nodes
+	ReusedBytes  uint64 `json:"reused_bytes,omitempty"`  // that an earlier download had left
+	Retries      uint64 `json:"retries,omitempty"`       // requests that failed and were repeated
+	Source       string `json:"source,omitempty"`        // whom the last bytes came from
+	LastError    string `json:"last_error,omitempty"`    // what keeps bytes from coming, for people; empty while they come
 }
 
 // Key returns "uid/replica", the progress document's name in the store.

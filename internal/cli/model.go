@@ -162,6 +162,9 @@ func downloadText(p api.DownloadProgress) string {
 	if p.ETASeconds > 0 {
 		text += ", " + seconds(p.ETASeconds).String() + " left"
 	}
+	if p.LastError != "" {
+		text += ", trying again: " + clean(p.LastError)
+	}
 	return text
 }
 

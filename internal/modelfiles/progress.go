@@ -33,6 +33,7 @@ type Progress struct {
 func (p Progress) Fill(d *api.DownloadProgress) {
 	d.Phase, d.TotalBytes, d.DownloadedBytes = p.Phase, p.TotalBytes, p.DoneBytes
 	d.FilesTotal, d.FilesDone, d.SpeedBytesPerSec, d.ETASeconds = p.FilesTotal, p.FilesDone, p.Speed, p.ETASeconds
+	d.NetworkBytes, d.PeerBytes, d.ReusedBytes, d.Retries, d.Source, d.LastError = p.NetworkBytes, p.PeerBytes, p.ReusedBytes, p.Retries, p.Source, p.LastError
 	d.ProgressPct = 0
 	if p.TotalBytes > 0 {
 		// Rounded down, so that 100 means done.
