@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,18 +149,75 @@ func TestPeers_oneDownloadForTheCluster(t *testing.T) {
 func TestPeers_holderIsKilled(t *testing.T) {
 	s := newShare(t, 4, 48, 12)
 	holder, others := s.holder(s.size / 2)
-	passedOn := uint64(0)
-	if d := s.model("tiny").DownloadProgress; d != nil {
-		for _, p := range d.Replicas {
-			if p.NodeID != nodeName(holder) {
-				passedOn = max(passedOn, p.DownloadedBytes)
-			}
-		}
-	}
+	passedOn := s.passedOn(holder)
 	holder.kill9()
 	sent := s.hub.Sent()
 	s.complete(others...)
-	s.sentAtMost(s.size + s.size/20 + sent - int64(passedOn))
+	s.sentAtMost(s.size + s.size/20 + sent - passedOn)
+}
+
+// passedOn is the most that a node other than the holder has of the file.
+func (s *share) passedOn(holder *machine) int64 {
+	most := uint64(0)
+	if d := s.model("tiny").DownloadProgress; d != nil {
+		for _, p := range d.Replicas {
+			if p.NodeID != nodeName(holder) {
+				most = max(most, p.DownloadedBytes)
+			}
+		}
+	}
+	return int64(most)
+}
+
+// TestPeers_holderHangs: the node that fetches for all is paused half way; its connections stay open and nothing comes over them. The others finish
+// without it, and it finishes when it goes on.
+func TestPeers_holderHangs(t *testing.T) {
+	s := newShare(t, 3, 48, 12)
+	holder, others := s.holder(s.size / 2)
+	passedOn := s.passedOn(holder)
+	if err := holder.proc.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	sent := s.hub.Sent()
+	s.complete(others...)
+	s.sentAtMost(s.size + s.size/20 + sent - passedOn)
+	if err := holder.proc.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	s.complete(holder)
+}
+
+// TestPeers_rottenFile: the disk of a node has changed a byte of a file without anybody noticing. Whoever reads it there notices, and gets the file
+// from the hub.
+func TestPeers_rottenFile(t *testing.T) {
+	s := newShare(t, 1, 16, 0)
+	s.complete(s.nodes...)
+	path := s.nodes[0].blob(s.size)
+	fi, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte{0}, s.size/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(path, time.Time{}, fi.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	late := join(t, s.nebula, "node", "late", "--listen", port(t), "--llama-server", llama.Need(t), "--hf-endpoint", s.hub.URL)
+	s.nodesReady(2)
+	s.must("model", "scale", "tiny", "--replicas", "2")
+	s.complete(late)
+	s.sentAtMost(2*s.size + s.size/50)
+	if !strings.Contains(late.log.String(), "a node has sent wrong bytes") {
+		t.Error("the node did not get the rotten file at all")
+	}
 }
 
 // nodeName is what the cluster calls a machine.

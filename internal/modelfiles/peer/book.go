@@ -75,7 +75,6 @@ type Blob struct {
 	pressed api.ClaimWish // what the servers are asked for
 	over    int64
 	gave    map[string]bool // nodes whose bytes are in the file
-	reached int64           // the furthest offset that has been read from
 	changed chan struct{}   // closes when the servers have told something new
 }
 
@@ -87,7 +86,7 @@ func (p *Peers) Begin(e manifest.Entry, model string) *Blob {
 	b := p.blobs[e.Hex]
 	if b == nil {
 		b = &Blob{
-			peers: p, entry: e, model: model, known: standing{progress: time.Now()}, pressed: api.ClaimNeeded, gave: map[string]bool{}, changed: make(chan struct{}),
+			peers: p, entry: e, model: model, known: standing{size: e.Size, progress: time.Now()}, pressed: api.ClaimNeeded, gave: map[string]bool{}, changed: make(chan struct{}),
 		}
 		delete(p.kept, e.Hex) // a claim that is still ours is found by the first ask
 		p.blobs[e.Hex] = b

@@ -34,6 +34,7 @@ type standing struct {
 	mine   bool
 	holder string // of the claim; empty: nobody
 	claim  int64  // its revision
+	size   int64  // of the blob
 	others []neighbour
 
 	progress time.Time // of the last byte from another node, or news of one at the holder; at first, of the beginning
@@ -52,21 +53,22 @@ type verdict struct {
 	alone  bool  // the others are given up for good
 }
 
-// next decides where the bytes of a blob from offset at on come from. In order:
+// next decides where the bytes of a blob come from. In order:
 //
 //  1. The others have been given up: the origin.
-//  2. A node that may have the bytes and is not resting: that one. Whoever has the claim asks only those that are known to be further.
+//  2. A node that may have the bytes and is not resting: that one. Whoever has the claim asks only those that are known to have all of the blob:
+//     it is there to bring what nobody has.
 //  3. The claim is this node's: the origin.
 //  4. The claim's holder is alive and gets on: wait for it, or for another one's rest to end.
 //  5. No server has answered for a while: the origin.
 //  6. The holder is gone, fails or stands still: take its claim over; a second time, give the others up.
 //  7. Nobody has the claim: ask for it, at once if nodes that should have the blob were of no use.
-func next(s standing, at int64, now time.Time) verdict {
+func next(s standing, now time.Time) verdict {
 	if s.alone { // 1
 		return verdict{origin: true}
 	}
 	for _, n := range s.others { // 2
-		if !n.bad && !now.Before(n.rest) && (!s.mine || n.have > at || n.have < 0 && s.robbed) {
+		if !n.bad && !now.Before(n.rest) && (!s.mine || n.have >= s.size) {
 			return verdict{from: n.id}
 		}
 	}

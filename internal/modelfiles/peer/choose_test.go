@@ -12,7 +12,6 @@ import (
 var t0 = time.Unix(1_000_000, 0)
 
 func TestNext(t *testing.T) {
-	const at = 100
 	after := func(d time.Duration) time.Time { return t0.Add(d) }
 	holder := neighbour{id: "h", have: -1}
 	resting := neighbour{id: "h", have: 50, rest: after(time.Second)}
@@ -26,9 +25,9 @@ func TestNext(t *testing.T) {
 		"no server answers":                     {standing{silent: after(-serversAway)}, verdict{origin: true}},
 		"nobody has it":                         {standing{told: true}, verdict{until: after(serversAway), wish: api.ClaimNow}},
 		"the claim is ours":                     {standing{told: true, mine: true, holder: "me"}, verdict{origin: true}},
-		"ours, and others may be behind":        {standing{told: true, mine: true, others: []neighbour{other}}, verdict{origin: true}},
-		"ours, and another is further":          {standing{told: true, mine: true, others: []neighbour{{id: "o", have: 101}}}, verdict{from: "o"}},
-		"taken over, and others may be further": {standing{told: true, mine: true, robbed: true, others: []neighbour{other}}, verdict{from: "o"}},
+		"ours, and others may be behind":        {standing{told: true, mine: true, size: 300, others: []neighbour{other}}, verdict{origin: true}},
+		"ours, and another is further":          {standing{told: true, mine: true, size: 300, others: []neighbour{{id: "o", have: 299}}}, verdict{origin: true}},
+		"ours, and another has all of it":       {standing{told: true, mine: true, size: 300, others: []neighbour{{id: "o", have: 300}}}, verdict{from: "o"}},
 		"the holder may have it":                {standing{told: true, holder: "h", others: []neighbour{holder, other}, progress: t0}, verdict{from: "h"}},
 		"the holder has no more, another may":   {standing{told: true, holder: "h", others: []neighbour{resting, other}, progress: t0}, verdict{from: "o"}},
 		"the holder has no more":                {standing{told: true, holder: "h", others: []neighbour{resting}, progress: t0}, verdict{until: after(time.Second)}},
@@ -50,7 +49,7 @@ func TestNext(t *testing.T) {
 		},
 		"the others are given up": {standing{told: true, holder: "h", alone: true, others: []neighbour{holder}}, verdict{origin: true}},
 	} {
-		if got := next(c.s, at, t0); got != c.want {
+		if got := next(c.s, t0); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
 	}
@@ -65,7 +64,7 @@ func TestNext_alwaysGetsOn(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := standing{
 			told: rapid.Bool().Draw(rt, "told"), mine: rapid.Bool().Draw(rt, "mine"), holder: rapid.SampledFrom([]string{"", "a", "b", "z"}).Draw(rt, "holder"),
-			claim: 3, progress: t0, robbed: rapid.Bool().Draw(rt, "robbed"), alone: rapid.Bool().Draw(rt, "alone"),
+			claim: 3, size: 150, progress: t0, robbed: rapid.Bool().Draw(rt, "robbed"), alone: rapid.Bool().Draw(rt, "alone"),
 		}
 		for _, id := range []string{"a", "b", "c"}[:rapid.IntRange(0, 3).Draw(rt, "others")] {
 			s.others = append(s.others, neighbour{
@@ -74,7 +73,7 @@ func TestNext_alwaysGetsOn(t *testing.T) {
 		}
 		now := t0
 		for now.Before(t0.Add(2 * time.Minute)) {
-			v := next(s, 100, now)
+			v := next(s, now)
 			ways := 0
 			for _, way := range []bool{v.origin, v.from != "", !v.until.IsZero()} {
 				if way {

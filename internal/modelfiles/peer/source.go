@@ -20,7 +20,7 @@ const (
 	settleWithin = 5 * time.Second  // for it to be decided whether others have a blob
 	openWithin   = 20 * time.Second // for one of the others to have bytes
 	holderWaits  = 5 * time.Second  // for its next bytes, before it ends an answer
-	hangs        = 5 * time.Second  // a body without bytes for so long, given up by its reader, is a failure of its node
+	hangs        = 8 * time.Second  // without a byte: longer than a holder waits before it ends an answer
 )
 
 // Sources returns where the blob comes from now: from other nodes, or from its origin. It waits a moment for the servers' word when nothing is
@@ -29,7 +29,7 @@ func (b *Blob) Sources(ctx context.Context, origin transfer.Source) ([]transfer.
 	late := time.Now().Add(settleWithin)
 	for {
 		now := time.Now()
-		v, _, changed := b.decide(b.furthest(), now)
+		v, _, changed := b.decide(now)
 		switch {
 		case v.origin:
 			return []transfer.Source{origin}, nil
@@ -42,13 +42,12 @@ func (b *Blob) Sources(ctx context.Context, origin transfer.Source) ([]transfer.
 	}
 }
 
-// decide says what to do about the bytes from an offset on, and presses the servers for what that needs. Changed closes when they have told
-// something new.
-func (b *Blob) decide(at int64, now time.Time) (v verdict, from neighbour, changed <-chan struct{}) {
+// decide says what to do about the blob, and presses the servers for what that needs. Changed closes when they have told something new.
+func (b *Blob) decide(now time.Time) (v verdict, from neighbour, changed <-chan struct{}) {
 	p := b.peers
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v = next(b.known, at, now)
+	v = next(b.known, now)
 	if v.alone {
 		b.known.alone = true
 		p.cfg.Log.Warn("other nodes do not give a file, and this node fetches it by itself", "model", b.model, "file", b.entry.Path)
@@ -80,12 +79,6 @@ func (b *Blob) about(id string, change func(*neighbour)) {
 	change(b.neighbour(id))
 }
 
-func (b *Blob) furthest() int64 {
-	b.peers.mu.Lock()
-	defer b.peers.mu.Unlock()
-	return b.reached
-}
-
 // Wrong says that bytes of other nodes were wrong: the rest of this blob comes from its origin, and whoever has sent some of it is not asked for it
 // any more.
 func (b *Blob) Wrong() {
@@ -114,7 +107,7 @@ func (o others) Open(ctx context.Context, from, to int64) (io.ReadCloser, int64,
 	late := time.Now().Add(openWithin)
 	for {
 		now := time.Now()
-		v, n, changed := b.decide(from, now)
+		v, n, changed := b.decide(now)
 		switch {
 		case v.origin:
 			return nil, 0, b.nobody("no other node has %s of %q; it comes from its hub", fail.Size(b.entry.Size-from), b.entry.Path)
@@ -139,7 +132,7 @@ func (b *Blob) nobody(format string, args ...any) error {
 
 // read asks one node. An error means that another one, or the same one later, is to be asked; it has been noted.
 func (b *Blob) read(ctx context.Context, n neighbour, from, to int64) (_ io.ReadCloser, _ int64, err error) {
-	h := b.entry.Hash
+	h, caller := b.entry.Hash, ctx.Err
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() {
 		if err != nil {
@@ -162,10 +155,7 @@ func (b *Blob) read(ctx context.Context, n neighbour, from, to int64) (_ io.Read
 		_ = res.Body.Close()
 		return nil, 0, err
 	}
-	b.peers.mu.Lock()
-	b.reached = max(b.reached, from)
-	b.peers.mu.Unlock()
-	return &body{blob: b, node: n.id, from: res.Body, cancel: cancel, left: end - from, last: time.Now()}, end, nil
+	return &body{blob: b, node: n.id, from: res.Body, cancel: cancel, left: end - from, idle: time.AfterFunc(hangs, cancel), caller: caller}, end, nil
 }
 
 // hear takes in what a node says of how much it has.
@@ -250,8 +240,8 @@ type body struct {
 	from   io.ReadCloser
 	cancel context.CancelFunc
 	left   int64
-	last   time.Time // of the last byte
-	over   bool
+	idle   *time.Timer  // ends the answer of a node that sends nothing
+	caller func() error // why the caller does not want it any more; nil: it does
 }
 
 // Read returns what has come. An end before the announced one is an error, also an orderly one of a node that has no more just now.
@@ -262,6 +252,7 @@ func (r *body) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p[:min(int64(len(p)), r.left)])
 	if n > 0 {
 		r.left -= int64(n)
+		r.idle.Reset(hangs)
 		r.took()
 	}
 	switch {
@@ -270,31 +261,31 @@ func (r *body) Read(p []byte) (int, error) {
 	case r.left <= 0:
 		return n, io.EOF
 	case errors.Is(err, io.EOF):
-		r.over = true
 		return n, r.blob.nobody("node %s has no more of %q just now", r.node, r.blob.entry.Path)
+	case r.caller() != nil:
+		return n, r.caller()
+	case errors.Is(err, context.Canceled):
+		err = errSilent
 	}
-	r.over = true
 	return n, r.blob.failed(r.node, err)
 }
 
+var errSilent = errors.New("it sends nothing")
+
 func (r *body) took() {
 	b := r.blob
-	r.last = time.Now()
 	b.peers.mu.Lock()
 	defer b.peers.mu.Unlock()
-	b.known.progress = r.last
+	b.known.progress = time.Now()
 	b.gave[r.node] = true
 	if n := b.neighbour(r.node); n.fails > 0 {
 		n.fails = 0
 	}
 }
 
-// Close ends the reading. Of a node that has sent nothing for long it is a failure.
+// Close ends the reading.
 func (r *body) Close() error {
-	if r.left > 0 && !r.over && time.Since(r.last) >= hangs {
-		_ = r.blob.failed(r.node, errors.New("it sends nothing")) // noted
-	}
-	r.over = true
+	r.idle.Stop()
 	r.cancel()
 	return r.from.Close()
 }
