@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nebula-serve/nebula/internal/modelfiles/disk"
 	"github.com/nebula-serve/nebula/internal/modelfiles/fail"
 	"github.com/nebula-serve/nebula/internal/modelfiles/manifest"
 )
@@ -387,5 +388,63 @@ func TestRun_cancelled(t *testing.T) {
 	}
 	if got := again.Gauge.Reused.Load(); got != have {
 		t.Errorf("%d bytes count as reused, want %d", got, have)
+	}
+}
+
+// TestRun_crawls: a connection that is far slower than the others is given up, and another fetches what it would have.
+func TestRun_crawls(t *testing.T) {
+	content := random(large, 14)
+	o := serve(t, content)
+	var crawling atomic.Int64
+	o.set(func(w http.ResponseWriter, r *http.Request, n int, from, to int64) bool {
+		if n == 2 {
+			crawling.Store(to - from)
+			o.slowly(w, r, from, to, 5000)
+			return true
+		}
+		o.slowly(w, r, from, to, 4<<20)
+		return true
+	})
+	j := jobFor(t.TempDir(), entryOf(content), o.source(t))
+	j.Patience.Slow = 100 * time.Millisecond
+	began := time.Now()
+	mustRun(t, j, content)
+	if j.Gauge.Retries.Load() == 0 {
+		t.Errorf("nothing was given up in %s, although one connection crawled through %d bytes", time.Since(began), crawling.Load())
+	}
+}
+
+// TestRun_onDisk: on a file system that reserves blocks they are reserved, and those of a transfer that stops are given back.
+func TestRun_onDisk(t *testing.T) {
+	content := random(large, 15)
+	o := serve(t, content)
+	ctx, cancel := context.WithCancel(t.Context())
+	o.set(func(w http.ResponseWriter, r *http.Request, _ int, from, to int64) bool {
+		o.slowly(w, r, from, to, 4<<20)
+		return true
+	})
+	j := jobFor(t.TempDir(), entryOf(content), o.source(t))
+	var took atomic.Int64
+	j.Took = func(n int64) { took.Add(n) }
+	b := New(j)
+	go func() {
+		defer cancel()
+		for at, more := b.Frontier(); at < 1<<20; at, more = b.Frontier() {
+			<-more
+		}
+	}()
+	if _, err := b.Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	have := j.Gauge.Have.Load()
+	if n := took.Load(); n != int64(len(content)) && n != have {
+		t.Errorf("%d bytes of the disk were taken, want all %d, or the %d that came where nothing can be reserved", n, len(content), have)
+	}
+	fi, err := os.Stat(j.Part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept := disk.Allocated(fi); kept > have+4<<20 {
+		t.Errorf("%d bytes of the disk are kept for %d that came", kept, have)
 	}
 }
