@@ -114,3 +114,17 @@ func TestFetch_noInodes(t *testing.T) {
 		t.Errorf("%d bytes were fetched", h.Sent())
 	}
 }
+
+// TestLook_alertsNameModels: a full disk's alert names what could be deleted, once it is known what people want.
+func TestLook_alertsNameModels(t *testing.T) {
+	dir := mountDisk(t, "size=10m")
+	s := newStore(t, hub.Start(t, one("a.gguf", ggufFile(1<<20, 1))), func(c *Config) { c.CacheDir = dir })
+	mustFetch(t, s, llama(), map[string][]byte{"a.gguf": ggufFile(1<<20, 1)})
+	s.SetPins(nil)
+	s.SetWanted(nil)
+	fill(t, filepath.Join(dir, "filler"), 8<<20)
+	p, err := s.Look(t.Context(), nil)
+	if err != nil || len(p.Alerts) != 1 || !strings.Contains(p.Alerts[0].Message, "Not in use: org/model (1.1 MB)") {
+		t.Errorf("%+v %v", p.Alerts, err)
+	}
+}
