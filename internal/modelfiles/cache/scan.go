@@ -39,7 +39,10 @@ type Scanner struct {
 
 // judged is a verdict and what it depends on.
 type judged struct {
-	mark []uint64
+	mark   []uint64 // versions of folders
+	links  []uint64
+	inside bool
+	cut    bool
 	verdict
 }
 
@@ -109,41 +112,51 @@ func (s *Scanner) Scan(ctx context.Context, roots []Root, now time.Time, changed
 	return out, nil
 }
 
-// judge judges a place, or remembers the verdict when nothing changed that it depends on.
+// judge judges a place, or remembers the verdict when nothing changed that it depends on: most of the time its folders tell.
 func (s *Scanner) judge(p place) verdict {
-	g := s.tree.gather(p.dir)
-	switch p.layout {
-	case layoutHub:
-		if p.root != "" {
-			d := NewDir(p.root, p.name)
-			for _, dir := range []string{d.manifests(), filepath.Dir(d.verified(manifest.Hash{}))} {
-				if f := s.tree.look(dir); f != nil {
-					g.mark = append(g.mark, f.version)
-				}
+	folders := s.tree.within(p.dir)
+	var mark []uint64
+	for _, f := range folders {
+		mark = append(mark, f.version)
+	}
+	loading := false
+	switch {
+	case p.layout == layoutHub && p.root != "":
+		d := NewDir(p.root, p.name)
+		for _, dir := range []string{d.manifests(), filepath.Dir(d.verified(manifest.Hash{}))} {
+			version := uint64(0)
+			if f := s.tree.look(dir); f != nil {
+				version = f.version
 			}
+			mark = append(mark, version)
 		}
-	case layoutScope:
-		if p.temp != "" {
-			s.tree.walk(p.temp, func(_ string, f *folder, _ bool) {
-				g.mark = append(g.mark, f.version)
-				g.partial = g.partial || len(f.files) > 0
-			})
+	case p.temp != "":
+		for _, f := range s.tree.within(p.temp) {
+			mark = append(mark, f.version)
+			loading = loading || len(f.files) > 0
 		}
 	}
-	if before, ok := s.judged[p.dir]; ok && slices.Equal(before.mark, g.mark) {
+	before, known := s.judged[p.dir]
+	known = known && slices.Equal(before.mark, mark)
+	if known && before.inside && !s.tree.cut {
 		return before.verdict
 	}
-	var v verdict
+	g := s.tree.gather(p.dir, folders)
+	if known && slices.Equal(before.links, g.links) && before.cut == g.cut {
+		return before.verdict
+	}
+	g.partial = g.partial || loading
+	now := judged{mark: mark, links: g.links, inside: g.inside, cut: g.cut}
 	switch p.layout {
 	case layoutHub:
-		v = s.judgeHub(p, g)
+		now.verdict = s.judgeHub(p, g)
 	case layoutScope20:
-		v = s.judgeRevisions(p.dir, g)
+		now.verdict = s.judgeRevisions(p.dir, g)
 	default:
-		v = s.judgeFolder(p.dir, "", g)
+		now.verdict = s.judgeFolder(p.dir, "", g)
 	}
-	s.judged[p.dir] = judged{g.mark, v}
-	return v
+	s.judged[p.dir] = now
+	return now.verdict
 }
 
 // entry is a model as a document.

@@ -27,8 +27,9 @@ type block struct {
 
 // gather is what one look at a model's folder found.
 type gather struct {
-	mark    []uint64 // what the verdict depends on: equal marks, equal verdicts
 	entries []entry
+	links   []uint64 // what links lead to, as it is now
+	inside  bool     // all of them lead to folders of the model: its folders tell when they change
 	partial bool
 	cut     bool
 }
@@ -41,32 +42,35 @@ type entry struct {
 	target string // where it is linked to, as the link says; "" = it is the file itself
 }
 
-// gather walks a model's folder and follows its links. Most of the time nothing changed and only marks are compared.
-func (t *tree) gather(dir string) gather {
-	var g gather
-	type link struct {
-		rel string
-		file
-	}
-	var links []link
-	t.walk(dir, func(rel string, f *folder, cut bool) {
-		g.mark = append(g.mark, f.version)
-		g.cut = g.cut || cut
+// within is a folder of a model.
+type within struct {
+	rel string
+	*folder
+	cut bool // there is more below
+}
+
+// within lists a model's folders.
+func (t *tree) within(dir string) []within {
+	var out []within
+	t.walk(dir, func(rel string, f *folder, cut bool) { out = append(out, within{rel, f, cut}) })
+	return out
+}
+
+// gather lists the files of a model's folders and follows its links.
+func (t *tree) gather(dir string, folders []within) gather {
+	g := gather{inside: !t.cut, cut: t.cut}
+	for _, f := range folders {
+		g.cut = g.cut || f.cut
 		for _, one := range f.files {
-			g.partial = g.partial || partial(one.name) || strings.HasSuffix(rel, "._____temp")
+			g.partial = g.partial || partial(one.name) || strings.HasSuffix(f.rel, "._____temp")
+			at, known, ok := t.follow(filepath.Join(dir, f.rel), one)
 			if one.link != "" {
-				links = append(links, link{rel, one})
-				continue
+				g.links = append(g.links, at.inode, uint64(at.mtime), uint64(at.size))
+				g.inside = g.inside && (known == dir || strings.HasPrefix(known, dir+"/"))
 			}
-			g.entries = append(g.entries, entry{join(rel, one.name), filepath.Join(dir, rel), one, ""})
-		}
-	})
-	g.cut = g.cut || t.cut
-	for _, l := range links { // after the walk, so that what links lead to is known
-		at, ok := t.follow(filepath.Join(dir, l.rel), l.file)
-		g.mark = append(g.mark, at.inode, uint64(at.mtime), uint64(at.size))
-		if ok {
-			g.entries = append(g.entries, entry{join(l.rel, l.name), filepath.Join(dir, l.rel), at, l.link})
+			if ok {
+				g.entries = append(g.entries, entry{join(f.rel, one.name), filepath.Join(dir, f.rel), at, one.link})
+			}
 		}
 	}
 	return g

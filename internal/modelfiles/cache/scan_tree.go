@@ -219,26 +219,27 @@ func (f *folder) find(name string) (file, bool) {
 }
 
 // follow returns the regular file that a file of folder dir is or links to. Where the target lies in a folder of this pass, that
-// knowledge is used; else the file system is asked each time.
-func (t *tree) follow(dir string, one file) (file, bool) {
+// knowledge is used, and known is the folder; else the file system is asked each time.
+func (t *tree) follow(dir string, one file) (at file, known string, ok bool) {
 	if one.link == "" {
-		return one, true
+		return one, dir, true
 	}
 	to := one.link
 	if !filepath.IsAbs(to) {
 		to = filepath.Join(dir, to)
 	}
-	if f := t.folders[filepath.Dir(to)]; f != nil && f.seen == t.pass {
+	folder := filepath.Dir(to)
+	if f := t.folders[folder]; f != nil && f.seen == t.pass {
 		if at, ok := f.find(filepath.Base(to)); ok && at.link == "" {
 			at.name = one.name
-			return at, true
+			return at, folder, true
 		} else if !ok && !f.cut {
-			return file{}, false // broken
+			return file{}, folder, false // broken, or no file
 		}
 	}
 	fi, err := os.Stat(filepath.Join(dir, one.name))
 	if err != nil || !fi.Mode().IsRegular() {
-		return file{}, false
+		return file{}, "", false
 	}
-	return file{name: one.name, stamp: stampOf(fi), taken: disk.Allocated(fi), link: one.link}, true
+	return file{name: one.name, stamp: stampOf(fi), taken: disk.Allocated(fi), link: one.link}, "", true
 }
