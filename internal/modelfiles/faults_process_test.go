@@ -44,7 +44,7 @@ func TestFaults(t *testing.T) {
 		reason fail.Reason // of giving up; empty = it must come
 		says   string
 	}{
-		{"nothing", always(hub.Faults{}), 1, 0, "", ""},
+		{"nothing", always(hub.Faults{}), 1.02, 0, "", ""},
 		{"cut once", cut(1), 1.02, 0, "", ""},
 		{"cut ten times", cut(10), 1.02, 0, "", ""},
 		{"every second request fails", always(hub.Faults{Fail: hub.Always, FailEvery: 2, FailStatus: 500}), 1, 0, "", ""},
@@ -54,6 +54,7 @@ func TestFaults(t *testing.T) {
 		{"503 for ever", always(hub.Faults{Fail: hub.Always}), 0, 0, fail.Server, "6 times in a row"},
 		{"429", always(hub.Faults{RateLimit: 1, RetryAfter: "1"}), 1, 0, "", ""},
 		{"stalls", func(n int64) hub.Faults { return hub.Faults{Stall: 2, StallAt: n / 9} }, 1.05, 0, "", ""},
+		{"a drip", always(hub.Faults{Drip: 2, DripBytes: 1, DripEvery: 50 * time.Millisecond}), 1.02, 0, "", ""},
 		{"a short body", always(hub.Faults{ShortBy: 2}), 1.02, 2, "", ""},
 		{"a long body", always(hub.Faults{LongBy: 2}), 1.02, 2, "", ""},
 		{"a compressed body", always(hub.Faults{Gzip: 2}), 1.02, 2, "", ""},
@@ -81,7 +82,7 @@ func TestFaults(t *testing.T) {
 				h.Break(f)
 				dir := t.TempDir()
 				o := order{Dir: dir, Hub: h.URL}
-				if f.Stall != 0 {
+				if f.Stall != 0 || f.Drip != 0 {
 					o.Stall = 500 * time.Millisecond
 				}
 				p := start(t, o)
@@ -98,12 +99,21 @@ func TestFaults(t *testing.T) {
 				if c.reason == "" {
 					isFile(t, end.Path, content)
 				}
-				if c.name == "nothing" && int64(end.Progress.NetworkBytes) != h.Sent() {
+				if lost := h.Sent() - int64(end.Progress.NetworkBytes); c.name == "nothing" && (lost < 0 || lost > onWire(len(content))) {
 					t.Errorf("%d bytes counted, %d sent", end.Progress.NetworkBytes, h.Sent())
 				}
 			})
 		}
 	}
+}
+
+// onWire is how many bytes a hub may have sent that nobody has read: none of a file in one answer; of one in ranges, those of a request that was
+// cut short because another connection took over its end.
+func onWire(size int) int64 {
+	if size <= big*2 {
+		return 0
+	}
+	return int64(size) / 50
 }
 
 // keepsContract checks what a process told of its progress: the total is known before the first byte, done never falls, and is the total exactly at
@@ -410,11 +420,11 @@ func TestFaults_oneTransferForAll(t *testing.T) {
 	h.Break(hub.Faults{BytesPerSecond: perConnection})
 	dir := t.TempDir()
 	ends := start(t, order{Dir: dir, Hub: h.URL, Copies: 50}).wait(t)
-	if len(ends) != 50 || h.Sent() != int64(len(content)) {
+	if again := h.Sent() - int64(len(content)); len(ends) != 50 || again < 0 || again > onWire(len(content)) {
 		t.Errorf("%d ended, %d bytes sent", len(ends), h.Sent())
 	}
 	for _, end := range ends {
-		if end.Path == "" || int64(end.Progress.NetworkBytes) != h.Sent() {
+		if end.Path == "" || end.Progress.NetworkBytes != ends[0].Progress.NetworkBytes {
 			t.Errorf("ended with %+v", end)
 		}
 	}
@@ -539,6 +549,7 @@ func TestFaults_powerLoss(t *testing.T) {
 	overwrite(t, part, 100)
 	overwrite(t, part, ranged/3)
 	h.Break(hub.Faults{})
+	await(t, "the hub to see that nobody reads", func() bool { return h.Open() == 0 })
 	before := h.Sent()
 	end := start(t, order{Dir: dir, Hub: h.URL}).wait(t)[0]
 	if end.Path == "" {

@@ -174,7 +174,11 @@ func lastOf(p *process) outcome {
 // wait returns how every fetch of the process ended, when it has.
 func (p *process) wait(t *testing.T) []outcome {
 	t.Helper()
-	<-p.read
+	select {
+	case <-p.read:
+	case <-time.After(60 * time.Second):
+		t.Fatalf("the process does not end; it said last: %+v", lastOf(p))
+	}
 	err := p.Wait()
 	var ends []outcome
 	for _, o := range p.all() {

@@ -139,7 +139,7 @@ func (cfg Config) client(source api.ModelSource, endpoint, token string) (*hub.C
 func (cfg Config) transferPatience() transfer.Patience {
 	p := transfer.DefaultPatience()
 	if h := cfg.patience; h != (hub.Patience{}) {
-		p.FirstDelay, p.MaxDelay, p.Stall, p.BadAnswers = h.FirstDelay, h.MaxDelay, h.Stall, h.Tries
+		p.FirstDelay, p.MaxDelay, p.Stall, p.Slow, p.BadAnswers = h.FirstDelay, h.MaxDelay, h.Stall, h.Stall, h.Tries
 	}
 	return p
 }

@@ -26,11 +26,15 @@ const (
 // block is how much is read before it is written and hashed: it stays in the processor's cache meanwhile.
 const block = 256 << 10
 
+// dripping is the speed in bytes per second below which a connection looks stuck: even a modem is faster.
+const dripping = 1 << 10
+
 // Limits are what all transfers of a node share: connections per source, divided fairly, and the bandwidth.
 type Limits struct {
 	cfg     LimitConfig
 	bucket  *rate.Limiter // nil = no limit
 	chunk   int           // bytes to read before they are paid for
+	least   float64       // bytes per second; a connection to a hub that brings less is worth opening anew, also when it is the only one
 	buffers sync.Pool
 
 	mu      sync.Mutex
@@ -63,12 +67,13 @@ func NewLimits(cfg LimitConfig) *Limits {
 	if cfg.PeerConnections <= 0 {
 		cfg.PeerConnections = 2
 	}
-	l := &Limits{cfg: cfg, chunk: block, lines: map[string]*line{}, changed: make(chan struct{})}
+	l := &Limits{cfg: cfg, chunk: block, least: dripping, lines: map[string]*line{}, changed: make(chan struct{})}
 	l.buffers.New = func() any { return new([block]byte) }
 	if n := cfg.BytesPerSecond; n > 0 {
 		// Small reads let every connection have its turn before the other side takes it for dead.
 		l.chunk = int(min(max(n/16, 4<<10), block))
 		l.bucket = rate.NewLimiter(rate.Limit(n), l.chunk)
+		l.least = min(l.least, float64(n)/float64(4*cfg.Connections)) // what is slow on purpose is no fault
 	}
 	return l
 }

@@ -26,6 +26,7 @@ const enough = 256 << 10
 var (
 	errStalled = errors.New("no byte for too long")
 	errSlow    = errors.New("far slower than the others")
+	errDrips   = errors.New("hardly a byte")
 )
 
 // source is a Source and how it does.
@@ -366,8 +367,11 @@ func (l *loop) wait(src *source, e *fail.Error, got int64, now time.Time) {
 }
 
 func kickedFor(why error, d time.Duration) string {
-	if errors.Is(why, errSlow) {
+	switch {
+	case errors.Is(why, errSlow):
 		return "far less than over the other connections for " + d.String()
+	case errors.Is(why, errDrips):
+		return "hardly a byte for " + d.String()
 	}
 	return "nothing for " + d.String()
 }
@@ -418,14 +422,17 @@ func (l *loop) watch(now time.Time) {
 		}
 	}
 	for i, crawls := range slow(paces) {
-		t := hubs[i]
+		t, why := hubs[i], errSlow
+		if drips := t.rate < l.job.Limits.least; drips {
+			crawls, why = true, errDrips
+		}
 		switch {
 		case !crawls:
 			t.slowSince = time.Time{}
 		case t.slowSince.IsZero():
 			t.slowSince = now
 		case t.kicked == nil && now.Sub(t.slowSince) >= l.job.Patience.Slow:
-			l.kick(t, errSlow)
+			l.kick(t, why)
 		}
 	}
 }
