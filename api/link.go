@@ -22,6 +22,9 @@ type NodeDesired struct {
 	// FrozenWishes ("pin-1f…") are stored and cannot be read: the node holds to what it knew of them.
 	CacheWishes  []CacheWish `json:"cache_wishes,omitempty"`
 	FrozenWishes []string    `json:"frozen_wishes,omitempty"`
+	// Stopped names the files of declared models that are not to run anywhere and that the node, whose disk is filling, may have: they are the last
+	// to be deleted to make room. It may be older than the rest, because it decides about an order only.
+	Stopped []ModelSpec `json:"stopped,omitempty"`
 	// HeartbeatMS is how often the servers want a sign of life; 0 = as the node likes.
 	HeartbeatMS int64 `json:"heartbeat_ms,omitempty"`
 }

@@ -104,6 +104,8 @@ type cacheOf struct {
 	purge  func(ctx context.Context) error // how a purge goes; nil: well
 }
 
+func (c *cacheOf) SetStopped([]api.ModelSpec) {}
+
 func (c *cacheOf) SetPins(pins []api.ModelSpec) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -48,6 +48,8 @@ type Cache interface {
 	SetPins(pins []api.ModelSpec)
 	// SetWanted tells which files replicas and pulls want here now, whether they are here yet or not.
 	SetWanted(wanted []api.ModelSpec)
+	// SetStopped tells which models are declared and stopped: their files are the last to be deleted to make room.
+	SetStopped(stopped []api.ModelSpec)
 	// Purge deletes a model's files as far as they were complete before a time and nothing else on this node refers to them, and returns how many
 	// bytes of disk that freed. It may be called again at any time.
 	Purge(ctx context.Context, spec api.ModelSpec, before time.Time) (freed uint64, err error)

@@ -50,6 +50,7 @@ type files struct {
 	news         chan pullNews
 	purged       chan purged
 	pins, wanted []api.ModelSpec // as last told; nil = never
+	stopped      []api.ModelSpec
 }
 
 func newFiles() files {
@@ -75,6 +76,10 @@ func (l *loop) lookAfterFiles(ctx context.Context, want api.NodeDesired, now tim
 	if first := l.files.pins == nil; first && all || !first && !reflect.DeepEqual(pins, l.files.pins) {
 		l.files.pins = pins
 		l.cfg.Cache.SetPins(pins)
+	}
+	if !reflect.DeepEqual(want.Stopped, l.files.stopped) {
+		l.files.stopped = want.Stopped
+		l.cfg.Cache.SetStopped(want.Stopped)
 	}
 	wanted := Wanted(want, l.heldFiles())
 	if uncertain := len(want.Frozen) > 0 || want.History != "" && !want.HistoryAccepted; uncertain {

@@ -144,6 +144,8 @@ func (k keeper) SetPins(pins []api.ModelSpec) { k.files.SetPins(pins) }
 
 func (k keeper) SetWanted(wanted []api.ModelSpec) { k.files.SetWanted(wanted) }
 
+func (k keeper) SetStopped(stopped []api.ModelSpec) { k.files.SetStopped(stopped) }
+
 func (k keeper) Purge(ctx context.Context, spec api.ModelSpec, before time.Time) (uint64, error) {
 	return k.files.Purge(ctx, spec, before)
 }

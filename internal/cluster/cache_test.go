@@ -138,3 +138,27 @@ func TestPurgePlan_saysWhatItWaitsFor(t *testing.T) {
 		t.Errorf("%+v; want all kept for the other model", got)
 	}
 }
+
+// TestDesired_tellsAFullNodeWhatIsOnlyStopped: those of its cache, and nothing while its disk has room.
+func TestDesired_tellsAFullNodeWhatIsOnlyStopped(t *testing.T) {
+	s := &cluster.State{
+		Revision: 1,
+		Models: set(map[string]api.ModelSpec{
+			"m1": {ModelUID: "m1", ModelName: "acme/stopped"}, "m2": {ModelUID: "m2", ModelName: "acme/running"}, "m3": {ModelUID: "m3", ModelName: "acme/elsewhere"},
+		}),
+		Deployments: set(map[string]api.ModelDeployment{
+			"m1": {ModelUID: "m1", DesiredState: api.DesiredStopped}, "m2": {ModelUID: "m2", DesiredState: api.DesiredRunning, Replicas: 1},
+			"m3": {ModelUID: "m3", DesiredState: api.DesiredStopped},
+		}),
+		Cache: set(map[string]api.ModelCacheEntry{
+			"a/1": {NodeID: "a", ModelName: "acme/stopped"}, "a/2": {NodeID: "a", ModelName: "acme/running"}, "b/1": {NodeID: "b", ModelName: "acme/elsewhere"},
+		}),
+		Disks: set(map[string]api.NodeDiskStatus{"a": {NodeID: "a", UsagePct: 81}, "b": {NodeID: "b", UsagePct: 20}}),
+	}
+	if got := cluster.Desired(s, "a").Stopped; len(got) != 1 || got[0].ModelName != "acme/stopped" {
+		t.Errorf("a is told %+v", got)
+	}
+	if got := cluster.Desired(s, "b").Stopped; got != nil {
+		t.Errorf("b has room, and is told %+v", got)
+	}
+}

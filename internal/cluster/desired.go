@@ -52,7 +52,30 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 	slices.SortStableFunc(d.Replicas, func(a, b api.DesiredReplica) int {
 		return cmp.Or(cmp.Compare(a.Spec.ModelUID, b.Spec.ModelUID), cmp.Compare(a.Assignment.ReplicaID, b.Assignment.ReplicaID))
 	})
+	d.Stopped = stoppedOn(s, nodeID)
 	return d
+}
+
+// fillingPct is how full a node's disk is when it is told which models are only stopped.
+const fillingPct = 60
+
+// stoppedOn returns the files of declared models that are stopped and of whose name a node has some, while its disk is filling.
+func stoppedOn(s *State, nodeID string) []api.ModelSpec {
+	if disk, ok := s.Disks.Value(nodeID); !ok || disk.UsagePct < fillingPct {
+		return nil
+	}
+	cached := map[string]bool{}
+	for e := range s.Cache.Prefix(nodeID + "/") {
+		cached[e.Value.ModelName] = true
+	}
+	var out []api.ModelSpec
+	for _, m := range s.Models.Refs() {
+		deployment, declared := s.Deployments.Value(m.ID)
+		if cached[m.Value.ModelName] && declared && !wantsRunning(&deployment) {
+			out = append(out, m.Value.FilesOnly())
+		}
+	}
+	return out
 }
 
 // wishesOf returns what people wish of the files on a node, and the wishes that cannot be read. A restored cluster, which may have been put

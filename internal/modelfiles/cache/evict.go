@@ -276,16 +276,18 @@ func (t *trial) choose(may []int, need int64, all bool) (out []int, freed int64)
 		freed += t.remove(i)
 		out = append(out, i)
 	}
-	for n := len(out) - 1; n >= 0; n-- { // the dearest first
-		lost := t.restore(out[n])
+	var needed []int
+	for _, i := range slices.Backward(out) { // the dearest first
+		lost := t.restore(i)
 		if freed-lost >= need || lost == 0 {
 			freed -= lost
-			out = slices.Delete(out, n, n+1)
 			continue
 		}
-		t.remove(out[n])
+		t.remove(i)
+		needed = append(needed, i)
 	}
-	return out, freed
+	slices.Reverse(needed)
+	return needed, freed
 }
 
 // sort puts items in the order in which they are removed.

@@ -24,7 +24,7 @@ func TestEvict(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out []string
-	for _, block := range strings.Split(strings.TrimSpace(string(b)), "\n\n") {
+	for block := range strings.SplitSeq(strings.TrimSpace(string(b)), "\n\n") {
 		given, want, _ := strings.Cut(block, "\n->")
 		s, g := parseScene(t, given)
 		got := tellEviction(s, Evict(s, g, noon))
@@ -68,7 +68,7 @@ func parseScene(t *testing.T, text string) (Scene, Goal) {
 			s.Disk = Room{number(t, w[1]), number(t, w[2])}
 		case "model":
 			it := Item{Model: w[1]}
-			for _, c := range strings.Split(w[2], ",") {
+			for c := range strings.SplitSeq(w[2], ",") {
 				it.Contents = append(it.Contents, content(c))
 			}
 			for _, o := range w[3:] {
