@@ -39,7 +39,7 @@ func take(written spans, running []span, size int64, conns int) (s span, ok bool
 	}
 	most := segment(size, conns)
 	if conns > 1 {
-		most = min(most, max(free.total()/int64(2*conns), minTake))
+		most = min(most, max(free.total()/int64(conns), minTake))
 	}
 	if s.size() > most {
 		// Ends fall on whole blocks, so that the next one begins there.
