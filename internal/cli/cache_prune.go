@@ -79,6 +79,9 @@ func onEach(ctx context.Context, cl *client.Client, nodes []string, do func(node
 				nodes = append(nodes, n.NodeID)
 			}
 		}
+		if len(nodes) == 0 {
+			return api.Errorf(api.CodeUnavailable, "no node reports now; look with: nebula node list")
+		}
 	}
 	for _, n := range nodes {
 		do(n)
