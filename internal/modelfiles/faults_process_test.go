@@ -283,7 +283,7 @@ func TestFaults_reset(t *testing.T) {
 	h := hub.Start(t, one("a.gguf", content))
 	h.Break(hub.Faults{BytesPerSecond: perConnection})
 	way := newFront(t, h.CDNURL)
-	h.CDNURL = "http://" + way.addr // before anybody asks
+	h.RedirectTo("http://" + way.addr)
 	dir := t.TempDir()
 	way.shut()
 	p := start(t, order{Dir: dir, Hub: h.URL})

@@ -23,7 +23,7 @@ func (h *Hub) sign(id, commit, name string) string {
 	h.signed[sig] = 0
 	q := url.Values{"Expires": {strconv.FormatInt(time.Now().Add(time.Hour).Unix(), 10)}, "Signature": {sig}}
 	at := url.URL{Path: "/blob/" + id + "/" + commit + "/" + name}
-	return h.CDNURL + at.EscapedPath() + "?" + q.Encode()
+	return h.cdn + at.EscapedPath() + "?" + q.Encode()
 }
 
 // blob serves content to everybody who has a signed address. As the real CDN it gives an ETag of its own, which says

@@ -76,6 +76,7 @@ type Hub struct {
 	log      []*Request
 	counter  int // requests, for FailEvery
 	signed   map[string]int
+	cdn      string // where large files are redirected to
 	servers  []*http.Server
 	done     sync.WaitGroup
 }
@@ -116,28 +117,34 @@ func Listen(host string, repos ...Repo) (*Hub, error) {
 			return nil, err
 		}
 	}
+	// All addresses are known before anybody can ask: a client of an earlier hub may still try one of them.
+	var serve []func()
 	for _, l := range []struct {
 		url     *string
 		handler http.Handler
 	}{{&h.URL, h.routes()}, {&h.ScopeURL, h.scopeRoutes()}, {&h.CDNURL, h.cdnRoutes()}} {
-		var err error
-		if *l.url, err = h.listen(host, l.handler); err != nil {
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
 			h.Close()
 			return nil, err
 		}
+		*l.url = "http://" + ln.Addr().String()
+		s := &http.Server{Handler: h.record(l.handler), ReadHeaderTimeout: 10 * time.Second, ConnContext: withPacer}
+		h.servers = append(h.servers, s)
+		serve = append(serve, func() { _ = s.Serve(smallBuffers{ln}) })
+	}
+	h.cdn = h.CDNURL
+	for _, s := range serve {
+		h.done.Go(s)
 	}
 	return h, nil
 }
 
-func (h *Hub) listen(host string, handler http.Handler) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
-	}
-	s := &http.Server{Handler: h.record(handler), ReadHeaderTimeout: 10 * time.Second, ConnContext: withPacer}
-	h.servers = append(h.servers, s)
-	h.done.Go(func() { _ = s.Serve(smallBuffers{l}) })
-	return "http://" + l.Addr().String(), nil
+// RedirectTo makes the hubs redirect to another address, which leads to the CDN, from now on.
+func (h *Hub) RedirectTo(address string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.cdn = address
 }
 
 // smallBuffers keeps what is sent but not yet read small, so that counted bytes are received bytes.
