@@ -38,8 +38,12 @@ func (b *blob) fetch(ctx context.Context) error {
 		b.space.Took(b.Size)
 		return err
 	}
+	at, err := b.store.partialOf(b.dir, b.Hash)
+	if err != nil {
+		return err
+	}
 	job := transfer.Job{
-		Entry: b.Entry, Part: b.dir.Part(b.Hash), Journal: b.dir.Journal(b.Hash), Path: b.dir.Blob(b.Hash),
+		Entry: b.Entry, Part: at.part, Journal: at.journal, Path: b.dir.Blob(b.Hash),
 		Sources: b.sources, Limits: b.store.limits, Gauge: &b.count.Gauge, Took: b.space.Took,
 		Patience: b.store.cfg.transferPatience(), Boot: b.store.boot, Log: b.store.cfg.Log,
 	}
@@ -50,6 +54,7 @@ func (b *blob) fetch(ctx context.Context) error {
 	b.store.setPartial(b.Hash, t)
 	defer b.store.setPartial(b.Hash, nil)
 	if _, err := t.Run(ctx); err != nil {
+		_ = at.drop() // or the next prune does it
 		return err
 	}
 	err = b.seal()
@@ -76,6 +81,9 @@ func (b *blob) adoptInPlace(ctx context.Context) error {
 
 // adopt takes the content from elsewhere on this machine, if it is there and as it should be.
 func (b *blob) adopt(ctx context.Context, copies bool) (bool, error) {
+	if ok, err := b.store.exclusive(b.dir.Root); err != nil || !ok { // two would write one copy
+		return false, b.diskError("test locks", err)
+	}
 	ok, err := b.store.stock().Take(ctx, b.dir, b.model, b.Entry, copies, b.count.Have.Store)
 	if !ok || err != nil {
 		return false, b.diskError("adopt a file", err)

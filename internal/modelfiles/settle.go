@@ -63,7 +63,11 @@ func (s *Store) fetchUnknown(ctx context.Context, j job, src *hub.Source, e mani
 	if err := os.MkdirAll(j.dir.Blobs(), 0o755); err != nil {
 		return manifest.Hash{}, disk.Explain(string(j.dir.Root), "create folder", err)
 	}
-	part := j.dir.Part(e.Hash)
+	at, err := s.partialOf(j.dir, e.Hash)
+	if err != nil {
+		return manifest.Hash{}, err
+	}
+	part := at.part
 	var sum manifest.Hash
 	err = j.client.Retry(ctx, func() int64 { return 0 }, func() (err error) {
 		sum, err = writeUnknown(ctx, src, e, part, func(have, more int64) {

@@ -47,6 +47,7 @@ type Config struct {
 	step       func(what, name string) error          // before each change of a removal, for tests
 	patience   hub.Patience                           // with the hub; zero = the default
 	maxEntries int                                    // of a listing; 0 = the default
+	exclusive  func(cache.Root) (bool, error)         // the test of locks; nil = a real one
 	candidates func(context.Context) []disk.Candidate // what could be deleted, the best first; nil = nobody knows
 }
 
@@ -83,13 +84,14 @@ type Store struct {
 	limits  *transfer.Limits
 	storage *storage
 
-	mu      sync.Mutex
-	flights map[string]*flight
-	purging map[string]chan struct{}         // by repository's folder: closes when files of it are deleted no more
-	partial map[manifest.Hash]*transfer.Blob // running
-	roots   map[cache.Root]bool              // every one that was used, for scans
-	warned  map[string]bool                  // paths of local models that were warned about
-	wishes  wishes
+	mu       sync.Mutex
+	flights  map[string]*flight
+	purging  map[string]chan struct{}         // by repository's folder: closes when files of it are deleted no more
+	partial  map[manifest.Hash]*transfer.Blob // running
+	roots    map[cache.Root]bool              // every one that was used, for scans
+	excludes map[cache.Root]bool              // whether locks exclude others there
+	warned   map[string]bool                  // paths of local models that were warned about
+	wishes   wishes
 
 	evicting chan struct{} // holds a token while files are removed
 }
@@ -115,7 +117,10 @@ func New(cfg Config) (*Store, error) {
 		cfg: cfg, hub: face, scope: scope, boot: disk.BootID(), room: disk.NewLedger(cfg.KeepFree), limits: transfer.NewLimits(cfg.Limits),
 		flights: map[string]*flight{}, warned: map[string]bool{}, purging: map[string]chan struct{}{}, partial: map[manifest.Hash]*transfer.Blob{},
 		roots: map[cache.Root]bool{cache.Root(dir): true, cache.Root(scopeDir(dir)): true}, storage: newStorage(cfg),
-		evicting: make(chan struct{}, 1),
+		evicting: make(chan struct{}, 1), excludes: map[cache.Root]bool{},
+	}
+	if cfg.exclusive == nil {
+		s.cfg.exclusive = cache.Root.Exclusive
 	}
 	if cfg.candidates == nil {
 		s.cfg.candidates = s.candidates

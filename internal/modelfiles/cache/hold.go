@@ -44,6 +44,9 @@ func (d Dir) Hold(ctx context.Context, what Held, owner string) (release func(),
 		}
 		l = flock.New(name, flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o644))
 		ok, err := l.TryLock() // who looks for owners locks the repository first, so nobody stands in the way
+		if lockless(err) {
+			return nil // while its file is there, it counts
+		}
 		if err == nil && !ok {
 			err = errors.New("the lock file of a hold is locked by a stranger: " + name)
 		}
@@ -99,17 +102,13 @@ func (d Dir) holders() (map[Held][]string, error) {
 	return out, err
 }
 
-// locked tells whether somebody has locked a file; one that is not there is not.
+// locked tells whether somebody has locked a file, or may have, because locks exclude nobody there; one that is not there is not.
 func locked(name string) (bool, error) {
-	l := flock.New(name, flock.SetFlag(os.O_RDWR))
-	ok, err := l.TryLock()
+	state, err := probeFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
-	if err != nil {
-		return false, err
-	}
-	return !ok, l.Close()
+	return state != lockFree, err
 }
 
 // At finds the repository, and what of it, that a path leads into: a snapshot or a content of the cache. False: it is another kind of file.

@@ -70,6 +70,16 @@ func (d Dir) Part(h manifest.Hash) string { return d.Blob(h) + ".nebula.part" }
 // Journal is where a partial file can be taken up again, as the transfer notes it.
 func (d Dir) Journal(h manifest.Hash) string { return d.Blob(h) + ".nebula.journal" }
 
+// PartAlone and JournalAlone are in their places where locks exclude nobody: id is of one transfer, and nobody takes them up again.
+func (d Dir) PartAlone(h manifest.Hash, id string) string {
+	return d.Blob(h) + "." + id + ".nebula.part"
+}
+
+// JournalAlone: see [Dir.PartAlone].
+func (d Dir) JournalAlone(h manifest.Hash, id string) string {
+	return d.Blob(h) + "." + id + ".nebula.journal"
+}
+
 // seal is how a blob looked when its bytes were verified. While it looks the same, it need not be read again.
 type seal struct {
 	Size  int64  `json:"size"`

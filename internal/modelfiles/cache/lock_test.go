@@ -2,8 +2,10 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -51,5 +53,54 @@ func TestSameFile(t *testing.T) {
 	}
 	if sameFile(l, name) {
 		t.Error("the lock of another file counts")
+	}
+}
+
+// fake is a file system's locks: each kind answers who asks first, and who asks while the first has it.
+type fake struct {
+	ok  bool
+	err error
+}
+
+func (f fake) TryLock() (bool, error) { return f.ok, f.err }
+func (fake) Close() error             { return nil }
+
+func TestProbe(t *testing.T) {
+	got, not, broken := fake{ok: true}, fake{}, errors.New("broken")
+	for name, c := range map[string]struct {
+		answers []fake
+		want    lockState
+		err     error
+	}{
+		"good":                    {[]fake{got, not}, lockFree, nil},
+		"held by somebody":        {[]fake{not}, lockHeld, nil},
+		"granted to all":          {[]fake{got, got}, lockBroken, nil},
+		"Lustre without flock":    {[]fake{{err: syscall.ENOSYS}}, lockBroken, nil},
+		"no locks":                {[]fake{{err: syscall.EOPNOTSUPP}}, lockBroken, nil},
+		"NFS without its service": {[]fake{{err: syscall.ENOLCK}}, lockBroken, nil},
+		"a fault":                 {[]fake{got, {err: broken}}, lockBroken, broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			state, err := probe(func() lock {
+				l := c.answers[0]
+				c.answers = c.answers[1:]
+				return l
+			})
+			if state != c.want || !errors.Is(err, c.err) || len(c.answers) > 0 {
+				t.Errorf("state %d, error %v, %d not asked", state, err, len(c.answers))
+			}
+		})
+	}
+}
+
+// TestExclusive: on this disk locks are as they should be, and the test leaves nothing.
+func TestExclusive(t *testing.T) {
+	r := Root(t.TempDir())
+	ok, err := r.Exclusive()
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if left, err := os.ReadDir(r.State("locks")); err != nil || len(left) > 0 {
+		t.Error(left, err)
 	}
 }

@@ -202,7 +202,7 @@ func (m Remover) content(d Dir, name string) (freed int64, err error) {
 		}
 		l := flock.New(d.Lock(h), flock.SetFlag(os.O_CREATE|os.O_RDWR), flock.SetPermissions(0o664))
 		ok, err := l.TryLock()
-		if err != nil || !ok {
+		if !lockless(err) && (err != nil || !ok) {
 			return 0, err
 		}
 		defer func() { _ = l.Close() }()
@@ -260,7 +260,7 @@ func (s *Survey) Loose() map[string]LooseKind {
 		case used[name] || !h.Valid():
 		case name == digest:
 			out[name] = LooseContent
-		case end == "nebula.part", end == "nebula.journal":
+		case strings.HasSuffix(end, "nebula.part"), strings.HasSuffix(end, "nebula.journal"):
 			out[name] = LoosePart
 		case strings.HasSuffix(end, "incomplete"):
 			out[name] = LooseIncomplete
