@@ -53,11 +53,12 @@ func (b *blob) fetch(ctx context.Context) error {
 	t := transfer.New(job)
 	b.store.setPartial(b.Hash, t)
 	defer b.store.setPartial(b.Hash, nil)
-	if _, err := t.Run(ctx); err != nil {
+	got, err := t.Run(ctx)
+	if err != nil {
 		_ = at.drop() // or the next prune does it
 		return err
 	}
-	err = b.seal()
+	err = b.sealed(b.dir.SetSealPieces(b.Hash, cache.Pieces{Bytes: transfer.Piece, CRC32C: got.Pieces}))
 	complete = err == nil
 	return err
 }
@@ -143,8 +144,11 @@ func (b *blob) here(ctx context.Context) (bool, error) {
 }
 
 // seal records that the blob was verified.
-func (b *blob) seal() error {
-	if err := b.dir.SetSeal(b.Hash); err != nil {
+func (b *blob) seal() error { return b.sealed(b.dir.SetSeal(b.Hash)) }
+
+// sealed counts the blob as done once its seal is written.
+func (b *blob) sealed(err error) error {
+	if err != nil {
 		return b.diskError("record", err)
 	}
 	b.finish()

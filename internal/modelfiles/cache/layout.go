@@ -75,7 +75,7 @@ func (d Dir) PartAlone(h manifest.Hash, id string) string {
 	return d.Blob(h) + "." + id + ".nebula.part"
 }
 
-// JournalAlone: see [Dir.PartAlone].
+// JournalAlone is the journal of a [Dir.PartAlone].
 func (d Dir) JournalAlone(h manifest.Hash, id string) string {
 	return d.Blob(h) + "." + id + ".nebula.journal"
 }
@@ -99,8 +99,32 @@ func (d Dir) Sealed(e manifest.Entry) bool {
 	return disk.ReadJSON(d.verified(e.Hash), &s) == nil && s == sealOf(fi)
 }
 
-// SetSeal records that the blob was verified.
-func (d Dir) SetSeal(h manifest.Hash) error {
+// Pieces is a table of a content's checksums, by which the damaged place of a large file can be named. Empty = none is known.
+type Pieces struct {
+	Bytes  int64    `json:"piece_bytes,omitempty"` // that each covers, the last one maybe fewer
+	CRC32C []uint32 `json:"piece_crc32c,omitempty"`
+}
+
+// tabled is a seal with the table of its content. Other readers of the file want only the seal.
+type tabled struct {
+	seal
+	Pieces
+}
+
+// pieces is the table that was kept of a content.
+func (d Dir) pieces(h manifest.Hash) Pieces {
+	var t tabled
+	if disk.ReadJSON(d.verified(h), &t) != nil || t.Bytes <= 0 {
+		return Pieces{}
+	}
+	return t.Pieces
+}
+
+// SetSeal records that the blob was verified. A table that was kept of its content stays: the content is named by its hash.
+func (d Dir) SetSeal(h manifest.Hash) error { return d.SetSealPieces(h, d.pieces(h)) }
+
+// SetSealPieces records that the blob was verified, and the table of its content.
+func (d Dir) SetSealPieces(h manifest.Hash, p Pieces) error {
 	fi, err := os.Lstat(d.Blob(h))
 	if err != nil {
 		return err
@@ -109,7 +133,7 @@ func (d Dir) SetSeal(h manifest.Hash) error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	return disk.WriteJSON(name, sealOf(fi), false)
+	return disk.WriteJSON(name, tabled{sealOf(fi), p}, false)
 }
 
 // Link makes the snapshot of a commit: one relative link per file, to blobs that are all there. Names come from the

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"maps"
@@ -63,7 +64,8 @@ func (d Dir) Verify(ctx context.Context, s Survey, content string, read func(int
 			}
 		}
 	}
-	before, got, err := sumOf(ctx, c.Path, h.Algo, read)
+	pieces := checker{want: d.pieces(h), wrong: -1}
+	before, got, err := sumOf(ctx, c.Path, h.Algo, &pieces, read)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		c.Fault = "it is missing"
@@ -77,7 +79,7 @@ func (d Dir) Verify(ctx context.Context, s Survey, content string, read func(int
 		case size >= 0 && before.Size() != size:
 			c.Fault = fmt.Sprintf("it is %d bytes long and should be %d", before.Size(), size)
 		case got != h.Hex:
-			c.Fault = fmt.Sprintf("its %s is %s", h.Algo, got)
+			c.Fault = fmt.Sprintf("its %s is %s%s", h.Algo, got, pieces.where())
 		}
 	}
 	if !recorded {
@@ -94,8 +96,8 @@ func (d Dir) Verify(ctx context.Context, s Survey, content string, read func(int
 	})
 }
 
-// sumOf reads a file and returns its hash, and how it looked before.
-func sumOf(ctx context.Context, path string, algo manifest.Algo, read func(int)) (fs.FileInfo, string, error) {
+// sumOf reads a file and returns its hash, and how it looked before. What is read is also written to pieces.
+func sumOf(ctx context.Context, path string, algo manifest.Algo, pieces *checker, read func(int)) (fs.FileInfo, string, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|disk.NoFollow, 0)
 	if err != nil {
 		return nil, "", err
@@ -113,8 +115,10 @@ func sumOf(ctx context.Context, path string, algo manifest.Algo, read func(int))
 	for ctx.Err() == nil {
 		n, err := f.Read(buf)
 		sum.Write(buf[:n])
+		pieces.write(buf[:n])
 		read(n)
 		if errors.Is(err, io.EOF) {
+			pieces.end()
 			return fi, hex.EncodeToString(sum.Sum(nil)), nil
 		}
 		if err != nil {
@@ -132,4 +136,48 @@ func sumFor(algo manifest.Algo, size int64) hash.Hash {
 		return sum
 	}
 	return sha256.New()
+}
+
+// checker compares content, from its first byte on, with a table of checksums.
+type checker struct {
+	want  Pieces
+	at    int64
+	crc   uint32 // of the begun piece
+	wrong int64  // where the first piece that differs begins; -1 = none did
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func (c *checker) write(p []byte) {
+	for len(p) > 0 && len(c.want.CRC32C) > 0 && c.wrong < 0 {
+		n := min(c.want.Bytes-c.at%c.want.Bytes, int64(len(p)))
+		c.crc = crc32.Update(c.crc, castagnoli, p[:n])
+		c.at += n
+		p = p[n:]
+		if c.at%c.want.Bytes == 0 {
+			c.compare(c.at - c.want.Bytes)
+		}
+	}
+}
+
+// end compares the last piece, which may be a short one.
+func (c *checker) end() {
+	if begun := c.at % max(c.want.Bytes, 1); begun > 0 && c.wrong < 0 {
+		c.compare(c.at - begun)
+	}
+}
+
+func (c *checker) compare(from int64) {
+	if i := from / c.want.Bytes; i >= int64(len(c.want.CRC32C)) || c.want.CRC32C[i] != c.crc {
+		c.wrong = from
+	}
+	c.crc = 0
+}
+
+// where says where the damage is, if that is known.
+func (c *checker) where() string {
+	if c.wrong < 0 {
+		return ""
+	}
+	return fmt.Sprintf(", and the first damage is in the %d bytes from byte %d on", c.want.Bytes, c.wrong)
 }
