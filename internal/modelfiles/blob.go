@@ -51,8 +51,7 @@ func (b *blob) fetch(ctx context.Context) error {
 	end := b.share(&job)
 	defer func() { end(complete) }()
 	t := transfer.New(job)
-	b.store.setPartial(b.Hash, t)
-	defer b.store.setPartial(b.Hash, nil)
+	defer b.store.addPartial(b.Hash, t)()
 	got, err := t.Run(ctx)
 	if err != nil {
 		_ = at.drop() // or the next prune does it
@@ -172,12 +171,17 @@ func (s *Store) Partial(h manifest.Hash) *transfer.Blob {
 	return s.partial[h]
 }
 
-func (s *Store) setPartial(h manifest.Hash, t *transfer.Blob) {
+// addPartial notes a running transfer until the returned function is called. The same content may come into another root meanwhile: either of
+// them is as good for the other nodes, and the end of one must not hide the other.
+func (s *Store) addPartial(h manifest.Hash, t *transfer.Blob) (remove func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t == nil {
-		delete(s.partial, h)
-		return
-	}
 	s.partial[h] = t
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.partial[h] == t {
+			delete(s.partial, h)
+		}
+	}
 }

@@ -9,10 +9,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -559,5 +562,60 @@ func TestFaults_powerLoss(t *testing.T) {
 	clean(t, dir, true)
 	if got := h.Sent() - before; got != int64(len(content)) {
 		t.Errorf("%d bytes fetched after a loss of power, the file has %d", got, len(content))
+	}
+}
+
+// TestFaults_silence: a hub that takes requests and says nothing, or stops in the middle of its file list, is asked again.
+func TestFaults_silence(t *testing.T) {
+	t.Parallel()
+	content := ggufFile(big, 13)
+	h := hub.Start(t, one("a.gguf", content))
+	to, err := url.Parse(h.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	on := httputil.NewSingleHostReverseProxy(to)
+	var asked, listed atomic.Int32
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case strings.Contains(r.URL.Path, "/tree/") && listed.Add(1) == 1:
+			_, _ = io.WriteString(w, `[{"type":"file",`)
+			_ = http.NewResponseController(w).Flush()
+		case asked.Add(1) > 1:
+			on.ServeHTTP(w, r)
+			return
+		}
+		<-r.Context().Done()
+	}))
+	t.Cleanup(silent.Close) // after the process has ended
+	dir := t.TempDir()
+	end := start(t, order{Dir: dir, Hub: silent.URL, Stall: 300 * time.Millisecond}).wait(t)[0]
+	if end.Path == "" || asked.Load() < 3 || listed.Load() != 2 {
+		t.Fatalf("ended with %+v after %d requests and %d for the list", end, asked.Load(), listed.Load())
+	}
+	isFile(t, end.Path, content)
+	clean(t, dir, true)
+}
+
+// TestFaults_noRecord: what Nebula cannot note as its own is not shown to other programs either.
+func TestFaults_noRecord(t *testing.T) {
+	t.Parallel()
+	h := hub.Start(t, one("a.gguf", ggufFile(big, 14)))
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "nebula"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	inTheWay := filepath.Join(dir, "nebula", "manifests")
+	if err := os.WriteFile(inTheWay, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	end := start(t, order{Dir: dir, Hub: h.URL}).wait(t)[0]
+	if end.Reason != fail.Disk || !strings.Contains(end.Message, "may write") || strings.Contains(tree(t, dir), "/refs/") {
+		t.Errorf("ended with %+v and %s", end, tree(t, dir))
+	}
+	deleteFile(t, inTheWay)
+	sent := h.Sent()
+	if end := start(t, order{Dir: dir, Hub: h.URL}).wait(t)[0]; end.Path == "" || h.Sent() != sent {
+		t.Errorf("ended with %+v, %d bytes came again", end, h.Sent()-sent)
 	}
 }

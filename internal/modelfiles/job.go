@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -353,7 +352,10 @@ func (s *Store) readIndex(ctx context.Context, j job, p hub.Pin, entries []manif
 func (s *Store) publish(ctx context.Context, j job, r cache.Record) error {
 	defer s.storage.poke()
 	return s.locked(ctx, j, "record the model", func() error {
-		return errors.Join(j.dir.Put(r), j.dir.SetRef(j.revision, r.Commit))
+		if err := j.dir.Put(r); err != nil {
+			return err // what Nebula does not know of is not published
+		}
+		return j.dir.SetRef(j.revision, r.Commit)
 	})
 }
 
