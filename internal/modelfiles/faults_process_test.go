@@ -34,9 +34,8 @@ const perConnection = 12_000_000
 // docs/faults-model-files.md says which row is about what.
 func TestFaults(t *testing.T) {
 	smallFile, largeFile := ggufFile(big, 1), ggufFile(ranged, 2)
-	anywhere := rand.New(rand.NewPCG(7, 8))
 	cut := func(times int) func(int64) hub.Faults {
-		return func(size int64) hub.Faults { return hub.Faults{Cut: times, CutAt: 1 + anywhere.Int64N(size/8)} }
+		return func(size int64) hub.Faults { return hub.Faults{Cut: times, CutAt: 1 + rand.Int64N(size/8)} }
 	}
 	always := func(f hub.Faults) func(int64) hub.Faults { return func(int64) hub.Faults { return f } }
 	for _, c := range []struct {
@@ -66,8 +65,8 @@ func TestFaults(t *testing.T) {
 		{"another total", func(n int64) hub.Faults { return hub.Faults{Cut: 1, CutAt: n / 9, Total: 2} }, 1.02, 2, "", ""},
 		{"416", func(n int64) hub.Faults { return hub.Faults{Cut: 1, CutAt: n / 9, Range416: 2} }, 1.2, 0, "", ""},
 		{"the range is ignored", func(n int64) hub.Faults { return hub.Faults{Cut: 1, CutAt: n / 2, IgnoreRange: hub.Always} }, 1.52, 1, "", ""},
-		{"one flipped bit", func(n int64) hub.Faults { return hub.Faults{Flip: 1, FlipAt: anywhere.Int64N(n)} }, 2, 0, "", ""},
-		{"the same bit for ever", func(n int64) hub.Faults { return hub.Faults{Flip: hub.Always, FlipAt: anywhere.Int64N(n)} }, 2, 0, fail.Corrupt, "damaged twice"},
+		{"one flipped bit", func(n int64) hub.Faults { return hub.Faults{Flip: 1, FlipAt: rand.Int64N(n)} }, 2, 0, "", ""},
+		{"the same bit for ever", func(n int64) hub.Faults { return hub.Faults{Flip: hub.Always, FlipAt: rand.Int64N(n)} }, 2, 0, fail.Corrupt, "damaged twice"},
 		{"signed addresses end", func(n int64) hub.Faults { return hub.Faults{Expire: 2, Cut: 6, CutAt: n / 9} }, 1.02, 0, "", ""},
 		{"a redirect in circles", always(hub.Faults{Redirect: hub.Always, RedirectTo: "/org/model/resolve/main/a.gguf"}), 0, 0, fail.Redirect, "circles"},
 		{"a redirect to a file", always(hub.Faults{Redirect: hub.Always, RedirectTo: "file:///etc/passwd"}), 0, 0, fail.Redirect, "not encrypted"},
