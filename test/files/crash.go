@@ -19,7 +19,7 @@ import (
 // measureKills kills downloads somewhere in their middle and counts what the next process fetches again. What may be is what comes in a
 // second, and 1 MiB for each connection that was open.
 func measureKills(ctx context.Context, o options, out figures.Report) error {
-	s, err := startHub(ctx, o, int64(o.pick(256<<20, 64<<20)))
+	s, err := startHub(ctx, o, int64(o.pick(256<<20, 64<<20)), repeated)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,7 @@ func (s *server) until(ctx context.Context, at int64) (rate float64, open int, e
 // measureFlips lets one bit of a file arrive wrong, always the same one, and counts the downloads that ended well all the same. One in three
 // times it is wrong only once: the file is fetched again, and has to be right.
 func measureFlips(ctx context.Context, o options, out figures.Report) error {
-	s, err := startHub(ctx, o, 24<<20)
+	s, err := startHub(ctx, o, 24<<20, repeated)
 	if err != nil {
 		return err
 	}

@@ -117,13 +117,17 @@ type server struct {
 	input io.Closer
 }
 
-// startHub runs a hub with one file of that size.
-func startHub(ctx context.Context, o options, size int64) (*server, error) {
-	block := filepath.Join(o.dir, "block")
-	if err := os.WriteFile(block, hub.Weights(32<<20-61, 1), 0o644); err != nil { // an odd length: see hub.Big
+// repeated is what a file is made of again and again; the odd length is for hub.Big.
+const repeated = 32<<20 - 61
+
+// startHub runs a hub with one file of that size, made of a block that repeats. Bytes that repeat come from the processor's cache and not from memory:
+// where the cost of a byte is measured, the block is the whole file.
+func startHub(ctx context.Context, o options, size, block int64) (*server, error) {
+	name := filepath.Join(o.dir, "block")
+	if err := os.WriteFile(name, hub.Weights(int(block), 1), 0o644); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, o.self, hubRole, block, strconv.FormatInt(size, 10))
+	cmd := exec.CommandContext(ctx, o.self, hubRole, name, strconv.FormatInt(size, 10))
 	cmd.Stderr, cmd.SysProcAttr = os.Stderr, &syscall.SysProcAttr{Setpgid: true}
 	input, err := cmd.StdinPipe()
 	if err != nil {

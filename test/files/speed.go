@@ -15,7 +15,7 @@ const perConnection = 8_000_000
 
 // measureCapped compares what clients make of a hub that is slow on each connection.
 func measureCapped(ctx context.Context, o options, out figures.Report) error {
-	s, err := startHub(ctx, o, int64(o.pick(512<<20, 128<<20)))
+	s, err := startHub(ctx, o, int64(o.pick(512<<20, 128<<20)), repeated)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,8 @@ func measureCapped(ctx context.Context, o options, out figures.Report) error {
 
 // measureUncapped compares clients on a hub that is as fast as this machine.
 func measureUncapped(ctx context.Context, o options, out figures.Report) error {
-	s, err := startHub(ctx, o, int64(o.pick(1<<30, 256<<20)))
+	size := int64(o.pick(1<<30, 256<<20))
+	s, err := startHub(ctx, o, size, size)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ const mostConnections = 32
 
 // measureMemory is the peak of memory of a download over as many connections as can be configured.
 func measureMemory(ctx context.Context, o options, out figures.Report) error {
-	s, err := startHub(ctx, o, int64(o.pick(1<<30, 128<<20)))
+	s, err := startHub(ctx, o, int64(o.pick(1<<30, 128<<20)), repeated)
 	if err != nil {
 		return err
 	}
