@@ -48,7 +48,8 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 		if err := r.readHubs(cmd.Flags(), r.c.env.Getenv); err != nil {
 			return err
 		}
-		if e := r.o.Running.Evict; e.On && (e.Low <= 0 || e.Low > e.High || e.High > 100) {
+		// Prune goes by them, too, so they count without --cache-gc.
+		if e := r.o.Running.Evict; cmd.Flags().Lookup("cache-low") != nil && (e.Low <= 0 || e.Low > e.High || e.High > 100) {
 			return usagef("--cache-low (%g) and --cache-high (%g) are percentages of the disk, the low one not above the high one", e.Low, e.High)
 		}
 		r.o.Token = r.c.token
