@@ -181,7 +181,7 @@ func (s *server) wrap(route Route) http.Handler {
 			unhurried(w, r)
 			r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who))
 		}
-		if !route.OwnBody {
+		if route.Has&OwnBody == 0 {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
 		if err := route.Handle(w, r); err != nil {

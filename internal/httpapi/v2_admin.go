@@ -29,12 +29,12 @@ func (s *server) adminRoutes() []Route {
 	}
 	nothing := func(StoreAdmin, context.Context) error { return nil }
 	return []Route{
-		{"GET", "/api/v2/admin/backup", auth.Admin, "A backup of the store", nil, nil, 200, false, s.backup},
-		{"GET", store, auth.Admin, "Condition of the store", nil, api.StoreStatus{}, 200, false, verb(nothing)},
-		{"POST", store + "/compact", auth.Admin, "Forget the store's history", nil, api.StoreStatus{}, 200, false, verb(StoreAdmin.Compact)},
-		{"POST", store + "/defragment", auth.Admin, "Give the store's free space back", nil, api.StoreStatus{}, 200, false, verb(StoreAdmin.Defragment)},
-		{"POST", store + "/disarm", auth.Admin, "Take back the alarm that the store is full", nil, api.StoreStatus{}, 200, false, verb(StoreAdmin.Disarm)},
-		{"POST", store + "/reclaim", auth.Admin, "Compact, defragment, and take back the alarm", nil, api.StoreStatus{}, 200, false, verb(StoreAdmin.Reclaim)},
+		{Method: "GET", Path: "/api/v2/admin/backup", Role: auth.Admin, Summary: "A backup of the store", Handle: s.backup},
+		{Method: "GET", Path: store, Role: auth.Admin, Summary: "Condition of the store", Response: api.StoreStatus{}, Handle: verb(nothing)},
+		{Method: "POST", Path: store + "/compact", Role: auth.Admin, Summary: "Forget the store's history", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Compact)},
+		{Method: "POST", Path: store + "/defragment", Role: auth.Admin, Summary: "Give the store's free space back", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Defragment)},
+		{Method: "POST", Path: store + "/disarm", Role: auth.Admin, Summary: "Take back the alarm that the store is full", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Disarm)},
+		{Method: "POST", Path: store + "/reclaim", Role: auth.Admin, Summary: "Compact, defragment, and take back the alarm", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Reclaim)},
 	}
 }
 

@@ -5,8 +5,27 @@ import (
 	"net/http"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/cluster"
 )
+
+// cacheRoutes are the rows about the models' files on the nodes.
+func (s *server) cacheRoutes() []Route {
+	const cache, node = "/api/v2/cache", "/api/v2/nodes/{id}"
+	return []Route{
+		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Response: []api.CacheEntryView{}, Handle: s.nodeCache},
+		{Method: "GET", Path: node + "/disk", Role: auth.Viewer, Summary: "A node's model disk", Response: api.NodeDiskStatus{}, Handle: s.nodeDisk},
+		{Method: "POST", Path: node + "/cache/prune", Role: auth.Admin, Summary: "Remove what a node does not need", Request: api.CachePrune{}, Response: api.CachePruned{}, Handle: s.pruneCache},
+		{Method: "POST", Path: node + "/cache/prune/dry-run", Role: auth.Operator, Summary: "Tell what that would remove", Request: api.CachePrune{}, Response: api.CachePruned{}, Handle: s.dryPruneCache},
+		{Method: "POST", Path: node + "/cache/verify", Role: auth.Operator, Summary: "Read a node's files and compare them with their hashes; events, a JSON object on each line", Request: api.CacheVerify{}, Handle: s.verifyCache},
+		{Method: "GET", Path: cache + "/summary", Role: auth.Viewer, Summary: "What all caches hold, and their disks", Response: api.CacheSummary{}, Handle: s.cacheSummary},
+		{Method: "GET", Path: cache + "/pulls", Role: auth.Viewer, Summary: "List pulls, or watch them", Response: []api.PullView{}, Handle: s.listPulls},
+		{Method: "POST", Path: cache + "/pull", Role: auth.Operator, Summary: "Bring a model's files to nodes", Request: api.FilesRequest{}, Response: api.FilesWished{}, Handle: s.pullFiles},
+		{Method: "DELETE", Path: cache + "/pulls/{node}/{pull}", Role: auth.Operator, Summary: "Cancel a pull", Response: api.PullCancelled{}, Handle: s.cancelPull},
+		{Method: "POST", Path: cache + "/pin", Role: auth.Operator, Summary: "Never delete a model's files to make room", Request: api.FilesRequest{}, Response: api.FilesWished{}, Handle: s.pinFiles},
+		{Method: "POST", Path: cache + "/unpin", Role: auth.Operator, Summary: "Lift pins", Request: api.FilesRequest{}, Response: api.FilesWished{}, Handle: s.unpinFiles},
+	}
+}
 
 func (s *server) nodeCache(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()

@@ -12,6 +12,22 @@ import (
 	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
+// modelRoutes are the rows about models.
+func (s *server) modelRoutes() []Route {
+	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
+	return []Route{
+		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Response: []api.ModelView{}, Handle: s.listModels},
+		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Handle: s.createModel},
+		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Handle: s.getModel},
+		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Handle: s.updateModel},
+		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Response: api.ModelDeleted{}, Handle: s.deleteModel},
+		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Handle: s.startModel},
+		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Handle: s.stopModel},
+		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Handle: s.scaleModel},
+		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Handle: s.modelLogs},
+	}
+}
+
 func caller(r *http.Request) string {
 	who, _ := r.Context().Value(keyPrincipal).(auth.Principal)
 	return who.ID

@@ -6,8 +6,18 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/cluster"
 )
+
+// nodeRoutes are the rows about nodes as people see them.
+func (s *server) nodeRoutes() []Route {
+	return []Route{
+		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes", Response: []api.NodeView{}, Handle: s.listNodes},
+		{Method: "GET", Path: "/api/v2/nodes/{id}", Role: auth.Viewer, Summary: "One node", Response: api.NodeView{}, Handle: s.getNode},
+		{Method: "GET", Path: "/api/v2/alerts", Role: auth.Viewer, Summary: "What people should look at", Response: []api.DiskAlert{}, Handle: s.listAlerts},
+	}
+}
 
 func (s *server) listNodes(w http.ResponseWriter, _ *http.Request) error {
 	st, _ := s.View.Current()

@@ -12,10 +12,10 @@ import (
 func (s *server) secretRoutes() []Route {
 	const secrets = "/api/v2/secrets"
 	return []Route{
-		{"GET", secrets, auth.Operator, "List secrets, without their values", nil, []api.SecretView{}, 200, false, s.listSecrets},
-		{"PUT", secrets + "/{name}", auth.Admin, "Store a secret, or change its value", api.PutSecret{}, api.SecretView{}, 200, false, s.putSecret},
-		{"DELETE", secrets + "/{name}", auth.Admin, "Forget a secret", nil, api.SecretDeleted{}, 200, false, s.deleteSecret},
-		{"GET", "/api/v2/nodes/{id}/secrets/{uid}", auth.Node, "The token for a model that the calling node is to run", nil, api.ModelToken{}, 200, false, s.nodeSecret},
+		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Handle: s.listSecrets},
+		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Handle: s.putSecret},
+		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Response: api.SecretDeleted{}, Handle: s.deleteSecret},
+		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Handle: s.nodeSecret},
 	}
 }
 
