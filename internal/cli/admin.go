@@ -55,9 +55,6 @@ func (c *command) alarmCommand() *cobra.Command {
 }
 
 func (c *command) storeStatus(ctx context.Context, do func(*client.Client, context.Context) (api.StoreStatus, error)) error {
-	if err := c.checkOutput(); err != nil {
-		return err
-	}
 	cl, err := c.client()
 	if err != nil {
 		return err

@@ -19,56 +19,30 @@ func (c *command) cacheCommand() *cobra.Command {
 
 func (c *command) cacheList() *cobra.Command {
 	var node string
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the models in the nodes' caches", Args: exactly(0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
+	cmd := listCommand(c, listing[api.CacheEntryView]{
+		Short: "List the models in the nodes' caches", Empty: "Nothing is cached. Bring a model's files to a node with: nebula cache pull MODEL --node NODE",
+		Key: func(e api.CacheEntryView) string { return e.NodeID + "/" + e.ModelName },
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.CacheEntryView, error) {
 			if node != "" {
-				list, err := cl.NodeCache(cmd.Context(), node)
-				if err != nil {
-					return err
-				}
-				return c.print(list, func(wide bool) error { return c.cacheTable(list, wide) })
+				return cl.NodeCache(ctx, node)
 			}
-			all, err := cl.CacheSummary(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.print(all, func(wide bool) error { return c.cacheTable(all.Caches, wide) })
+			all, err := cl.CacheSummary(ctx)
+			return all.Caches, err
 		},
-	}
+		Columns: []column[api.CacheEntryView]{
+			{Title: "NODE", Text: func(e api.CacheEntryView, _ time.Time) string { return e.NodeID }},
+			{Title: "MODEL", Text: func(e api.CacheEntryView, _ time.Time) string { return e.ModelName }},
+			{Title: "SIZE", Text: func(e api.CacheEntryView, _ time.Time) string { return size(e.SizeBytes) }},
+			{Title: "FILES", Text: func(e api.CacheEntryView, _ time.Time) string { return fmt.Sprint(e.FileCount) }},
+			{Title: "COMPLETE", Text: func(e api.CacheEntryView, _ time.Time) string { return yesNo(e.Complete) }},
+			{Title: "PINNED", Text: func(e api.CacheEntryView, _ time.Time) string { return yesNo(e.Pinned) }},
+			{Title: "USED BY", Text: func(e api.CacheEntryView, _ time.Time) string { return strings.Join(e.MatchedModelUIDs, ",") }},
+			{Title: "LAST USED", Text: func(e api.CacheEntryView, now time.Time) string { return age(e.LastAccessedMS, now) }},
+			{Title: "PATH", Wide: true, Text: func(e api.CacheEntryView, _ time.Time) string { return e.CachePath }},
+		},
+	})
 	c.addNode(cmd, &node, "only what this node has")
-	c.addOutput(cmd)
 	return cmd
-}
-
-func (c *command) cacheTable(list []api.CacheEntryView, wide bool) error {
-	if len(list) == 0 {
-		fmt.Fprintln(c.env.Stderr, "Nothing is cached. Bring a model's files to a node with: nebula cache pull MODEL --node NODE")
-		return nil
-	}
-	header := []string{"NODE", "MODEL", "SIZE", "FILES", "COMPLETE", "PINNED", "USED BY", "LAST USED"}
-	if wide {
-		header = append(header, "PATH")
-	}
-	var rows [][]string
-	for _, e := range list {
-		row := []string{
-			clean(e.NodeID), clean(e.ModelName), size(e.SizeBytes), fmt.Sprint(e.FileCount), yesNo(e.Complete), yesNo(e.Pinned),
-			clean(strings.Join(e.MatchedModelUIDs, ",")), age(e.LastAccessedMS, time.Now()),
-		}
-		if wide {
-			row = append(row, clean(e.CachePath))
-		}
-		rows = append(rows, row)
-	}
-	return c.printTable(header, rows)
 }
 
 func yesNo(b bool) string {
@@ -229,9 +203,6 @@ func (c *command) diskCommand() *cobra.Command {
 	status := &cobra.Command{
 		Use: "status", Short: "Show the nodes' model disks, and what people should look at", Args: exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
 			cl, err := c.client()
 			if err != nil {
 				return err

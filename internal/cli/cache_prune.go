@@ -23,9 +23,6 @@ func (c *command) cachePrune() *cobra.Command {
 			"Files that an engine, a download or another node has open are never deleted, nor those that are pinned or that a model is to run with.\n" +
 			"It exits with 1 when something could not be deleted.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
 			if err := req.Validate(); err != nil {
 				return usagef("--all-unused, --to (a percentage) and --orphans exclude each other: %w", err)
 			}

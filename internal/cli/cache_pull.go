@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -138,40 +139,27 @@ func pullText(p api.PullView) string {
 
 func (c *command) cachePulls() *cobra.Command {
 	var node string
-	cmd := &cobra.Command{
-		Use: "pulls", Short: "List pulls, those of the last day that have ended included", Args: exactly(0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			list, err := cl.Pulls(cmd.Context(), node)
-			if err != nil {
-				return err
-			}
-			return c.print(list, func(bool) error { return c.pullTable(list) })
+	cmd := listCommand(c, listing[api.PullView]{
+		Use: "pulls", Short: "List pulls, those of the last day that have ended included",
+		Empty: "No pulls. Begin one with: nebula cache pull MODEL --node NODE",
+		Key:   func(p api.PullView) string { return p.NodeID + "/" + p.PullID },
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.PullView, error) { return cl.Pulls(ctx, node) },
+		Watch: func(ctx context.Context, cl *client.Client) iter.Seq2[[]api.PullView, error] {
+			return cl.WatchPulls(ctx, node)
 		},
-	}
+		Columns: []column[api.PullView]{
+			{Title: "NODE", Text: func(p api.PullView, _ time.Time) string { return p.NodeID }},
+			{Title: "MODEL", Text: func(p api.PullView, _ time.Time) string { return p.Spec.ModelName }},
+			{Title: "STATE", Text: func(p api.PullView, _ time.Time) string { return string(p.State) }},
+			{Title: "AGE", Text: func(p api.PullView, now time.Time) string { return age(p.CreatedAtMS, now) }},
+			{Title: "PROGRESS", Text: func(p api.PullView, _ time.Time) string {
+				if text := pullText(p); text != string(p.State) {
+					return text
+				}
+				return ""
+			}},
+		},
+	})
 	c.addNode(cmd, &node, "only those of this node")
-	c.addOutput(cmd)
 	return cmd
-}
-
-func (c *command) pullTable(list []api.PullView) error {
-	if len(list) == 0 {
-		fmt.Fprintln(c.env.Stderr, "No pulls. Begin one with: nebula cache pull MODEL --node NODE")
-		return nil
-	}
-	var rows [][]string
-	for _, p := range list {
-		text := pullText(p)
-		if text == string(p.State) {
-			text = ""
-		}
-		rows = append(rows, []string{clean(p.NodeID), clean(p.Spec.ModelName), string(p.State), age(p.CreatedAtMS, time.Now()), clean(text)})
-	}
-	return c.printTable([]string{"NODE", "MODEL", "STATE", "AGE", "PROGRESS"}, rows)
 }

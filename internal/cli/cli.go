@@ -103,7 +103,7 @@ type command struct {
 	token  string
 	dir    string
 	caFile string
-	output string
+	output *output // of the command that runs
 }
 
 func newRoot(c *command) *cobra.Command {
@@ -121,6 +121,7 @@ func newRoot(c *command) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			c.output = formatOf(cmd)
 			return applyOptions(cmd.Flags(), c.env.Getenv)
 		},
 	}
@@ -130,9 +131,7 @@ func newRoot(c *command) *cobra.Command {
 	f.StringVar(&c.dir, "data-dir", "", "Nebula's data directory (default "+defaultDirHelp+")")
 	f.StringVar(&c.caFile, "ca-file", "", "certificate authority of an https server, a PEM file (default: the cluster's, where the data directory has it)")
 	f.String("config", "", "file with options in YAML, name: value")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%w\nSee: %s --help", err, cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.SuggestionsMinimumDistance = 2
 	root.AddCommand(c.modelCommand(), c.chatCommand(), c.cacheCommand(), c.diskCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()),
 		c.gatewayCommand(), c.tokenCommand(), c.secretCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())

@@ -1,13 +1,14 @@
 package cli
 
 import (
-	"fmt"
+	"context"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/client"
 )
 
 func (c *command) memberCommand() *cobra.Command {
@@ -17,58 +18,31 @@ func (c *command) memberCommand() *cobra.Command {
 }
 
 func (c *command) memberList() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List servers, nodes and gateways", Args: exactly(0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			members, err := cl.Members(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.print(members, func(bool) error {
-				var rows [][]string
-				for _, m := range members {
-					addr := "-"
-					if m.Addr != "" {
-						addr = clean(m.Addr)
-					}
-					rows = append(rows, []string{clean(m.Key()), addr, age(m.JoinedAtMS, time.Now())})
-				}
-				return c.printTable([]string{"MEMBER", "ADDRESS", "AGE"}, rows)
-			})
+	return listCommand(c, listing[api.Member]{
+		Short: "List servers, nodes and gateways", Empty: "No machines have joined. Let one join with: nebula token create --for node",
+		Key:   func(m api.Member) string { return m.Key() },
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.Member, error) { return cl.Members(ctx) },
+		Columns: []column[api.Member]{
+			{Title: "MEMBER", Text: func(m api.Member, _ time.Time) string { return m.Key() }},
+			{Title: "ADDRESS", Text: func(m api.Member, _ time.Time) string { return m.Addr }},
+			{Title: "AGE", Text: func(m api.Member, now time.Time) string { return age(m.JoinedAtMS, now) }},
 		},
-	}
-	c.addOutput(cmd)
-	return cmd
+	})
 }
 
 func (c *command) memberDelete() *cobra.Command {
 	force := false
-	cmd := &cobra.Command{
+	cmd := doCommand(c, doing{
 		Use: "delete ROLE/ID", Aliases: []string{"rm"}, Short: "Remove a machine from the cluster, and revoke its credential",
-		Example: "  nebula member delete gateway/edge-1", Args: exactly(1, "the member's ROLE/ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			role, id, ok := strings.Cut(args[0], "/")
+		Example: "  nebula member delete gateway/edge-1", Arg: "the member's ROLE/ID", Complete: c.completeMember,
+		Do: func(ctx context.Context, cl *client.Client, member string) (any, string, error) {
+			role, id, ok := strings.Cut(member, "/")
 			if !ok {
-				return usagef("%q is not a member: write ROLE/ID, as in: nebula member list", args[0])
+				return nil, "", usagef("%q is not a member: write ROLE/ID, as in: nebula member list", member)
 			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			if err := cl.RemoveMember(cmd.Context(), api.MachineRole(role), id, force); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.env.Stdout, "%s is removed, and its credential is of no use any more\n", clean(args[0]))
-			return err
+			return nil, member + " is removed, and its credential is of no use any more", cl.RemoveMember(ctx, api.MachineRole(role), id, force)
 		},
-	}
+	})
 	cmd.Flags().BoolVar(&force, "force", false, "also a node that serves")
 	return cmd
 }

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"iter"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,87 +25,54 @@ func (c *command) modelCommand() *cobra.Command {
 func (c *command) modelList() *cobra.Command {
 	var o client.ListOptions
 	var state string
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List models", Args: exactly(0, "no argument"),
-		Example: "  nebula model list\n  nebula model list --state failed -o wide\n  nebula model list --label team=search -o json",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
+	cmd := listCommand(c, listing[api.ModelView]{
+		Short: "List models", Empty: "No models. Declare one with: nebula model create NAME",
+		Example: "  nebula model list\n  nebula model list --state failed -o wide\n  nebula model list --label team=search -o json\n  nebula model list --watch",
+		Key:     func(m api.ModelView) string { return m.ModelUID },
+		Columns: modelColumns(),
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.ModelView, error) {
 			o.State = api.ModelState(state)
-			models, _, err := cl.Models(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			return c.print(models, func(wide bool) error { return c.modelTable(models, wide) })
+			models, _, err := cl.Models(ctx, o)
+			return models, err
 		},
-	}
+	})
 	cmd.Flags().StringVar(&state, "state", "", "only models in this state")
-	cmd.Flags().StringVar(&o.Label, "label", "", "only models with this label, key=value")
-	c.addOutput(cmd)
+	c.completeFlag(cmd, "state", words(api.ModelStates()))
+	cmd.Flags().StringVarP(&o.Label, "label", "l", "", "only models with this label, key=value")
 	return cmd
 }
 
-func (c *command) modelTable(models []api.ModelView, wide bool) error {
-	if len(models) == 0 {
-		fmt.Fprintln(c.env.Stderr, "No models. Declare one with: nebula model create NAME")
-		return nil
+func modelColumns() []column[api.ModelView] {
+	return []column[api.ModelView]{
+		{Title: "UID", Text: func(m api.ModelView, _ time.Time) string { return m.ModelUID }},
+		{Title: "NAME", Text: func(m api.ModelView, _ time.Time) string { return m.ModelName }},
+		{
+			Title: "STATE", Text: func(m api.ModelView, _ time.Time) string { return string(m.State) },
+			Colour: func(m api.ModelView) string { return stateColours[m.State] },
+		},
+		{Title: "READY", Text: func(m api.ModelView, _ time.Time) string {
+			return fmt.Sprintf("%d/%d", m.Replicas.Ready, m.Replicas.Desired)
+		}},
+		{Title: "ENGINE", Text: func(m api.ModelView, _ time.Time) string { return deref(m.EngineType) }},
+		{Title: "AGE", Text: func(m api.ModelView, now time.Time) string { return age(m.CreatedAtMS, now) }},
+		{Title: "NODES", Wide: true, Text: func(m api.ModelView, _ time.Time) string { return endpointNodes(m.Endpoints) }},
+		{Title: "LABELS", Wide: true, Text: func(m api.ModelView, _ time.Time) string { return labels(m.Labels) }},
+		{Title: "REASON", Wide: true, Text: func(m api.ModelView, _ time.Time) string { return reasonText(m.Reason) }},
 	}
-	header := []string{"UID", "NAME", "STATE", "READY", "ENGINE", "AGE"}
-	if wide {
-		header = append(header, "NODES", "LABELS", "REASON")
-	}
-	var rows [][]string
-	for _, m := range models {
-		row := []string{
-			clean(m.ModelUID), clean(m.ModelName), colouredState(m.State), fmt.Sprintf("%d/%d", m.Replicas.Ready, m.Replicas.Desired),
-			deref(m.EngineType), age(m.CreatedAtMS, time.Now()),
-		}
-		if wide {
-			row = append(row, endpointNodes(m.Endpoints), labels(m.Labels), reasonText(m.Reason))
-		}
-		rows = append(rows, row)
-	}
-	return c.printTable(header, rows)
 }
 
 func (c *command) modelGet() *cobra.Command {
-	var watch bool
-	cmd := &cobra.Command{
-		Use: "get UID", Short: "Show one model", Args: exactly(1, "the model's UID"), ValidArgsFunction: c.completeUID,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			if watch {
-				for d, err := range cl.WatchModel(cmd.Context(), args[0]) {
-					if err != nil {
-						return err
-					}
-					if err := c.print(d, func(bool) error { return c.modelDetail(d) }); err != nil {
-						return err
-					}
-				}
-				return nil
-			}
-			d, err := cl.Model(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return c.print(d, func(bool) error { return c.modelDetail(d) })
+	return showCommand(c, showing[api.ModelDetail]{
+		Use: "get UID", Short: "Show one model", Arg: "the model's UID", Complete: c.completeUID,
+		Example: "  nebula model get my-model\n  nebula model get my-model -o jsonpath='$.endpoints[*].base_url'\n  nebula model get my-model --watch",
+		Fetch: func(ctx context.Context, cl *client.Client, uid string) (api.ModelDetail, error) {
+			return cl.Model(ctx, uid)
 		},
-	}
-	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print it again at every change, until Ctrl-C")
-	c.addOutput(cmd)
-	return cmd
+		Watch: func(ctx context.Context, cl *client.Client, uid string) iter.Seq2[api.ModelDetail, error] {
+			return cl.WatchModel(ctx, uid)
+		},
+		Detail: c.modelDetail,
+	})
 }
 
 func (c *command) modelDetail(d api.ModelDetail) error {
@@ -189,9 +158,6 @@ func (c *command) modelCreate() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
 			if len(args) == 1 {
 				if req.ModelName != "" {
 					return usagef("give the name once: as argument or with --name")
@@ -347,26 +313,6 @@ func (c *command) modelLogs() *cobra.Command {
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on until Ctrl-C")
 	f.BoolVar(&o.Previous, "previous", false, "the engine before this one, after a crash")
 	return cmd
-}
-
-// completeUID offers the uids that the server knows.
-func (c *command) completeUID(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || applyOptions(cmd.Flags(), c.env.Getenv) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	cl, err := c.client()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	models, _, err := cl.Models(cmd.Context(), client.ListOptions{})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var uids []string
-	for _, m := range models {
-		uids = append(uids, m.ModelUID+"\t"+string(m.State))
-	}
-	return uids, cobra.ShellCompDirectiveNoFileComp
 }
 
 func deref(s *string) string {

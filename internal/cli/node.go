@@ -1,61 +1,77 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/internal/demomodel"
 )
 
 func (c *command) nodeCommand() *cobra.Command {
-	list := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List nodes", Args: exactly(0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			nodes, err := cl.Nodes(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.print(nodes, func(wide bool) error { return c.nodeTable(nodes, wide) })
-		},
-	}
-	c.addOutput(list)
-	cmd := group("node", "Look after the machines that run engines", list, c.nodeCordon(), c.nodeUncordon(), c.nodeDrain(), c.nodeDelete())
+	cmd := group("node", "Look after the machines that run engines", c.nodeList(), c.nodeCordon(), c.nodeUncordon(), c.nodeDrain(), c.nodeDelete())
 	cmd.Aliases = []string{"nodes"}
 	return cmd
 }
 
-func (c *command) nodeTable(nodes []api.NodeView, wide bool) error {
-	header := []string{"NODE", "STATE", "CPUS", "MEMORY", "GPUS", "REPLICAS", "DISK FREE", "ENGINES"}
-	if wide {
-		header = append(header, "VERSION", "CPU", "MODEL DIR")
+func (c *command) nodeList() *cobra.Command {
+	disk := func(n api.NodeView) api.NodeDiskStatus {
+		if n.Disk == nil {
+			return api.NodeDiskStatus{}
+		}
+		return *n.Disk
 	}
-	var rows [][]string
-	for _, n := range nodes {
-		free, dir := "-", "-"
-		if n.Disk != nil {
-			free, dir = size(n.Disk.AvailableBytes), clean(n.Disk.ModelDir)
-		}
-		row := []string{
-			clean(n.NodeID), nodeState(n), fmt.Sprint(n.CPUs), size(n.MemoryTotalMB << 20), fmt.Sprint(len(n.GPUs)), fmt.Sprint(len(n.Replicas)), free,
-			installed(n.Engines),
-		}
-		if wide {
-			row = append(row, clean(n.Version), clean(n.CPUModel), dir)
-		}
-		rows = append(rows, row)
+	return listCommand(c, listing[api.NodeView]{
+		Short: "List nodes", Empty: "No nodes. Let a machine join with: nebula token create --for node",
+		Example: "  nebula node list -o wide\n  nebula node list --watch",
+		Key:     func(n api.NodeView) string { return n.NodeID },
+		Fetch:   func(ctx context.Context, cl *client.Client) ([]api.NodeView, error) { return cl.Nodes(ctx) },
+		Columns: []column[api.NodeView]{
+			{Title: "NODE", Text: func(n api.NodeView, _ time.Time) string { return n.NodeID }},
+			{Title: "STATE", Text: func(n api.NodeView, _ time.Time) string { return nodeState(n) }},
+			{Title: "CPUS", Text: func(n api.NodeView, _ time.Time) string { return fmt.Sprint(n.CPUs) }},
+			{Title: "MEMORY", Text: func(n api.NodeView, _ time.Time) string { return size(n.MemoryTotalMB << 20) }},
+			{Title: "GPUS", Text: func(n api.NodeView, _ time.Time) string { return fmt.Sprint(len(n.GPUs)) }},
+			{Title: "REPLICAS", Text: func(n api.NodeView, _ time.Time) string { return fmt.Sprint(len(n.Replicas)) }},
+			{Title: "DISK FREE", Text: func(n api.NodeView, _ time.Time) string { return sizeOrNone(disk(n).AvailableBytes, n.Disk != nil) }},
+			{Title: "ENGINES", Text: func(n api.NodeView, _ time.Time) string { return installed(n.Engines) }},
+			{Title: "VERSION", Wide: true, Text: func(n api.NodeView, _ time.Time) string { return n.Version }},
+			{Title: "CPU", Wide: true, Text: func(n api.NodeView, _ time.Time) string { return n.CPUModel }},
+			{Title: "GPU", Wide: true, Text: func(n api.NodeView, _ time.Time) string { return gpuNames(n.GPUs) }},
+			{Title: "MODEL DIR", Wide: true, Text: func(n api.NodeView, _ time.Time) string { return disk(n).ModelDir }},
+		},
+	})
+}
+
+// sizeOrNone is nothing where the size is not known.
+func sizeOrNone(b uint64, known bool) string {
+	if !known {
+		return ""
 	}
-	return c.printTable(header, rows)
+	return size(b)
+}
+
+// gpuNames counts accelerators of the same name.
+func gpuNames(gpus []api.GPUStatus) string {
+	var names []string
+	count := map[string]int{}
+	for _, g := range gpus {
+		name := cmp.Or(g.Name, "unnamed")
+		if count[name]++; count[name] == 1 {
+			names = append(names, name)
+		}
+	}
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d x %s", count[name], name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func installed(engines []api.NodeEngine) string {

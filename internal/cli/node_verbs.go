@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,44 +13,31 @@ import (
 	"github.com/nebula-serve/nebula/client"
 )
 
-// onNode is a command on one node that prints one line.
-func (c *command) onNode(use, short string, run func(ctx context.Context, cl *client.Client, id string) (string, error)) *cobra.Command {
-	return &cobra.Command{
-		Use: use, Short: short, Args: exactly(1, "the node's ID"), ValidArgsFunction: c.completeNode,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			line, err := run(cmd.Context(), cl, args[0])
-			if err != nil || line == "" {
-				return err
-			}
-			_, err = fmt.Fprintln(c.env.Stdout, line)
-			return err
-		},
-	}
+// onNode is a command on one node.
+func (c *command) onNode(use, short string, do func(ctx context.Context, cl *client.Client, id string) (any, string, error)) *cobra.Command {
+	name, _, _ := strings.Cut(use, " ")
+	return doCommand(c, doing{Use: use, Short: short, Example: "  nebula node " + name + " gpu-7", Arg: "the node's ID", Complete: c.completeNode, Do: do})
 }
 
 func (c *command) nodeCordon() *cobra.Command {
-	return c.onNode("cordon ID", "Place nothing new on a node; what it runs stays", func(ctx context.Context, cl *client.Client, id string) (string, error) {
-		_, err := cl.CordonNode(ctx, id)
-		return fmt.Sprintf("Node %s takes nothing new; undo it with: nebula node uncordon %s", id, id), err
+	return c.onNode("cordon ID", "Place nothing new on a node; what it runs stays", func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
+		m, err := cl.CordonNode(ctx, id)
+		return m, fmt.Sprintf("Node %s takes nothing new; undo it with: nebula node uncordon %s", id, id), err
 	})
 }
 
 func (c *command) nodeUncordon() *cobra.Command {
-	return c.onNode("uncordon ID", "End cordon and drain of a node", func(ctx context.Context, cl *client.Client, id string) (string, error) {
-		_, err := cl.UncordonNode(ctx, id)
-		return fmt.Sprintf("Node %s takes replicas again", id), err
+	return c.onNode("uncordon ID", "End cordon and drain of a node", func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
+		m, err := cl.UncordonNode(ctx, id)
+		return m, fmt.Sprintf("Node %s takes replicas again", id), err
 	})
 }
 
 func (c *command) nodeDelete() *cobra.Command {
 	force := false
-	cmd := c.onNode("delete ID", "Remove a node from the cluster, and revoke its credential", func(ctx context.Context, cl *client.Client, id string) (string, error) {
+	cmd := c.onNode("delete ID", "Remove a node from the cluster, and revoke its credential", func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
 		err := cl.RemoveNode(ctx, id, force)
-		return fmt.Sprintf("Node %s is removed, and its credential is of no use any more", id), err
+		return nil, fmt.Sprintf("Node %s is removed, and its credential is of no use any more", id), err
 	})
 	cmd.Aliases = []string{"rm"}
 	cmd.Flags().BoolVar(&force, "force", false, "also while it serves: its replicas get another place only afterwards")
@@ -58,14 +46,15 @@ func (c *command) nodeDelete() *cobra.Command {
 
 func (c *command) nodeDrain() *cobra.Command {
 	wait, timeout := false, defaultWait
-	cmd := c.onNode("drain ID", "Move a node's replicas elsewhere, one by one", func(ctx context.Context, cl *client.Client, id string) (string, error) {
-		if _, err := cl.DrainNode(ctx, id); err != nil {
-			return "", err
+	cmd := c.onNode("drain ID", "Move a node's replicas elsewhere, one by one", func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
+		m, err := cl.DrainNode(ctx, id)
+		if err != nil {
+			return nil, "", err
 		}
 		if !wait {
-			return fmt.Sprintf("Node %s is being drained; undo it with: nebula node uncordon %s", id, id), nil
+			return m, fmt.Sprintf("Node %s is being drained; undo it with: nebula node uncordon %s", id, id), nil
 		}
-		return fmt.Sprintf("Node %s is drained", id), c.waitDrained(ctx, cl, id, timeout)
+		return m, fmt.Sprintf("Node %s is drained", id), c.waitDrained(ctx, cl, id, timeout)
 	})
 	cmd.Long = "Move a node's replicas elsewhere, one by one: each goes when its successor serves, and requests in flight finish.\n\n" +
 		"With --wait it returns when the node is empty. Ctrl-C ends the waiting, not the drain. It exits with 4 when somebody ends the drain\n" +
@@ -143,24 +132,4 @@ func nodeState(n api.NodeView) string {
 		text += ", cordoned"
 	}
 	return clean(text)
-}
-
-// completeNode offers the ids of nodes.
-func (c *command) completeNode(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || applyOptions(cmd.Flags(), c.env.Getenv) != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	cl, err := c.client()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	nodes, err := cl.Nodes(cmd.Context())
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var ids []string
-	for _, n := range nodes {
-		ids = append(ids, clean(n.NodeID))
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/client"
 )
 
 func (c *command) secretCommand() *cobra.Command {
@@ -95,59 +97,29 @@ func (c *command) secretValue(name, file string) (api.Token, error) {
 }
 
 func (c *command) secretList() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List secrets, without their values", Args: exactly(0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			secrets, err := cl.Secrets(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.print(secrets, func(bool) error { return c.secretTable(secrets, time.Now()) })
+	return listCommand(c, listing[api.SecretView]{
+		Short: "List secrets, without their values", Empty: "No secrets. Store one with: nebula secret set NAME",
+		Key:   func(s api.SecretView) string { return s.Name },
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.SecretView, error) { return cl.Secrets(ctx) },
+		Columns: []column[api.SecretView]{
+			{Title: "NAME", Text: func(s api.SecretView, _ time.Time) string { return s.Name }},
+			{Title: "AGE", Text: func(s api.SecretView, now time.Time) string { return age(s.CreatedAtMS, now) }},
+			{Title: "CHANGED", Text: func(s api.SecretView, now time.Time) string { return age(s.UpdatedAtMS, now) }},
+			{Title: "BY", Text: func(s api.SecretView, _ time.Time) string { return s.UpdatedBy }},
+			{Title: "USED BY", Text: func(s api.SecretView, _ time.Time) string { return strings.Join(s.UsedBy, ",") }},
 		},
-	}
-	c.addOutput(cmd)
-	return cmd
-}
-
-func (c *command) secretTable(secrets []api.SecretView, now time.Time) error {
-	if len(secrets) == 0 {
-		_, err := fmt.Fprintln(c.env.Stderr, "No secrets. Store one with: nebula secret set NAME")
-		return err
-	}
-	var rows [][]string
-	for _, s := range secrets {
-		users := "-"
-		if len(s.UsedBy) > 0 {
-			users = clean(strings.Join(s.UsedBy, ","))
-		}
-		rows = append(rows, []string{clean(s.Name), age(s.CreatedAtMS, now), age(s.UpdatedAtMS, now), clean(s.UpdatedBy), users})
-	}
-	return c.printTable([]string{"NAME", "AGE", "CHANGED", "BY", "USED BY"}, rows)
+	})
 }
 
 func (c *command) secretDelete() *cobra.Command {
 	force := false
-	cmd := &cobra.Command{
-		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Forget a secret", Args: exactly(1, "the secret's NAME"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			if err := cl.DeleteSecret(cmd.Context(), args[0], force); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.env.Stdout, "Secret %s is deleted\n", clean(args[0]))
-			return err
+	cmd := doCommand(c, doing{
+		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Forget a secret", Arg: "the secret's NAME", Complete: c.completeSecret,
+		Example: "  nebula secret delete hf-research",
+		Do: func(ctx context.Context, cl *client.Client, name string) (any, string, error) {
+			return nil, "Secret " + name + " is deleted", cl.DeleteSecret(ctx, name, force)
 		},
-	}
+	})
 	cmd.Flags().BoolVar(&force, "force", false, "also one that models use: what they have on disk they keep, and they can fetch nothing more")
 	return cmd
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -38,9 +39,6 @@ func (c *command) tokenCreate() *cobra.Command {
 				return usagef("--ttl must be between 1s and 24h")
 			}
 			req.TTLSeconds = int64(ttl / time.Second)
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
 			cl, err := c.client()
 			if err != nil {
 				return err
@@ -87,60 +85,31 @@ func (c *command) explainToken(ctx context.Context, cl *client.Client, made api.
 }
 
 func (c *command) tokenList() *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List the tokens that are not used yet", Args: exactly(0, "no argument"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := c.checkOutput(); err != nil {
-				return err
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			tokens, err := cl.Tokens(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return c.print(tokens, func(bool) error { return c.tokenTable(tokens, time.Now()) })
+	return listCommand(c, listing[api.JoinTokenView]{
+		Short: "List the tokens that are not used yet", Empty: "No tokens. Make one with: nebula token create --for node",
+		Key:   func(t api.JoinTokenView) string { return t.ID },
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.JoinTokenView, error) { return cl.Tokens(ctx) },
+		Columns: []column[api.JoinTokenView]{
+			{Title: "ID", Text: func(t api.JoinTokenView, _ time.Time) string { return t.ID }},
+			{Title: "FOR", Text: func(t api.JoinTokenView, _ time.Time) string { return string(t.For) }},
+			{Title: "NAME", Text: func(t api.JoinTokenView, _ time.Time) string { return cmp.Or(t.Name, "any") }},
+			{Title: "AGE", Text: func(t api.JoinTokenView, now time.Time) string { return age(t.CreatedAtMS, now) }},
+			{Title: "GOOD FOR", Text: func(t api.JoinTokenView, now time.Time) string {
+				return max(time.UnixMilli(t.ExpiresAtMS).Sub(now), 0).Truncate(time.Second).String()
+			}},
 		},
-	}
-	c.addOutput(cmd)
-	return cmd
-}
-
-func (c *command) tokenTable(tokens []api.JoinTokenView, now time.Time) error {
-	if len(tokens) == 0 {
-		_, err := fmt.Fprintln(c.env.Stderr, "No tokens. Make one with: nebula token create --for node")
-		return err
-	}
-	var rows [][]string
-	for _, t := range tokens {
-		name := "any"
-		if t.Name != "" {
-			name = clean(t.Name)
-		}
-		left := max(time.UnixMilli(t.ExpiresAtMS).Sub(now), 0).Truncate(time.Second)
-		rows = append(rows, []string{clean(t.ID), clean(string(t.For)), name, age(t.CreatedAtMS, now), left.String()})
-	}
-	return c.printTable([]string{"ID", "FOR", "NAME", "AGE", "GOOD FOR"}, rows)
+	})
 }
 
 func (c *command) tokenRevoke() *cobra.Command {
-	return &cobra.Command{
-		Use: "revoke ID", Aliases: []string{"delete", "rm"}, Short: "Take back a token that is not used yet", Args: exactly(1, "the token's ID"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			id := tokenID(args[0])
-			if err := cl.RevokeToken(cmd.Context(), id); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.env.Stdout, "Token %s is taken back\n", clean(id))
-			return err
+	return doCommand(c, doing{
+		Use: "revoke ID", Aliases: []string{"delete", "rm"}, Short: "Take back a token that is not used yet", Arg: "the token's ID", Complete: c.completeToken,
+		Example: "  nebula token revoke 3fq7c2m5xk4a",
+		Do: func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
+			id = tokenID(id)
+			return map[string]string{"id": id, "status": "revoked"}, "Token " + id + " is taken back", cl.RevokeToken(ctx, id)
 		},
-	}
+	})
 }
 
 // tokenID takes the id out of a whole token, which people have at hand; the rest of it goes nowhere.

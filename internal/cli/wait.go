@@ -80,17 +80,6 @@ func (c *command) waitFor(parent context.Context, cl *client.Client, uid string,
 	}
 }
 
-// again tells whether a watch that ended with err is worth another: the server may be restarting, but what it says is final.
-func again(err error, seen bool) bool {
-	if errors.Is(err, errFailed) {
-		return false
-	}
-	if e, ok := api.AsError(err); ok {
-		return seen && (e.Code == api.CodeUnavailable || e.Code == api.CodeTimeout)
-	}
-	return true // the connection broke
-}
-
 const rewatchEvery = 500 * time.Millisecond
 
 var errFailed = errors.New("failed")
