@@ -14,9 +14,9 @@ func (s *server) fleetRoutes() []Route {
 	const tokens, node = "/api/v2/tokens", "/api/v2/nodes/{id}"
 	return []Route{
 		{Method: "POST", Path: tokens, Role: auth.Admin, Summary: "Make a join token", Request: api.CreateJoinToken{}, Response: api.JoinTokenCreated{}, Status: 201, Handle: s.createToken},
-		{Method: "GET", Path: tokens, Role: auth.Admin, Summary: "List join tokens that are not used yet", Response: []api.JoinTokenView{}, Handle: s.listTokens},
+		{Method: "GET", Path: tokens, Role: auth.Admin, Summary: "List join tokens that are not used yet", Response: []api.JoinTokenView{}, Has: Pages, Handle: s.listTokens},
 		{Method: "DELETE", Path: tokens + "/{token}", Role: auth.Admin, Summary: "Take a join token back", Response: api.JoinTokenRevoked{}, Handle: s.revokeToken},
-		{Method: "GET", Path: "/api/v2/members", Role: auth.Admin, Summary: "List the machines of the cluster", Response: []api.Member{}, Handle: s.listMembers},
+		{Method: "GET", Path: "/api/v2/members", Role: auth.Admin, Summary: "List the machines of the cluster", Response: []api.Member{}, Has: Pages, Handle: s.listMembers},
 		{Method: "GET", Path: "/api/v2/cluster", Role: auth.Viewer, Summary: "The cluster as a whole", Response: api.ClusterView{}, Handle: s.getCluster},
 		{Method: "POST", Path: "/api/v2/cluster/accept-history", Role: auth.Admin, Summary: "Say that a restored cluster is right", Response: api.ClusterInfo{}, Handle: s.acceptHistory},
 		{Method: "POST", Path: node + "/cordon", Role: auth.Operator, Summary: "Place nothing new on a node", Response: api.Member{}, Handle: s.nodeVerb((*control.Control).CordonNode)},
@@ -47,10 +47,9 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *server) listTokens(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) listTokens(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, control.Tokens(st))
-	return nil
+	return writePage(w, r, control.Tokens(st), func(t *api.JoinTokenView) string { return t.ID })
 }
 
 func (s *server) revokeToken(w http.ResponseWriter, r *http.Request) error {
@@ -104,10 +103,9 @@ func (s *server) renew(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *server) listMembers(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) listMembers(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, control.Members(st))
-	return nil
+	return writePage(w, r, control.Members(st), func(m *api.Member) string { return api.MemberKey(m.Role, m.ID) })
 }
 
 func (s *server) getCluster(w http.ResponseWriter, _ *http.Request) error {

@@ -16,15 +16,26 @@ import (
 func (s *server) modelRoutes() []Route {
 	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
 	return []Route{
-		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Response: []api.ModelView{}, Handle: s.listModels},
+		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Response: []api.ModelView{}, Has: Pages | Watches, Query: modelFilters(), Handle: s.listModels},
 		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Handle: s.createModel},
-		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Handle: s.getModel},
+		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Has: Watches, Handle: s.getModel},
 		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Handle: s.updateModel},
 		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Response: api.ModelDeleted{}, Handle: s.deleteModel},
 		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Handle: s.startModel},
 		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Handle: s.stopModel},
 		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Handle: s.scaleModel},
 		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Handle: s.modelLogs},
+	}
+}
+
+func modelFilters() []Param {
+	states := make([]string, 0, len(api.ModelStates()))
+	for _, s := range api.ModelStates() {
+		states = append(states, string(s))
+	}
+	return []Param{
+		{Name: "state", Type: "string", Summary: "Models in this state only", Enum: states},
+		{Name: "label", Type: "string", Summary: "Models with this label only: key=value"},
 	}
 }
 
@@ -111,29 +122,25 @@ func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodGet && queryBool(r, "watch") { // a HEAD would never end
 		return s.watchModels(w, r, filter)
 	}
-	if filter.Limit, err = queryInt(r, "limit", 0, 1, 1000); err != nil {
+	p, err := pageOf(r)
+	if err != nil {
 		return err
 	}
+	filter.After, filter.Limit = p.after, p.limit
 	st, _ := s.View.Current()
 	views, next := cluster.Views(st, s.Now(), filter)
 	if next != "" {
-		q := r.URL.Query()
-		q.Set("cursor", next)
-		w.Header().Set("Link", "<"+r.URL.Path+"?"+q.Encode()+`>; rel="next"`)
-		w.Header().Set("Nebula-Next-Cursor", next)
+		linkNext(w, r, next)
 	}
 	writeJSON(w, http.StatusOK, views)
 	return nil
 }
 
-// modelFilter reads state, label and cursor. What it does not understand is refused, not ignored.
+// modelFilter reads state and label. What it does not understand is refused, not ignored.
 func modelFilter(q url.Values) (cluster.Filter, error) {
-	f := cluster.Filter{State: api.ModelState(q.Get("state")), After: q.Get("cursor")}
+	f := cluster.Filter{State: api.ModelState(q.Get("state"))}
 	if f.State != "" && !slices.Contains(api.ModelStates(), f.State) {
 		return f, api.Errorf(api.CodeInvalidRequest, "state %.40q is unknown: use one of stopped, downloading, starting, running, degraded, failed, stopping", f.State)
-	}
-	if f.After != "" && !api.KnownUID(f.After) {
-		return f, api.Errorf(api.CodeInvalidRequest, "cursor is not one that this server gave out")
 	}
 	if label := q.Get("label"); label != "" {
 		key, value, ok := strings.Cut(label, "=")

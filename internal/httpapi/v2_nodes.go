@@ -13,16 +13,15 @@ import (
 // nodeRoutes are the rows about nodes as people see them.
 func (s *server) nodeRoutes() []Route {
 	return []Route{
-		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes", Response: []api.NodeView{}, Handle: s.listNodes},
+		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes", Response: []api.NodeView{}, Has: Pages, Handle: s.listNodes},
 		{Method: "GET", Path: "/api/v2/nodes/{id}", Role: auth.Viewer, Summary: "One node", Response: api.NodeView{}, Handle: s.getNode},
-		{Method: "GET", Path: "/api/v2/alerts", Role: auth.Viewer, Summary: "What people should look at", Response: []api.DiskAlert{}, Handle: s.listAlerts},
+		{Method: "GET", Path: "/api/v2/alerts", Role: auth.Viewer, Summary: "What people should look at", Response: []api.DiskAlert{}, Has: Pages, Handle: s.listAlerts},
 	}
 }
 
-func (s *server) listNodes(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) listNodes(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, cluster.NodeViews(st, s.absent(), s.LostAfter))
-	return nil
+	return writePage(w, r, cluster.NodeViews(st, s.absent(), s.LostAfter), func(n *api.NodeView) string { return n.NodeID })
 }
 
 func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {
@@ -37,10 +36,23 @@ func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {
 	return api.Errorf(api.CodeNotFound, "there is no node %s; list them with: nebula node list", strconv.Quote(clip(id)))
 }
 
-func (s *server) listAlerts(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) listAlerts(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, cluster.Alerts(st, s.absent(), s.LostAfter))
-	return nil
+	return writePage(w, r, cluster.Alerts(st, s.absent(), s.LostAfter), alertID)
+}
+
+// alertID sorts as the list of alerts is sorted: the gravest first.
+func alertID(a *api.DiskAlert) string {
+	rank := "3"
+	switch a.AlertType {
+	case api.AlertMassLoss:
+		rank = "0"
+	case api.AlertNodeLost:
+		rank = "1"
+	case api.AlertDrainBlocked:
+		rank = "2"
+	}
+	return rank + a.NodeID + "/" + string(a.AlertType) + "/" + a.Message
 }
 
 // absent is how long this server has missed each node.

@@ -12,17 +12,16 @@ import (
 func (s *server) secretRoutes() []Route {
 	const secrets = "/api/v2/secrets"
 	return []Route{
-		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Handle: s.listSecrets},
+		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Has: Pages, Handle: s.listSecrets},
 		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Handle: s.putSecret},
 		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Response: api.SecretDeleted{}, Handle: s.deleteSecret},
 		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Handle: s.nodeSecret},
 	}
 }
 
-func (s *server) listSecrets(w http.ResponseWriter, _ *http.Request) error {
+func (s *server) listSecrets(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, cluster.SecretViews(st))
-	return nil
+	return writePage(w, r, cluster.SecretViews(st), func(v *api.SecretView) string { return v.Name })
 }
 
 func (s *server) putSecret(w http.ResponseWriter, r *http.Request) error {
