@@ -108,3 +108,14 @@ type StartModel struct {
 type ScaleModel struct {
 	Replicas *uint32 `json:"replicas"`
 }
+
+// PutDeployment is the body of PUT /api/v2/models/{uid}/deployment: the whole wish to run a model. What it leaves out is unset.
+type PutDeployment struct {
+	DesiredState    DesiredState `json:"desired_state"`
+	Replicas        *uint32      `json:"replicas,omitempty"` // 1 when absent
+	MinReplicas     *uint32      `json:"min_replicas,omitempty"`
+	MaxReplicas     *uint32      `json:"max_replicas,omitempty"`
+	NodeID          string       `json:"node_id,omitempty"`
+	GPUIndices      []uint32     `json:"gpu_indices,omitempty"`
+	ConfigOverrides *ModelConfig `json:"config_overrides,omitempty"`
+}

@@ -87,6 +87,7 @@ func (d *ModelDeployment) Validate() error {
 	if !none && (d.Replicas < 1 || d.Replicas > MaxReplicas) {
 		p.add("replicas", "must be between 1 and %d, not %d; to run none, stop the model", MaxReplicas, d.Replicas)
 	}
+	checkBounds(&p, d)
 	if d.NodeAffinity != "" && !ValidNodeID(d.NodeAffinity) {
 		p.add("node_id", "%q is not a legal node name", clip(d.NodeAffinity))
 	}
@@ -100,6 +101,19 @@ func (d *ModelDeployment) Validate() error {
 	}
 	d.ConfigOverrides.check(&p, "config_overrides")
 	return p.err("the deployment is not valid")
+}
+
+// checkBounds checks the limits of the number of replicas.
+func checkBounds(p *problems, d *ModelDeployment) {
+	if v := d.MinReplicas; v != nil && (*v < 1 || *v > MaxReplicas) {
+		p.add("min_replicas", "must be between 1 and %d, not %d", MaxReplicas, *v)
+	}
+	if v := d.MaxReplicas; v != nil && (*v < 1 || *v > MaxReplicas) {
+		p.add("max_replicas", "must be between 1 and %d, not %d", MaxReplicas, *v)
+	}
+	if d.MinReplicas != nil && d.MaxReplicas != nil && *d.MinReplicas > *d.MaxReplicas {
+		p.add("min_replicas", "is %d and more than max_replicas, %d", *d.MinReplicas, *d.MaxReplicas)
+	}
 }
 
 func (c *ModelConfig) check(p *problems, at string) {

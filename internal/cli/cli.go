@@ -133,7 +133,7 @@ func newRoot(c *command) *cobra.Command {
 	f.String("config", "", "file with options in YAML, name: value")
 	root.SetFlagErrorFunc(flagError)
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(c.modelCommand(), c.chatCommand(), c.cacheCommand(), c.diskCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()),
+	root.AddCommand(c.modelCommand(), c.chatCommand(), c.applyCommand(), c.diffCommand(), c.exportCommand(), c.cacheCommand(), c.diskCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()),
 		c.gatewayCommand(), c.tokenCommand(), c.secretCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())
 	return root
 }

@@ -24,6 +24,7 @@ func (s *server) modelRoutes() []Route {
 		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Handle: s.startModel},
 		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Handle: s.stopModel},
 		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Handle: s.scaleModel},
+		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.ModelDeployment{}, Handle: s.putDeployment},
 		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Handle: s.modelLogs},
 	}
 }
@@ -77,6 +78,10 @@ func (s *server) startModel(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) scaleModel(w http.ResponseWriter, r *http.Request) error {
 	return change(s, w, r, false, s.Control.ScaleModel)
+}
+
+func (s *server) putDeployment(w http.ResponseWriter, r *http.Request) error {
+	return change(s, w, r, false, s.Control.PutDeployment)
 }
 
 func (s *server) stopModel(w http.ResponseWriter, r *http.Request) error {

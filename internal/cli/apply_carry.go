@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/client"
+	"github.com/nebula-serve/nebula/internal/apply"
+)
+
+// applied is what became of one object.
+type applied struct {
+	apply.Ref
+	Done   []apply.Verb `json:"done"`
+	DryRun bool         `json:"dry_run,omitempty"`
+}
+
+// carrying carries out changes, each under the condition that its object is as it was read.
+type carrying struct {
+	cl      *client.Client
+	say     func(line string)
+	dryRun  bool
+	results []applied
+	left    []string // what is not done, in words
+}
+
+// check tries every change without doing any, so that what is wrong or has moved is known before anything is done.
+func (r *carrying) check(ctx context.Context, changes []apply.Change) error {
+	refs := make([]apply.Ref, 0, len(changes))
+	for _, ch := range due(changes) {
+		refs = append(refs, ch.Ref)
+	}
+	now, err := readObjects(ctx, r.cl, refs)
+	if err != nil {
+		return err
+	}
+	for _, ch := range due(changes) {
+		if now[ch.Ref].Revision != ch.Revision {
+			return moved(ch.Ref)
+		}
+	}
+	return nil
+}
+
+func moved(ref apply.Ref) error {
+	return api.Errorf(api.CodeRevisionMismatch,
+		"%s has changed since it was read, so nothing is done: look at it with nebula diff, then run the command again", ref)
+}
+
+// all carries the changes out in their order and stops at the first that fails.
+func (r *carrying) all(ctx context.Context, changes []apply.Change) error {
+	r.results = []applied{}
+	for i, ch := range changes {
+		done, err := r.one(ctx, &ch)
+		if len(done) > 0 || err == nil {
+			r.results = append(r.results, applied{ch.Ref, done, r.dryRun})
+			r.say(ch.String() + " " + pastTense(done) + r.mark())
+		}
+		if err == nil {
+			continue
+		}
+		word := ch.String()
+		if uncertain(err) {
+			word += " (it may be done: no answer came)"
+		} else if len(done) > 0 {
+			word += " (in part)"
+		}
+		r.left = append(r.left, word)
+		for _, later := range due(changes[i+1:]) {
+			r.left = append(r.left, later.String())
+		}
+		return err
+	}
+	return nil
+}
+
+func (r *carrying) mark() string {
+	if r.dryRun {
+		return " (dry run)"
+	}
+	return ""
+}
+
+// explain says what a failure has left undone.
+func (r *carrying) explain(w io.Writer) {
+	done := 0
+	for _, res := range r.results {
+		if len(res.Done) > 0 {
+			done++
+		}
+	}
+	fmt.Fprintf(w, "Done: %s; not done: %s\nRun the same command again to do the rest.\n", plural(uint32(done), "change"), clean(strings.Join(r.left, ", ")))
+}
+
+// uncertain tells whether a request that failed may have been carried out all the same.
+func uncertain(err error) bool {
+	return errors.Is(err, context.Canceled) || api.HasCode(err, api.CodeTimeout) || api.HasCode(err, api.CodeUnavailable) || api.HasCode(err, api.CodeUpstream)
+}
+
+// one carries out one change and returns what of it is done.
+func (r *carrying) one(ctx context.Context, ch *apply.Change) ([]apply.Verb, error) {
+	if len(ch.Verbs) == 0 || r.dryRun {
+		return ch.Verbs, nil
+	}
+	w, err := ch.ModelWrites()
+	if err != nil {
+		return nil, err
+	}
+	on := client.Write{IfMatch: ch.Revision}
+	var done []apply.Verb
+	switch {
+	case w.Delete:
+		return ch.Verbs, r.cl.DeleteModelWith(ctx, ch.ID, on)
+	case w.Create != nil:
+		if _, on.IfMatch, err = r.cl.CreateModelWith(ctx, *w.Create, client.Write{}); err != nil {
+			return nil, err
+		}
+		done = []apply.Verb{apply.VerbCreate}
+	case w.Update != nil:
+		if _, on.IfMatch, err = r.cl.UpdateModelWith(ctx, ch.ID, *w.Update, on); err != nil {
+			return nil, err
+		}
+		done = []apply.Verb{apply.VerbUpdate}
+	}
+	if w.Deployment != nil {
+		if _, _, err = r.cl.PutDeployment(ctx, ch.ID, *w.Deployment, on); err != nil {
+			return done, err
+		}
+	}
+	return ch.Verbs, nil
+}
+
+var past = map[apply.Verb]string{
+	apply.VerbCreate: "created", apply.VerbUpdate: "updated", apply.VerbStart: "started", apply.VerbStop: "stopped",
+	apply.VerbScale: "scaled", apply.VerbDelete: "deleted",
+}
+
+func pastTense(verbs []apply.Verb) string {
+	if len(verbs) == 0 {
+		return "unchanged"
+	}
+	var out []string
+	for _, v := range verbs {
+		out = append(out, past[v])
+	}
+	return strings.Join(out, ", ")
+}
