@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/app"
@@ -98,12 +99,15 @@ func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(fo
 
 // command is what all commands share.
 type command struct {
-	env    Env
-	server string
-	token  string
-	dir    string
-	caFile string
-	output *output // of the command that runs
+	env     Env
+	server  string
+	token   string
+	dir     string
+	caFile  string
+	context string
+
+	fromFlags map[string]bool // which of server, token and context stand on the command line itself
+	output    *output         // of the command that runs
 }
 
 func newRoot(c *command) *cobra.Command {
@@ -121,21 +125,77 @@ func newRoot(c *command) *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			c.output = formatOf(cmd)
-			return applyOptions(cmd.Flags(), c.env.Getenv)
+			return c.options(cmd)
 		},
 	}
 	f := root.PersistentFlags()
-	f.StringVar(&c.server, "server", "", "address of the Nebula server (default: the one on this machine)")
-	f.StringVar(&c.token, "token", "", "credential (default: the data directory's admin.token, for a server on this machine)")
+	f.StringVar(&c.server, "server", "", "address of the Nebula server (default: that of the context, or the one on this machine)")
+	f.StringVar(&c.token, "token", "", "credential (default: that of the context, or the data directory's admin.token for a server on this machine)")
+	f.StringVar(&c.context, "context", "", "which cluster of \"nebula context list\" to talk to (default: the current one)")
+	_ = root.RegisterFlagCompletionFunc("context", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return c.completeContext(cmd, nil, typed)
+	})
+	_ = f.SetAnnotation("server", alsoEnv, []string{"NEBULA_GATEWAY_URL"}) // of the existing Nebula; the flags were just made, it cannot fail
+	_ = f.SetAnnotation("token", alsoEnv, []string{"NEBULA_GATEWAY_TOKEN"})
+	root.SetGlobalNormalizationFunc(oldFlags)
 	f.StringVar(&c.dir, "data-dir", "", "Nebula's data directory (default "+defaultDirHelp+")")
 	f.StringVar(&c.caFile, "ca-file", "", "certificate authority of an https server, a PEM file (default: the cluster's, where the data directory has it)")
 	f.String("config", "", "file with options in YAML, name: value")
 	root.SetFlagErrorFunc(flagError)
 	root.SuggestionsMinimumDistance = 2
-	root.AddCommand(c.modelCommand(), c.chatCommand(), c.applyCommand(), c.diffCommand(), c.exportCommand(), c.cacheCommand(), c.diskCommand(), c.upCommand(), c.serverCommand(), c.asNode(c.nodeCommand()),
-		c.gatewayCommand(), c.tokenCommand(), c.secretCommand(), c.memberCommand(), c.adminCommand(), c.demoModelCommand(), c.versionCommand())
+	c.addCommands(root)
 	return root
+}
+
+// addCommands is the table of commands, by what they are about; one a line, so that several people can add theirs.
+func (c *command) addCommands(root *cobra.Command) {
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"models", "Models:", []*cobra.Command{
+			c.modelCommand(),
+			c.chatCommand(),
+			c.applyCommand(),
+			c.diffCommand(),
+			c.exportCommand(),
+		}},
+		{"cluster", "The cluster:", []*cobra.Command{
+			c.asNode(c.nodeCommand()),
+			c.cacheCommand(),
+			c.diskCommand(),
+			c.memberCommand(),
+			c.tokenCommand(),
+			c.adminCommand(),
+		}},
+		{"access", "Access:", []*cobra.Command{
+			c.loginCommand(),
+			c.whoamiCommand(),
+			c.contextCommand(),
+			c.secretCommand(),
+		}},
+		{"run", "Running Nebula:", []*cobra.Command{
+			c.upCommand(),
+			c.serverCommand(),
+			c.gatewayCommand(),
+			c.demoModelCommand(),
+			c.versionCommand(),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+}
+
+// oldFlags knows the flags by the names of the existing Nebula.
+func oldFlags(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+	if name == "gateway-url" {
+		name = "server"
+	}
+	return pflag.NormalizedName(name)
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {

@@ -16,7 +16,7 @@ const completeWithin = time.Second
 // completion asks the server for what can be typed: words, each with an explanation behind a tab or without. Whatever goes wrong there is
 // nothing to offer, and nothing is said, because the line is still being typed.
 func (c *command) completion(cmd *cobra.Command, ask func(context.Context, *client.Client) ([]string, error)) ([]string, cobra.ShellCompDirective) {
-	if applyOptions(cmd.Flags(), c.env.Getenv) != nil {
+	if c.options(cmd) != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	cl, err := c.client()
@@ -102,10 +102,10 @@ func (c *command) completeMember(cmd *cobra.Command, args []string, _ string) ([
 	})
 }
 
-func each[T any](all []T, text func(T) string) []string {
-	out := make([]string, len(all))
+func each[T, U any](all []T, of func(T) U) []U {
+	out := make([]U, len(all))
 	for i, v := range all {
-		out[i] = text(v)
+		out[i] = of(v)
 	}
 	return out
 }

@@ -22,6 +22,7 @@ type listing[T any] struct {
 	// Key is what commands on one object take: -o name prints it, and --watch knows objects by it.
 	Key     func(T) string
 	Columns []column[T]
+	Offline bool // no server is asked: Fetch and Watch get no client
 	Fetch   func(context.Context, *client.Client) ([]T, error)
 	// Watch yields the whole list now and at every change, until an error. Without it --watch asks every few seconds.
 	Watch func(context.Context, *client.Client) iter.Seq2[[]T, error]
@@ -41,9 +42,12 @@ func listCommand[T any](c *command, l listing[T]) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: l.Use, Short: l.Short, Example: l.Example, Args: exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
+			var cl *client.Client
+			var err error
+			if !l.Offline {
+				if cl, err = c.client(); err != nil {
+					return err
+				}
 			}
 			if watch {
 				return l.follow(cmd.Context(), c, cl)
