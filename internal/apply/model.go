@@ -106,14 +106,18 @@ func settleModel(b []byte, isNew bool) (any, error) {
 	}
 	m.tidy()
 	spec, dep := m.parts()
-	if err := spec.Validate(); err != nil {
-		return nil, err
+	var wrong []api.Field
+	for _, err := range []error{spec.Validate(), dep.Validate()} {
+		if e, ok := api.AsError(err); ok {
+			wrong = append(wrong, e.Details...)
+		} else if err != nil {
+			return nil, err
+		}
 	}
-	if isNew && !api.ValidUID(m.ModelUID) {
-		reason := fmt.Sprintf("%q is not a legal uid: use a-z, 0-9 and \"-\", start with a letter or digit, at most %d characters", m.ModelUID, api.MaxUID)
-		return nil, &api.Error{Code: api.CodeInvalidUID, Message: "model_uid " + reason, Details: []api.Field{{Field: "model_uid", Reason: reason}}}
+	if isNew && api.KnownUID(m.ModelUID) && !api.ValidUID(m.ModelUID) {
+		wrong = append(wrong, api.Field{Field: "model_uid", Reason: fmt.Sprintf("%q is not legal for a new model: use a-z, 0-9 and \"-\"", m.ModelUID)})
 	}
-	return m, dep.Validate()
+	return m, invalid(wrong)
 }
 
 // parts are the two documents that a model is made of.

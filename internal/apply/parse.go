@@ -105,7 +105,11 @@ func badLine(b []byte) int {
 	}
 }
 
-var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+var (
+	yamlLine      = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+	fromZero      = regexp.MustCompile(`^did not find expected (?:','|'-'|key|<|node content)`) // these count lines from zero
+	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced`)
+)
 
 // syntaxProblem words an error of the YAML reader.
 func syntaxProblem(file string, data []byte, err error) api.Field {
@@ -115,7 +119,13 @@ func syntaxProblem(file string, data []byte, err error) api.Field {
 		text = text[len(m[0]):]
 		if n, err := strconv.Atoi(m[1]); err == nil {
 			line = n
+			if fromZero.MatchString(text) {
+				line++
+			}
 		}
+	}
+	if m := unknownAnchor.FindStringSubmatch(text); m != nil {
+		line = lineWith(data, "*"+m[1])
 	}
 	if i := tabLine(data); i > 0 && strings.Contains(text, "cannot start any token") {
 		line, text = i, "is indented with a tab: YAML takes spaces alone"
@@ -123,6 +133,15 @@ func syntaxProblem(file string, data []byte, err error) api.Field {
 		text = "is not YAML: " + text
 	}
 	return api.Field{Field: Position{file, line}.String(), Reason: text}
+}
+
+// lineWith is the first line that holds text; 1 when none does.
+func lineWith(data []byte, text string) int {
+	before, _, found := bytes.Cut(data, []byte(text))
+	if !found {
+		return 1
+	}
+	return bytes.Count(before, []byte("\n")) + 1
 }
 
 // tabLine is the first line whose indentation holds a tab; 0 when there is none.
@@ -187,7 +206,7 @@ func (r *reader) header(root *yaml.Node, d *Doc) (kindRules, bool) {
 		r.wrong(version, "api_version %.80q is not known: this program reads %s", version.Value, APIVersion)
 		return kindRules{}, false
 	}
-	if kind == nil {
+	if kind == nil || kind.Kind != yaml.ScalarNode {
 		r.wrong(root, "kind is missing: begin the document with kind: Model")
 		return kindRules{}, false
 	}

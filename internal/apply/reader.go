@@ -147,7 +147,7 @@ func (r *reader) scalar(n *yaml.Node, t reflect.Type, path string) any {
 	switch t.Kind() {
 	case reflect.String:
 		if tag == "!!str" || tag == "!!timestamp" { // a date is a text here
-			return n.Value
+			return r.text(n, t, path)
 		}
 		if tag == "!!int" || tag == "!!float" || tag == "!!bool" {
 			r.wrong(n, "%s must be a text, not %s: put it into quotes, %q", path, shape(n), n.Value)
@@ -175,6 +175,21 @@ func (r *reader) scalar(n *yaml.Node, t reflect.Type, path string) any {
 	}
 	r.wrong(n, "%s must be %s, not %s", path, wanted(t), shape(n))
 	return nil
+}
+
+// text reads a text. One of a type that takes only some texts is tried.
+func (r *reader) text(n *yaml.Node, t reflect.Type, path string) any {
+	if v, picky := reflect.New(t).Interface().(json.Unmarshaler); picky {
+		b, err := json.Marshal(n.Value)
+		if err == nil {
+			err = v.UnmarshalJSON(b)
+		}
+		if err != nil {
+			r.wrong(n, "%s: %v", path, err)
+			return nil
+		}
+	}
+	return n.Value
 }
 
 // wanted words a type for people.
