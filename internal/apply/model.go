@@ -48,7 +48,8 @@ func modelRules() kindRules {
 	}
 }
 
-// FromModel is the document of a model that the cluster has. One that was never started is stopped, and would start with one replica.
+// FromModel is the document of a model that the cluster has. One that was never started is stopped, and would start with one replica,
+// and so would one of which the existing Nebula has stored 0 replicas.
 func FromModel(spec api.ModelSpec, dep *api.ModelDeployment, revision int64) (Object, error) {
 	doc := Model{
 		ModelUID: spec.ModelUID, ModelName: spec.ModelName, ModelSource: spec.ModelSource, ModelPath: spec.ModelPath, EngineType: spec.EngineType,
@@ -56,7 +57,7 @@ func FromModel(spec api.ModelSpec, dep *api.ModelDeployment, revision int64) (Ob
 		DesiredState: api.DesiredStopped, Replicas: new(uint32(1)),
 	}
 	if dep != nil {
-		doc.DesiredState, doc.Replicas, doc.MinReplicas, doc.MaxReplicas = dep.DesiredState, &dep.Replicas, dep.MinReplicas, dep.MaxReplicas
+		doc.DesiredState, doc.Replicas, doc.MinReplicas, doc.MaxReplicas = dep.DesiredState, new(max(dep.Replicas, 1)), dep.MinReplicas, dep.MaxReplicas
 		doc.NodeID, doc.GPUIndices, doc.ConfigOverrides = dep.NodeAffinity, dep.GPUAffinity, dep.ConfigOverrides
 	}
 	doc.tidy()
@@ -113,6 +114,9 @@ func settleModel(b []byte, isNew bool) (any, error) {
 		} else if err != nil {
 			return nil, err
 		}
+	}
+	if m.Replicas != nil && *m.Replicas == 0 && m.DesiredState == api.DesiredStopped { // of a stored wish it would be no fault
+		wrong = append(wrong, api.Field{Field: "replicas", Reason: fmt.Sprintf("must be between 1 and %d, not 0; to run none, stop the model", api.MaxReplicas)})
 	}
 	if isNew && api.KnownUID(m.ModelUID) && !api.ValidUID(m.ModelUID) {
 		wrong = append(wrong, api.Field{Field: "model_uid", Reason: fmt.Sprintf("%q is not legal for a new model: use a-z, 0-9 and \"-\"", m.ModelUID)})

@@ -17,7 +17,7 @@ import (
 
 func (c *command) modelCommand() *cobra.Command {
 	cmd := group("model", "Declare, run and look at models",
-		c.modelList(), c.modelGet(), c.modelCreate(), c.modelStart(), c.modelStop(), c.modelScale(), c.modelDelete(), c.modelWait(), c.modelLogs())
+		c.modelList(), c.modelGet(), c.modelCreate(), c.modelStart(), c.modelStop(), c.modelScale(), c.modelUpdate(), c.modelEdit(), c.modelDelete(), c.modelWait(), c.modelLogs())
 	cmd.Aliases = []string{"models"}
 	return cmd
 }
