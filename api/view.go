@@ -120,3 +120,8 @@ type ServerVersion struct {
 	GoVersion string `json:"go_version"`
 	Platform  string `json:"platform"`
 }
+
+// Health answers GET /healthz and /readyz.
+type Health struct {
+	Status string `json:"status"` // ok, ready
+}

@@ -44,7 +44,7 @@ func adminServer(t *testing.T, admin httpapi.StoreAdmin) *client.Client {
 	}
 	conf := config(st)
 	conf.Store = admin
-	h := httptest.NewServer(httpapi.New(conf))
+	h := httptest.NewServer(newAPI(t, conf))
 	t.Cleanup(h.Close)
 	return client.New(h.URL, secrets[auth.Admin])
 }

@@ -44,7 +44,7 @@ func serve(t *testing.T) *server {
 	go func() { defer close(done); _ = st.Run(ctx) }()
 	cfg := config(st)
 	cfg.Control = cfg.Control.WithFleet(control.Fleet{Leases: kv})
-	h := httptest.NewServer(httpapi.New(cfg))
+	h := httptest.NewServer(newAPI(t, cfg))
 	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
 	return &server{h, t, kv, st}
 }
@@ -54,14 +54,19 @@ func config(st *store.Store) httpapi.Config {
 	for role, secret := range secrets {
 		keys = keys.With(secret, auth.Principal{ID: role.String(), Role: role})
 	}
-	text := func(s string) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, s) })
-	}
 	return httpapi.Config{
-		View: st, Control: control.New(st, time.Now), Keys: keys, Logs: noLogs{}, Metrics: text("metrics"),
-		Inference: []httpapi.InferenceRoute{{Method: "GET", Path: "/v1/models", Handler: text("models")}},
+		View: st, Control: control.New(st, time.Now), Keys: keys, Logs: noLogs{}, Metrics: says("text/plain", "metrics"),
+		Inference: []httpapi.InferenceRoute{{Method: "GET", Path: "/v1/models", Summary: "Models", Handler: says("application/json", `{"object":"list","data":[]}`)}},
 		Ready:     func() error { return nil }, Version: api.ServerVersion{Version: "test"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
+}
+
+// says is a handler with one answer.
+func says(media, text string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", media)
+		_, _ = io.WriteString(w, text)
+	})
 }
 
 type noLogs struct{}

@@ -69,13 +69,13 @@ func newFleet(t *testing.T) *fleet {
 		Store: s.st, Leases: s.kv, Log: slog.New(slog.NewTextHandler(f.log, nil)),
 		Open: func(v api.Secret) (api.Token, error) { return key.Open(v.Name, v.Version, v.Sealed) },
 	})
-	f.cfg.Feed = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "feed") })
+	f.cfg.Feed = says("application/x-ndjson", "{}")
 	f.cfg.Log = slog.New(slog.NewTextHandler(f.log, nil))
 	info, err := f.cfg.Control.InitCluster(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	people := httptest.NewServer(httpapi.New(f.cfg))
+	people := httptest.NewServer(newAPI(t, f.cfg))
 	t.Cleanup(func() { people.CloseClientConnections(); people.Close() })
 	f.server = &server{people, t, s.kv, s.st}
 	cred := f.issue(pki.Identity{Cluster: info.ID, Role: api.MachineServer, ID: "s1"})
@@ -88,7 +88,7 @@ func newFleet(t *testing.T) *fleet {
 	}
 	f.url = "https://" + ln.Addr().String()
 	srv := &http.Server{
-		Handler: httpapi.New(f.cfg), TLSConfig: cred.WithCA(cred.ServerTLS(pki.NewClock(time.Now))), ErrorLog: log.New(io.Discard, "", 0),
+		Handler: newAPI(t, f.cfg), TLSConfig: cred.WithCA(cred.ServerTLS(pki.NewClock(time.Now))), ErrorLog: log.New(io.Discard, "", 0),
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.ServeTLS(ln, "", "") }()

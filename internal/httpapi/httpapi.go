@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -81,6 +82,8 @@ type server struct {
 	Config
 	streams  memberStreams
 	refusals throttle // of attempts to join
+	// described is the API as a document and as a page, made when it is first asked for.
+	described func() (described, error)
 }
 
 // New returns the handler of all routes.
@@ -89,6 +92,7 @@ func New(cfg Config) http.Handler {
 		cfg.LostAfter = cluster.LostAfter
 	}
 	s := &server{Config: cfg}
+	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		mux.Handle(r.Method+" "+r.Path, s.wrap(r))

@@ -6,12 +6,8 @@ import (
 	"github.com/nebula-serve/nebula/api"
 )
 
-type healthAnswer struct {
-	Status string `json:"status"`
-}
-
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, healthAnswer{"ok"})
+	writeJSON(w, http.StatusOK, api.Health{Status: "ok"})
 	return nil
 }
 
@@ -19,7 +15,7 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) error {
 	if err := s.Ready(); err != nil {
 		return api.Errorf(api.CodeUnavailable, "not ready: %s", err)
 	}
-	writeJSON(w, http.StatusOK, healthAnswer{"ready"})
+	writeJSON(w, http.StatusOK, api.Health{Status: "ready"})
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
-	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
@@ -27,7 +26,7 @@ func TestNodes_showThoseThatAreNotThere(t *testing.T) {
 	cfg := config(st)
 	cfg.Absent = func() map[string]time.Duration { return map[string]time.Duration{"a": 3 * time.Minute} }
 	cfg.LostAfter = 2 * time.Minute
-	h := httptest.NewServer(httpapi.New(cfg))
+	h := httptest.NewServer(newAPI(t, cfg))
 	t.Cleanup(h.Close)
 	s := &server{h, t, kv, st}
 

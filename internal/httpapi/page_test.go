@@ -30,7 +30,7 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/model_cache/n/"+id] = fmt.Sprintf(`{"node_id":"n","model_name":"acme/%d","cache_path":"/m/%s"}`, i/2, id)
 		docs["/join_tokens/"+id] = fmt.Sprintf(`{"id":%q,"for":"node"}`, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
-		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id}}
+		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id, ModelSource: api.SourceHuggingFace}}
 		b, err := json.Marshal(wish)
 		if err != nil {
 			t.Fatal(err)

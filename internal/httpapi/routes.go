@@ -42,6 +42,7 @@ const (
 	Conditional                    // If-Match, and an ETag in the answer
 	Creates                        // Idempotency-Key
 	DryRuns                        // ?dry_run=1 (or ?validate=1): what would happen, without doing it
+	Cached                         // an ETag in the answer, and 304 for who has it already
 )
 
 // Routes returns the whole table of a server, for documents and tests.
@@ -49,7 +50,7 @@ func Routes(cfg Config) []Route { return (&server{Config: cfg}).routes() }
 
 // routes is the one table of all routes. The middleware takes the role from here and nowhere else.
 func (s *server) routes() []Route {
-	table := s.processRoutes()
+	table := append(s.processRoutes(), s.docRoutes()...)
 	if s.Control != nil { // what servers have and a gateway alone has not; each group stands beside its handlers
 		for _, rows := range [][]Route{
 			s.modelRoutes(),
@@ -86,10 +87,10 @@ func (s *server) routes() []Route {
 // processRoutes are the rows about this process, which every role has.
 func (s *server) processRoutes() []Route {
 	return []Route{
-		{Method: "GET", Path: "/healthz", Role: auth.Public, Summary: "This process lives", Response: healthAnswer{}, Handle: s.healthz},
-		{Method: "GET", Path: "/readyz", Role: auth.Public, Summary: "This process can serve", Response: healthAnswer{}, Handle: s.readyz},
-		{Method: "GET", Path: "/metrics", Role: auth.Viewer, Summary: "Metrics in Prometheus' format", Handle: s.metrics},
-		{Method: "GET", Path: "/{$}", Role: auth.Public, Summary: "What this is", Handle: s.index},
+		{Method: "GET", Path: "/healthz", Role: auth.Public, Summary: "This process lives", Response: api.Health{}, Handle: s.healthz},
+		{Method: "GET", Path: "/readyz", Role: auth.Public, Summary: "This process can serve", Response: api.Health{}, Handle: s.readyz},
+		{Method: "GET", Path: "/metrics", Role: auth.Viewer, Summary: "Metrics in Prometheus' format", Media: "text/plain", Handle: s.metrics},
+		{Method: "GET", Path: "/{$}", Role: auth.Public, Summary: "What this is", Media: "text/plain", Handle: s.index},
 		{Method: "GET", Path: "/api/v2/version", Role: auth.Viewer, Summary: "Version of the server", Response: api.ServerVersion{}, Handle: s.version},
 	}
 }

@@ -26,7 +26,7 @@ func TestStrangersCannotHoldConnections(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ln := &pipes{make(chan net.Conn, 1), make(chan struct{})}
 				srv := &http.Server{
-					Handler: httpapi.New(httpapi.Config{View: emptyView{}, Control: control.New(nil, time.Now), Keys: auth.Keyring{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), ErrorLog: log.New(io.Discard, "", 0),
+					Handler: newAPI(t, httpapi.Config{View: emptyView{}, Control: control.New(nil, time.Now), Keys: auth.Keyring{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)}), ErrorLog: log.New(io.Discard, "", 0),
 				}
 				served := make(chan struct{})
 				go func() { defer close(served); _ = srv.Serve(ln) }()

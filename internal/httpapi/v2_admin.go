@@ -29,7 +29,7 @@ func (s *server) adminRoutes() []Route {
 	}
 	nothing := func(StoreAdmin, context.Context) error { return nil }
 	return []Route{
-		{Method: "GET", Path: "/api/v2/admin/backup", Role: auth.Admin, Summary: "A backup of the store", Handle: s.backup},
+		{Method: "GET", Path: "/api/v2/admin/backup", Role: auth.Admin, Summary: "A backup of the store", Media: "application/octet-stream", Handle: s.backup},
 		{Method: "GET", Path: store, Role: auth.Admin, Summary: "Condition of the store", Response: api.StoreStatus{}, Handle: verb(nothing)},
 		{Method: "POST", Path: store + "/compact", Role: auth.Admin, Summary: "Forget the store's history", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Compact)},
 		{Method: "POST", Path: store + "/defragment", Role: auth.Admin, Summary: "Give the store's free space back", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Defragment)},

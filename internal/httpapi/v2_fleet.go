@@ -25,7 +25,7 @@ func (s *server) fleetRoutes() []Route {
 		{Method: "DELETE", Path: node, Role: auth.Admin, Summary: "Remove a node, and revoke its credential", Response: api.MemberRemoved{}, Handle: s.removeNode},
 		{Method: "DELETE", Path: "/api/v2/members/{role}/{id}", Role: auth.Admin, Summary: "Remove a machine, and revoke its credential", Response: api.MemberRemoved{}, Handle: s.removeMember},
 
-		{Method: "POST", Path: "/api/v2/join", Role: auth.Public, Summary: "Get a machine's first credential for a join token", Request: api.JoinRequest{}, Response: api.JoinResponse{}, Handle: s.join},
+		{Method: "POST", Path: "/api/v2/join", Role: auth.Public, Summary: "Get a machine's first credential for a join token", Request: api.JoinRequest{}, Response: api.JoinResponse{}, Errors: []api.Code{api.CodeUnauthorized, api.CodeTooManyRequests}, Handle: s.join},
 		{Method: "POST", Path: "/api/v2/renew", Role: auth.Machine, Summary: "Get the next certificate of the calling machine", Request: api.RenewRequest{}, Response: api.RenewResponse{}, Handle: s.renew},
 	}
 }

@@ -15,17 +15,23 @@ import (
 // modelRoutes are the rows about models.
 func (s *server) modelRoutes() []Route {
 	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
+	logQuery := []Param{
+		{Name: "replica", Type: "integer", Summary: "Number of the replica; 0 when absent"},
+		{Name: "tail", Type: "integer", Summary: "Only so many of the last lines"},
+		{Name: "follow", Type: "boolean", Summary: "Stay, and send what is written from now on"},
+		{Name: "previous", Type: "boolean", Summary: "The log of the engine before this one, after a restart"},
+	}
 	return []Route{
-		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Response: []api.ModelView{}, Has: Pages | Watches, Query: modelFilters(), Handle: s.listModels},
+		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Query: modelFilters(), Response: []api.ModelView{}, Has: Pages | Watches, Handle: s.listModels},
 		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Handle: s.createModel},
-		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Has: Watches, Handle: s.getModel},
-		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Handle: s.updateModel},
-		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Response: api.ModelDeleted{}, Handle: s.deleteModel},
-		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Handle: s.startModel},
-		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Handle: s.stopModel},
-		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Handle: s.scaleModel},
-		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.ModelDeployment{}, Handle: s.putDeployment},
-		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Handle: s.modelLogs},
+		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Has: Conditional | Watches, Handle: s.getModel},
+		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Has: Conditional, Handle: s.updateModel},
+		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Query: []Param{{Name: "purge", Type: "boolean", Summary: "Remove its files, too"}}, Response: api.ModelDeleted{}, Has: Conditional, Handle: s.deleteModel},
+		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Has: Conditional | OptionalBody, Handle: s.startModel},
+		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Has: Conditional, Handle: s.stopModel},
+		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Has: Conditional, Handle: s.scaleModel},
+		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.ModelDeployment{}, Has: Conditional, Handle: s.putDeployment},
+		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Query: logQuery, Media: "text/plain", Handle: s.modelLogs},
 	}
 }
 

@@ -14,7 +14,7 @@ func (s *server) secretRoutes() []Route {
 	return []Route{
 		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Has: Pages, Handle: s.listSecrets},
 		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Handle: s.putSecret},
-		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Response: api.SecretDeleted{}, Handle: s.deleteSecret},
+		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Query: []Param{{Name: "force", Type: "boolean", Summary: "Also when models name it"}}, Response: api.SecretDeleted{}, Handle: s.deleteSecret},
 		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Handle: s.nodeSecret},
 	}
 }

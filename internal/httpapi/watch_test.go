@@ -13,7 +13,6 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
-	"github.com/nebula-serve/nebula/internal/httpapi"
 )
 
 // stream opens an event stream and returns its events as they come; the channel closes at the stream's end.
@@ -106,7 +105,7 @@ func TestWatch_endsWithTheProcess(t *testing.T) {
 	cfg := config(s.st)
 	closing := make(chan struct{})
 	cfg.Closing, cfg.Log = closing, slog.New(slog.DiscardHandler)
-	h := httptest.NewServer(httpapi.New(cfg))
+	h := httptest.NewServer(newAPI(t, cfg))
 	defer h.Close()
 	events := stream(t, h.URL+"/api/v2/models?watch=1")
 	<-events // synced
