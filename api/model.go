@@ -43,43 +43,6 @@ func (m *ModelSource) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// ModelConfig tunes the engine. A nil field means "not set": the engine's or Nebula's default holds.
-type ModelConfig struct {
-	TensorParallelSize   *uint32  `json:"tensor_parallel_size"`
-	GPUMemoryUtilization *float32 `json:"gpu_memory_utilization"` // fraction of a GPU's total memory, 0 < x <= 1
-	MaxModelLen          *uint32  `json:"max_model_len"`          // context length in tokens
-	RequiredVRAMMB       *uint64  `json:"required_vram_mb"`       // per GPU, MiB; for placement only
-	LoRAModules          []string `json:"lora_modules"`
-}
-
-// Merge returns c with every field that over sets replaced; LoRAModules is replaced whole. Neither input changes.
-func (c *ModelConfig) Merge(over *ModelConfig) *ModelConfig {
-	if c == nil && over == nil {
-		return nil
-	}
-	var out ModelConfig
-	for _, src := range []*ModelConfig{c, over} {
-		if src == nil {
-			continue
-		}
-		set(&out.TensorParallelSize, src.TensorParallelSize)
-		set(&out.GPUMemoryUtilization, src.GPUMemoryUtilization)
-		set(&out.MaxModelLen, src.MaxModelLen)
-		set(&out.RequiredVRAMMB, src.RequiredVRAMMB)
-		if src.LoRAModules != nil {
-			out.LoRAModules = slices.Clone(src.LoRAModules)
-		}
-	}
-	return &out
-}
-
-func set[T any](dst **T, src *T) {
-	if src != nil {
-		v := *src
-		*dst = &v
-	}
-}
-
 // ModelSpec is what a model is: name, source, engine and configuration. Only people write it.
 type ModelSpec struct {
 	ModelUID    string       `json:"model_uid"`

@@ -3,8 +3,11 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -27,13 +30,16 @@ func anyConfig() *rapid.Generator[*api.ModelConfig] {
 		if rapid.Bool().Draw(t, "has lora") {
 			c.LoRAModules = rapid.SliceOfN(rapid.StringN(0, 3, -1), 0, 3).Draw(t, "lora")
 		}
+		if rapid.Bool().Draw(t, "has unset") {
+			c.Unset = rapid.SliceOfN(rapid.SampledFrom(append(api.ConfigFields(), "of_a_newer_nebula")), 0, 4).Draw(t, "unset")
+		}
 		return c
 	}))
 }
 
 func TestMerge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		base, over := anyConfig().Draw(t, "base"), anyConfig().Draw(t, "over")
+		base, over, last := anyConfig().Draw(t, "base"), anyConfig().Draw(t, "over"), anyConfig().Draw(t, "last")
 		before := []string{asJSON(t, base), asJSON(t, over)}
 		got := base.Merge(over)
 
@@ -46,32 +52,112 @@ func TestMerge(t *testing.T) {
 		if d := cmp.Diff(got, got.Merge(nil)); d != "" {
 			t.Errorf("nothing to merge changes something:\n%s", d)
 		}
+		if d := cmp.Diff(got.Merge(last), base.Merge(over.Merge(last))); d != "" {
+			t.Errorf("the order of two steps matters:\n%s", d)
+		}
 		if shares(reflect.ValueOf(got), reflect.ValueOf(base)) || shares(reflect.ValueOf(got), reflect.ValueOf(over)) {
 			t.Error("the result shares memory with what it was made of")
 		}
 		if d := cmp.Diff(before, []string{asJSON(t, base), asJSON(t, over)}); d != "" {
 			t.Errorf("an input has changed:\n%s", d)
 		}
+		effective := api.EffectiveConfig(&api.ModelSpec{Config: base}, &api.ModelDeployment{ConfigOverrides: over})
+		if got != nil {
+			got.Unset = nil
+		}
+		if d := cmp.Diff(got, effective); d != "" {
+			t.Errorf("what a model runs with:\n%s", d)
+		}
 	})
 }
 
-// merged is Merge by reflection: whatever fields a configuration has, what is set in over wins.
+// merged is Merge by reflection: whatever fields a configuration has, the last one that sets or clears a field has its way.
 func merged(base, over *api.ModelConfig) *api.ModelConfig {
-	if base == nil {
-		base, over = over, nil
-	}
-	if base == nil {
+	if base == nil && over == nil {
 		return nil
 	}
-	out := *base
-	if over != nil {
-		for i := range reflect.TypeFor[api.ModelConfig]().NumField() {
-			if v := reflect.ValueOf(*over).Field(i); !v.IsNil() {
-				reflect.ValueOf(&out).Elem().Field(i).Set(v)
+	var out api.ModelConfig
+	cleared := map[string]bool{}
+	for _, layer := range []*api.ModelConfig{base, over} {
+		if layer == nil {
+			continue
+		}
+		for _, name := range layer.Unset {
+			cleared[name] = true
+		}
+		for _, f := range reflect.VisibleFields(reflect.TypeFor[api.ModelConfig]()) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			to, from := reflect.ValueOf(&out).Elem().FieldByIndex(f.Index), reflect.ValueOf(*layer).FieldByIndex(f.Index)
+			switch {
+			case name == "unset":
+			case !from.IsNil():
+				to.Set(from)
+				delete(cleared, name)
+			case slices.Contains(layer.Unset, name):
+				to.SetZero()
 			}
 		}
 	}
+	out.Unset = slices.Sorted(maps.Keys(cleared))
 	return &out
+}
+
+// A field that is new must be one that can be cleared.
+func TestConfigFields_areAll(t *testing.T) {
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[api.ModelConfig]()) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "unset" {
+			names = append(names, name)
+		}
+	}
+	if d := cmp.Diff(names, api.ConfigFields()); d != "" {
+		t.Errorf("-has +lists:\n%s", d)
+	}
+}
+
+// TestMerge_cases lays the lines of a case over one another, the last on top, and answers with what all of them are together and with what a model runs
+// with that has the first one as its own. "null" is none. Lines that Validate refuses as overrides are answered with why.
+func TestMerge_cases(t *testing.T) {
+	runCases(t, "merge.txt", func(t *testing.T, lines []string) string {
+		var base, over *api.ModelConfig
+		for i, l := range lines {
+			var layer *api.ModelConfig
+			if err := json.Unmarshal([]byte(l), &layer); err != nil {
+				t.Fatalf("%s: %v", l, err)
+			}
+			if i == 0 {
+				base = layer
+				continue
+			}
+			d := api.ModelDeployment{ModelUID: "m", DesiredState: api.DesiredRunning, Replicas: 1, ConfigOverrides: layer}
+			if err := d.Validate(); err != nil {
+				return "refused: " + err.Error()
+			}
+			over = over.Merge(layer)
+		}
+		runs := api.EffectiveConfig(&api.ModelSpec{Config: base}, &api.ModelDeployment{ConfigOverrides: over})
+		return "all   " + short(t, base.Merge(over)) + "\nruns  " + short(t, runs)
+	})
+}
+
+// short is a config without what is not set.
+func short(t *testing.T, c *api.ModelConfig) string {
+	b, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(b, &m); err != nil {
+		t.Fatal(err)
+	}
+	if m == nil {
+		return "null"
+	}
+	maps.DeleteFunc(m, func(_ string, v any) bool { return v == nil })
+	if b, err = json.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
 }
 
 func asJSON(t *rapid.T, v any) string {

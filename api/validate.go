@@ -54,10 +54,16 @@ func (s *ModelSpec) Validate() error {
 		p.add("model_uid", "%q is not a legal uid: use a-z, 0-9 and \"-\", start with a letter or digit, at most %d characters",
 			clip(s.ModelUID), MaxUID)
 	}
-	checkName(&p, s.ModelSource, s.ModelName)
+	s.check(&p)
+	return p.err("the model is not valid")
+}
+
+// check is Validate but for the uid.
+func (s *ModelSpec) check(p *problems) {
+	checkName(p, s.ModelSource, s.ModelName)
 	switch s.ModelSource {
 	case SourceHuggingFace, SourceModelScope, SourceLocal:
-		checkPath(&p, s.ModelSource, s.ModelPath)
+		checkPath(p, s.ModelSource, s.ModelPath)
 	default:
 		p.add("model_source", "%q is unknown: use huggingface, modelscope or local", clip(string(s.ModelSource)))
 	}
@@ -67,12 +73,14 @@ func (s *ModelSpec) Validate() error {
 	if s.DockerImage != "" {
 		p.add("docker_image", "is not supported yet: engines run as processes; leave it out")
 	}
-	checkRevision(&p, s.Revision)
-	checkLabels(&p, s.Labels)
-	checkFiles(&p, s.Files)
-	checkTokenSecret(&p, s)
-	s.Config.check(&p, "config")
-	return p.err("the model is not valid")
+	checkRevision(p, s.Revision)
+	checkLabels(p, s.Labels)
+	checkFiles(p, s.Files)
+	checkTokenSecret(p, s)
+	s.Config.check(p, "config")
+	if s.Config != nil && len(s.Config.Unset) > 0 {
+		p.add("config.unset", "is for config_overrides, which lie over a model's own config: leave the fields out instead")
+	}
 }
 
 // Validate tells what is wrong with a deployment that a person wrote, or nil.
@@ -133,6 +141,18 @@ func (c *ModelConfig) check(p *problems, at string) {
 		p.add(at+".required_vram_mb", "is more than any GPU has")
 	}
 	checkLoRA(p, at+".lora_modules", c.LoRAModules)
+	if n := len(ConfigFields()); len(c.Unset) > n {
+		p.add(at+".unset", "must be at most %d names, not %d", n, len(c.Unset))
+		return
+	}
+	for _, name := range c.Unset {
+		switch {
+		case !slices.Contains(ConfigFields(), name):
+			p.add(at+".unset", "%q is no field of a config: use one of %s", clip(name), strings.Join(ConfigFields(), ", "))
+		case c.has(name):
+			p.add(at+".unset", "%q is set in the same config: set it or unset it", name)
+		}
+	}
 }
 
 // checkLoRA takes what the engines take: NAME=/path or /path.

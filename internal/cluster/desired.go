@@ -32,7 +32,7 @@ func Desired(s *State, nodeID string) api.NodeDesired {
 		}
 		plan, _ := s.Placements.Value(uid)
 		var config api.ModelConfig
-		if c := spec.Config.Merge(deployment.ConfigOverrides); c != nil {
+		if c := api.EffectiveConfig(&spec, &deployment); c != nil {
 			config = *c
 		}
 		secret, _ := s.Secrets.Value(spec.TokenSecret)

@@ -17,10 +17,20 @@ type need struct {
 	share  float32  // fraction of a GPU's memory that must be free, for vLLM: it refuses to start otherwise
 }
 
-// configure adds what a configuration says; what it leaves open stays as it is.
+// configure adds what a configuration says, as [api.ModelConfig.Merge] does: what it clears is open again, what it leaves open stays as it is.
 func (w *need) configure(c *api.ModelConfig) {
 	if c == nil {
 		return
+	}
+	for _, name := range c.Unset {
+		switch name {
+		case api.ConfigTensorParallelSize:
+			w.gpus = 0
+		case api.ConfigRequiredVRAMMB:
+			w.vramMB = 0
+		case api.ConfigGPUMemoryUtilization:
+			w.share = 0
+		}
 	}
 	if c.TensorParallelSize != nil {
 		w.gpus = int(*c.TensorParallelSize)
