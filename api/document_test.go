@@ -45,6 +45,12 @@ var documents = map[string]func() any{
 	"put_secret":  func() any { return new(api.PutSecret) },
 	"secret_view": func() any { return new(api.SecretView) },
 	"model_token": func() any { return new(api.ModelToken) },
+	"template":    func() any { return new(api.ModelTemplate) },
+	"make_tpl":    func() any { return new(api.CreateTemplate) },
+	"change_tpl":  func() any { return new(api.UpdateTemplate) },
+	"deploy":      func() any { return new(api.DeployTemplate) },
+	"save":        func() any { return new(api.SaveTemplate) },
+	"tpl_deleted": func() any { return new(api.TemplateDeleted) },
 	"error":       func() any { return new(api.Envelope) },
 	"openaierror": func() any { return new(api.OpenAIEnvelope) },
 }
@@ -213,6 +219,9 @@ func FuzzDocuments(f *testing.F) {
 		}
 		if dep, ok := first.(*api.ModelDeployment); ok {
 			_ = dep.Validate()
+		}
+		if tpl, ok := first.(*api.ModelTemplate); ok {
+			_ = tpl.Validate()
 		}
 		text := encode(t, first)
 		second := newDocument(t, name)

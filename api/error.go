@@ -18,6 +18,7 @@ const (
 	CodeMethodNotAllowed Code = "method_not_allowed"
 	CodeMisdirected      Code = "misdirected_request" // the Host header names another server
 	CodeModelExists      Code = "model_exists"
+	CodeTemplateExists   Code = "template_exists"
 	CodeModelStopped     Code = "model_stopped"
 	CodeConflict         Code = "conflict"
 	CodeRevisionMismatch Code = "revision_mismatch" // If-Match did not hold
@@ -40,7 +41,7 @@ func (c Code) HTTPStatus() int {
 
 var statusOf = map[Code]int{
 	CodeInvalidRequest: 400, CodeInvalidUID: 400, CodeUnauthorized: 401, CodeForbidden: 403, CodeNotFound: 404,
-	CodeMethodNotAllowed: 405, CodeModelExists: 409, CodeModelStopped: 409, CodeConflict: 409,
+	CodeMethodNotAllowed: 405, CodeModelExists: 409, CodeTemplateExists: 409, CodeModelStopped: 409, CodeConflict: 409,
 	CodeRevisionMismatch: 412, CodeTooLarge: 413, CodeUnsupportedMedia: 415, CodeMisdirected: 421, CodeTooManyRequests: 429,
 	CodeInternal: 500, CodeUpstream: 502, CodeUnavailable: 503, CodeTimeout: 504,
 }
@@ -53,7 +54,7 @@ func (c Code) ExitCode() int {
 		return 2
 	case CodeNotFound:
 		return 3
-	case CodeModelExists, CodeModelStopped, CodeConflict, CodeRevisionMismatch:
+	case CodeModelExists, CodeTemplateExists, CodeModelStopped, CodeConflict, CodeRevisionMismatch:
 		return 4
 	case CodeTimeout:
 		return 5

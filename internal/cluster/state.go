@@ -17,6 +17,7 @@ type State struct {
 	Models      Set[api.ModelSpec]        // by model uid
 	Deployments Set[api.ModelDeployment]  // by model uid
 	Placements  Set[api.PlacementPlan]    // by model uid
+	Templates   Set[api.ModelTemplate]    // by template id; the built-in ones are in package catalog
 	Nodes       Set[api.NodeStatus]       // by node id
 	Endpoints   Set[api.EndpointInfo]     // by "uid/replica"
 	Downloads   Set[api.DownloadProgress] // by "uid/replica"

@@ -29,6 +29,7 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/placements/"+id] = fmt.Sprintf(`{"model_uid":%q,"assignments":[{"replica_id":0,"node_id":"n"}],"unplaced":{"code":"node_draining","message":"No room."}}`, id)
 		docs["/model_cache/n/"+id] = fmt.Sprintf(`{"node_id":"n","model_name":"acme/%d","cache_path":"/m/%s"}`, i/2, id)
 		docs["/join_tokens/"+id] = fmt.Sprintf(`{"id":%q,"for":"node"}`, id)
+		docs["/templates/"+id] = fmt.Sprintf(`{"template_id":%q,"name":"%s","model_name":"acme/m","source":"user"}`, id, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
 		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id, ModelSource: api.SourceHuggingFace}}
 		b, err := json.Marshal(wish)

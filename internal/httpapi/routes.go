@@ -56,6 +56,7 @@ func (s *server) routes() []Route {
 			s.modelRoutes(),
 			s.nodeRoutes(),
 			s.cacheRoutes(),
+			s.templateRoutes(),
 			s.secretRoutes(),
 			s.linkRoutes(),
 			s.fleetRoutes(),

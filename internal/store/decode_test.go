@@ -83,6 +83,7 @@ func tables(s *cluster.State) string {
 	show(&b, "alerts", s.Alerts)
 	show(&b, "claims", s.BlobClaims)
 	show(&b, "secrets", s.Secrets)
+	show(&b, "templates", s.Templates)
 	return strings.TrimSpace(b.String())
 }
 
@@ -104,6 +105,7 @@ func FuzzDecode(f *testing.F) {
 		again(t, &Models, "x", value)
 		again(t, &Deployments, "x", value)
 		again(t, &Placements, "x", value)
+		again(t, &Templates, "x", value)
 		again(t, &Nodes, "x", value)
 		again(t, &Endpoints, "x/0", value)
 		again(t, &Downloads, "x/0", value)

@@ -35,6 +35,13 @@ var (
 		set:    func(s *cluster.State) *cluster.Set[api.ModelDeployment] { return &s.Deployments },
 		claims: func(id string, v *api.ModelDeployment) bool { return v.ModelUID == id },
 	}
+	// Templates holds the templates that people wrote: /templates/{id}.
+	Templates = Table[api.ModelTemplate]{
+		name: "template", owner: OwnerControl,
+		keys:   layout{"/templates/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.ModelTemplate] { return &s.Templates },
+		claims: func(id string, v *api.ModelTemplate) bool { return v.TemplateID == id },
+	}
 	// Placements holds where replicas run: /placements/{uid}.
 	Placements = Table[api.PlacementPlan]{
 		name: "placement", owner: OwnerScheduler,
@@ -150,7 +157,7 @@ func RoutingPrefixes() []string {
 func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
-		&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
+		&Models, &Deployments, &Templates, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
 		&CacheWishes, &CachePulls, &Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
