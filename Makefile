@@ -23,10 +23,13 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet bench-files cover clean engine setup help
+.PHONY: build man up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet bench-files cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
+
+man: build ## write the manual pages to bin/man1
+	bin/nebula man bin/man1
 
 up: ## build, get an engine, start Nebula with a demo model, chat with it; Ctrl-C ends it
 	@scripts/setup.sh ca-certificates

@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // Code names a kind of error for machines; it maps to one HTTP status and one exit code.
@@ -45,6 +47,9 @@ var statusOf = map[Code]int{
 	CodeRevisionMismatch: 412, CodeTooLarge: 413, CodeUnsupportedMedia: 415, CodeMisdirected: 421, CodeTooManyRequests: 429,
 	CodeInternal: 500, CodeUpstream: 502, CodeUnavailable: 503, CodeTimeout: 504,
 }
+
+// Codes returns every code, sorted.
+func Codes() []Code { return slices.Sorted(maps.Keys(statusOf)) }
 
 // ExitCode returns the exit status of a command that ends with this code: 1 error, 2 usage, 3 not found,
 // 4 conflict, 5 timeout.

@@ -24,6 +24,7 @@ func (c *command) adminCommand() *cobra.Command {
 		c.storeVerb("defrag", "Give the store's free space back to the disk",
 			"One member after the other, the leader last. A member answers nothing for the moment that it takes.", (*client.Client).DefragmentStore),
 		c.alarmCommand(),
+		c.migrateCommand(),
 	)
 }
 
@@ -107,7 +108,8 @@ func (c *command) backupCommand() *cobra.Command {
 		Long: "Save the whole store, as of one moment, to FILE. The file is checked, is only for its owner, and is there as a whole or not at all.\n" +
 			"It holds the cluster's secrets, those that people have set sealed: keep it safe, and keep the folder pki of a server's data directory too,\n" +
 			"without which nobody can open them. The models' files are not in it.",
-		Args: exactly(1, "the file to write"),
+		Example: "  nebula admin backup nebula-$(date +%F).backup",
+		Args:    exactly(1, "the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -133,7 +135,8 @@ func (c *command) restoreCommand() *cobra.Command {
 			"again as new ones.\n\n" +
 			"Engines go on running meanwhile, and afterwards nodes stop nothing that the backup does not know until you have looked and run\n" +
 			"nebula admin accept-history.",
-		Args: exactly(1, "the backup's file"),
+		Example: "  nebula admin restore nebula-2026-03-01.backup --data-dir /var/lib/nebula",
+		Args:    exactly(1, "the backup's file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := c.dataDir()
 			if err != nil {

@@ -59,7 +59,7 @@ func (c *command) diffCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			differs, err := c.runDiff(cmd.Context(), o)
 			if err != nil {
-				return &quiet{max(report(cmd.Context(), c.env.Stderr, err), exitUsage)} // 1 has another meaning here
+				return &quiet{max(c.report(cmd.Context(), cmd, err), exitUsage)} // 1 has another meaning here
 			}
 			if differs {
 				return &quiet{exitError}

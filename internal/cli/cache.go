@@ -107,8 +107,9 @@ func (f *filesOf) named(cmd *cobra.Command, model string) (api.FilesRequest, err
 // onFiles is a command on a model's files on some nodes, or on all.
 func (c *command) onFiles(use, short, nodes string, run func(ctx context.Context, cl *client.Client, req api.FilesRequest) error) *cobra.Command {
 	var f filesOf
+	name, _, _ := strings.Cut(use, " ")
 	cmd := &cobra.Command{
-		Use: use, Short: short, Args: exactly(1, "the model: its UID, or its name at the source"), ValidArgsFunction: c.completeUID,
+		Use: use, Short: short, Example: "  nebula cache " + name + " my-model --node gpu-7\n  nebula cache " + name + " Qwen/Qwen2.5-0.5B-Instruct-GGUF:Q8_0", Args: exactly(1, "the model: its UID, or its name at the source"), ValidArgsFunction: c.completeUID,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req, err := f.named(cmd, args[0])
 			if err != nil {
@@ -162,7 +163,7 @@ func (c *command) cacheCancel() *cobra.Command {
 	var nodes []string
 	cmd := &cobra.Command{
 		Use: "cancel MODEL", Short: "Cancel the pulls of a model; what has come already stays", Args: exactly(1, "the model: its UID, or its name at the source"),
-		ValidArgsFunction: c.completeUID,
+		ValidArgsFunction: c.completeUID, Example: "  nebula cache cancel my-model --node gpu-7",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {

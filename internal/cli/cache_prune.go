@@ -145,6 +145,7 @@ func (c *command) cacheVerify() *cobra.Command {
 		Long: "Read every file of MODEL (its name at the source), or of all models, on a node and compare it with its hash. A damaged file is named, and marked:\n" +
 			"the next start of its model fetches it again. Nothing is deleted, because an engine may have it open.\n\n" +
 			"It exits with 1 when something is damaged or could not be read.",
+		Example: "  nebula cache verify\n  nebula cache verify Qwen/Qwen2.5-0.5B-Instruct-GGUF --node gpu-7",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
 				return usagef("%s takes one model, or none for all\nSee: %s --help", cmd.CommandPath(), cmd.CommandPath())

@@ -16,7 +16,7 @@ import (
 )
 
 func (c *command) chatCommand() *cobra.Command {
-	var model, system string
+	var model, system, given string
 	var maxTokens int
 	cmd := &cobra.Command{
 		Use: "chat [MESSAGE...]", Short: "Talk to a model; without a message, until /quit or Ctrl-D",
@@ -33,7 +33,10 @@ func (c *command) chatCommand() *cobra.Command {
 			}
 			s := &session{c: c, client: cl, model: model, system: system, maxTokens: maxTokens}
 			s.clear()
-			message := strings.Join(args, " ")
+			if given != "" && len(args) > 0 {
+				return usagef("give the message once: as argument or with --message")
+			}
+			message := strings.Join(append(args, given)[:max(len(args), 1)], " ")
 			if message == "" && !terminal(c.env.Stdin) {
 				b, err := io.ReadAll(io.LimitReader(c.env.Stdin, maxPiped))
 				if err != nil {
@@ -51,6 +54,7 @@ func (c *command) chatCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVarP(&model, "model", "m", "", "model (default: the only one that runs)")
+	f.StringVar(&given, "message", "", "the message, instead of the argument")
 	f.StringVar(&system, "system", "", "system prompt")
 	f.IntVar(&maxTokens, "max-tokens", 2048, "longest answer, in tokens")
 	_ = cmd.RegisterFlagCompletionFunc("model", func(cmd *cobra.Command, _ []string, p string) ([]string, cobra.ShellCompDirective) {

@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/app"
 )
 
@@ -51,37 +49,14 @@ func Main(args []string) int {
 
 // Run is Main in a world of the caller's.
 func Run(ctx context.Context, env Env, args []string) int {
-	root := newRoot(&command{env: env})
+	c := &command{env: env}
+	root := newRoot(c)
 	root.SetArgs(args)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
-	err := root.ExecuteContext(ctx)
-	return report(ctx, env.Stderr, err)
-}
-
-// report prints an error, once, and returns the exit code.
-func report(ctx context.Context, w io.Writer, err error) int {
-	if err == nil {
-		return exitOK
-	}
-	if q, ok := errors.AsType[*quiet](err); ok {
-		return q.code
-	}
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		return exitInterrupted
-	}
-	fmt.Fprintln(w, "Error:", clean(err.Error()))
-	if e, ok := api.AsError(err); ok {
-		if e.RequestID != "" && e.Code.HTTPStatus() >= 500 {
-			fmt.Fprintln(w, "Request id:", e.RequestID)
-		}
-		return e.Code.ExitCode()
-	}
-	if _, ok := errors.AsType[*usageError](err); ok {
-		return exitUsage
-	}
-	return exitError
+	cmd, err := root.ExecuteContextC(ctx)
+	return c.report(ctx, cmd, err)
 }
 
 // quiet is an error whose text has been printed already.
@@ -156,16 +131,21 @@ func (c *command) addCommands(root *cobra.Command) {
 		{"models", "Models:", []*cobra.Command{
 			c.modelCommand(),
 			c.chatCommand(),
+			c.logsCommand(),
+			c.scaleCommand(),
+			c.drainCommand(),
 			c.applyCommand(),
 			c.diffCommand(),
 			c.exportCommand(),
 		}},
 		{"cluster", "The cluster:", []*cobra.Command{
+			c.clusterCommand(),
 			c.asNode(c.nodeCommand()),
 			c.cacheCommand(),
 			c.diskCommand(),
 			c.memberCommand(),
 			c.tokenCommand(),
+			c.metricsCommand(),
 			c.adminCommand(),
 		}},
 		{"access", "Access:", []*cobra.Command{
@@ -180,6 +160,7 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.gatewayCommand(),
 			c.demoModelCommand(),
 			c.versionCommand(),
+			c.manCommand(),
 		}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

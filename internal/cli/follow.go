@@ -265,7 +265,10 @@ func (f *follower[T]) redraw(list []T) error {
 		up = fmt.Sprintf("\x1b[%dA", f.drawn)
 	}
 	f.drawn = len(lines)
-	return f.c.printStyled(up + "\r\x1b[J" + strings.Join(lines, "") + "\n")
+	if _, err := fmt.Fprint(f.c.env.Stdout, up+"\r\x1b[J"); err != nil {
+		return err
+	}
+	return f.c.printStyled(strings.Join(lines, "") + "\n")
 }
 
 // height is that of the terminal in lines; 0 where there is none.

@@ -168,6 +168,8 @@ type doing struct {
 	// Do returns the server's answer, for -o json and the like, and the line for people, which is made safe for their terminal.
 	// A nil answer means that the server says no more than that it is done.
 	Do func(ctx context.Context, cl *client.Client, id string) (answer any, line string, err error)
+	// After runs when that is printed, for --wait; nil = nothing.
+	After func(ctx context.Context, cl *client.Client, id string) error
 }
 
 // doCommand makes the command; its other flags the caller adds, and reads in Do.
@@ -186,7 +188,10 @@ func doCommand(c *command, d doing) *cobra.Command {
 			if answer == nil {
 				answer = map[string]string{"id": args[0], "status": "done"}
 			}
-			return c.print(answer, func(bool) error { return c.say(line) })
+			if err := c.print(answer, func(bool) error { return c.say(line) }); err != nil || d.After == nil {
+				return err
+			}
+			return d.After(cmd.Context(), cl, args[0])
 		},
 	}
 	c.addOutput(cmd)

@@ -17,7 +17,20 @@ import (
 
 func (c *command) modelCommand() *cobra.Command {
 	cmd := group("model", "Declare, run and look at models",
-		c.modelList(), c.modelGet(), c.modelCreate(), c.modelStart(), c.modelStop(), c.modelScale(), c.modelUpdate(), c.modelEdit(), c.modelDelete(), c.modelWait(), c.modelLogs())
+		c.modelList(),
+		c.modelGet(),
+		c.modelCreate(),
+		c.modelStart(),
+		c.modelStop(),
+		c.modelScale(),
+		c.modelUpdate(),
+		c.modelEdit(),
+		c.modelDelete(),
+		c.modelWait(),
+		c.modelLogs(),
+		c.modelLoad(),
+		c.modelUnload(),
+	)
 	cmd.Aliases = []string{"models"}
 	return cmd
 }
@@ -31,6 +44,11 @@ func (c *command) modelList() *cobra.Command {
 		Key:     func(m api.ModelView) string { return m.ModelUID },
 		Columns: modelColumns(),
 		Fetch: func(ctx context.Context, cl *client.Client) ([]api.ModelView, error) {
+			if state != "" {
+				if err := checkState(state); err != nil {
+					return nil, err
+				}
+			}
 			o.State = api.ModelState(state)
 			models, _, err := cl.Models(ctx, o)
 			return models, err
@@ -207,7 +225,12 @@ func (c *command) modelCreate() *cobra.Command {
 	f.BoolVar(&wait, "wait", false, "with --start: wait until it runs")
 	f.DurationVar(&timeout, "timeout", defaultWait, "with --wait: how long")
 	f.Uint32Var(&replicas, "replicas", 1, "number of replicas, with --start")
-	f.StringVar(&req.NodeID, "node", "", "run it on this node only")
+	c.addNode(cmd, &req.NodeID, "run it on this node only")
+	c.completeFlag(cmd, "engine", api.Engines())
+	c.completeFlag(cmd, "source", []string{string(api.SourceHuggingFace), string(api.SourceModelScope), string(api.SourceLocal)})
+	_ = cmd.RegisterFlagCompletionFunc("token-secret", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return c.completeSecret(cmd, nil, typed)
+	}) // the flag was just made: it cannot fail
 	f.UintSliceVar(&gpuArgs, "gpu", nil, "run it on these GPUs of the node")
 	f.Uint32Var(&maxLen, "max-model-len", 0, "context length in tokens")
 	f.Uint32Var(&tp, "tensor-parallel", 0, "number of GPUs that share the model")
@@ -290,6 +313,7 @@ func (c *command) modelLogs() *cobra.Command {
 	var o client.LogOptions
 	cmd := &cobra.Command{
 		Use: "logs UID", Short: "Show the log of a model's engine", Args: exactly(1, "the model's UID"), ValidArgsFunction: c.completeUID,
+		Example: "  nebula model logs my-model --tail 100 -f\n  nebula model logs my-model --previous",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := c.client()
 			if err != nil {
@@ -310,6 +334,7 @@ func (c *command) modelLogs() *cobra.Command {
 	f := cmd.Flags()
 	f.Uint32Var(&o.Replica, "replica", 0, "which replica")
 	f.IntVar(&o.Tail, "tail", 0, "only the last lines")
+	f.IntVar(&o.Tail, "lines", 0, "the same as --tail")
 	f.BoolVarP(&o.Follow, "follow", "f", false, "go on until Ctrl-C")
 	f.BoolVar(&o.Previous, "previous", false, "the engine before this one, after a crash")
 	return cmd

@@ -12,111 +12,108 @@ import (
 	"github.com/nebula-serve/nebula/client"
 )
 
-// verb is a command on one model that prints one line and can wait for its effect.
-func (c *command) verb(use, short string, wanted api.ModelState, run func(context.Context, *client.Client, string, *cobra.Command) (string, error)) *cobra.Command {
-	var wait bool
-	o := waitOptions{State: wanted}
-	cmd := &cobra.Command{
-		Use: use, Short: short, Args: exactly(1, "the model's UID"), ValidArgsFunction: c.completeUID,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			line, err := run(cmd.Context(), cl, args[0], cmd)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintln(c.env.Stdout, line)
-			if !wait {
-				return nil
-			}
-			return c.waitFor(cmd.Context(), cl, args[0], o)
-		},
+// verb makes a command on one model that can wait for its effect.
+func (c *command) verb(d doing, o waitOptions, until string) *cobra.Command {
+	wait := false
+	d.Arg, d.Complete = "the model's UID", c.completeUID
+	d.After = func(ctx context.Context, cl *client.Client, uid string) error {
+		if !wait {
+			return nil
+		}
+		return c.waitFor(ctx, cl, uid, o)
 	}
-	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the model is "+string(wanted))
-	cmd.Flags().DurationVar(&o.Timeout, "timeout", defaultWait, "with --wait: how long")
+	cmd := doCommand(c, d)
+	o.add(cmd, &wait, until)
 	return cmd
 }
 
 func (c *command) modelStart() *cobra.Command {
 	var replicas uint32
 	var node string
-	cmd := c.verb("start UID", "Start a model", api.StateRunning, func(ctx context.Context, cl *client.Client, uid string, cmd *cobra.Command) (string, error) {
-		var req api.StartModel
-		if cmd.Flags().Changed("replicas") {
-			req.Replicas = &replicas
-		}
-		if cmd.Flags().Changed("node") {
-			req.NodeID = &node
-		}
-		d, err := cl.StartModel(ctx, uid, req)
-		return fmt.Sprintf("Model %s is to run with %s", uid, plural(d.Replicas, "replica")), err
-	})
+	var cmd *cobra.Command
+	cmd = c.verb(doing{
+		Use: "start UID", Short: "Start a model",
+		Example: "  nebula model start my-model --wait\n  nebula model start my-model --replicas 2 --node gpu-7",
+		Do: func(ctx context.Context, cl *client.Client, uid string) (any, string, error) {
+			var req api.StartModel // what no flag says stays as it was
+			if cmd.Flags().Changed("replicas") {
+				req.Replicas = &replicas
+			}
+			if cmd.Flags().Changed("node") {
+				req.NodeID = &node
+			}
+			d, err := cl.StartModel(ctx, uid, req)
+			return d, fmt.Sprintf("Model %s is to run with %s", uid, plural(d.Replicas, "replica")), err
+		},
+	}, waitOptions{State: api.StateRunning}, "the model is running")
 	cmd.Flags().Uint32Var(&replicas, "replicas", 1, "number of replicas (default: as before)")
-	cmd.Flags().StringVar(&node, "node", "", "run it on this node only")
+	c.addNode(cmd, &node, "run it on this node only")
 	return cmd
 }
 
 func (c *command) modelStop() *cobra.Command {
-	return c.verb("stop UID", "Stop a model; its declaration and files stay", api.StateStopped,
-		func(ctx context.Context, cl *client.Client, uid string, _ *cobra.Command) (string, error) {
-			_, err := cl.StopModel(ctx, uid)
-			return fmt.Sprintf("Model %s is to stop; start it again with: nebula model start %s", uid, uid), err
-		})
+	return c.verb(doing{
+		Use: "stop UID", Short: "Stop a model; its declaration and files stay", Example: "  nebula model stop my-model --wait",
+		Do: func(ctx context.Context, cl *client.Client, uid string) (any, string, error) {
+			d, err := cl.StopModel(ctx, uid)
+			return d, fmt.Sprintf("Model %s is to stop; start it again with: nebula model start %s", uid, uid), err
+		},
+	}, waitOptions{State: api.StateStopped}, "the model is stopped")
 }
 
 func (c *command) modelScale() *cobra.Command {
 	var replicas uint32
-	cmd := c.verb("scale UID --replicas N", "Change the number of replicas", api.StateRunning,
-		func(ctx context.Context, cl *client.Client, uid string, cmd *cobra.Command) (string, error) {
+	var cmd *cobra.Command
+	cmd = c.verb(doing{
+		Use: "scale UID --replicas N", Aliases: []string{"scale-model"}, Short: "Change the number of replicas",
+		Example: "  nebula model scale my-model --replicas 3 --wait",
+		Do: func(ctx context.Context, cl *client.Client, uid string) (any, string, error) {
 			if !cmd.Flags().Changed("replicas") {
-				return "", usagef("how many? Give --replicas N")
+				return nil, "", usagef("how many? Give --replicas N")
 			}
 			d, err := cl.ScaleModel(ctx, uid, replicas)
-			return fmt.Sprintf("Model %s is to run with %s", uid, plural(d.Replicas, "replica")), err
-		})
-	cmd.Aliases = []string{"scale-model"}
+			return d, fmt.Sprintf("Model %s is to run with %s", uid, plural(d.Replicas, "replica")), err
+		},
+	}, waitOptions{State: api.StateRunning, All: true}, "every replica is ready")
 	cmd.Flags().Uint32Var(&replicas, "replicas", 0, "number of replicas")
 	return cmd
 }
 
 func (c *command) modelDelete() *cobra.Command {
-	purge := false
-	cmd := &cobra.Command{
-		Use: "delete UID", Aliases: []string{"rm"}, Short: "Remove a model; its files stay, unless --purge is given", Args: exactly(1, "the model's UID"),
-		ValidArgsFunction: c.completeUID,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
+	purge, wait := false, false
+	var o waitOptions
+	cmd := doCommand(c, doing{
+		Use: "delete UID", Aliases: []string{"rm"}, Short: "Remove a model; its files stay, unless --purge is given", Arg: "the model's UID", Complete: c.completeUID,
+		Example: "  nebula model delete my-model --wait\n  nebula model delete my-model --purge",
+		Do: func(ctx context.Context, cl *client.Client, uid string) (any, string, error) {
+			out := api.ModelDeleted{ModelUID: uid, Status: "deleted"}
+			if !purge {
+				return out, "Model " + uid + " deleted; its files stay where they are", cl.DeleteModel(ctx, uid)
 			}
-			if purge {
-				return c.purge(cmd.Context(), cl, args[0])
-			}
-			if err := cl.DeleteModel(cmd.Context(), args[0]); err != nil {
-				return err
-			}
-			_, err = fmt.Fprintf(c.env.Stdout, "Model %s deleted; its files stay where they are\n", args[0])
-			return err
+			p, err := cl.PurgeModel(ctx, uid)
+			out.Purge = &p
+			return out, purgeText(uid, p), err
 		},
-	}
+		After: func(ctx context.Context, cl *client.Client, uid string) error {
+			if !wait {
+				return nil
+			}
+			return c.waitGone(ctx, cl, uid, o.Timeout)
+		},
+	})
 	cmd.Flags().BoolVar(&purge, "purge", false, "delete its files on the nodes, too, but those that something else uses")
+	o.add(cmd, &wait, "no node runs it any more")
 	return cmd
 }
 
-func (c *command) purge(ctx context.Context, cl *client.Client, uid string) error {
-	p, err := cl.PurgeModel(ctx, uid)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(c.env.Stdout, "Model %s deleted\n", uid)
-	if p.Kept != "" {
-		fmt.Fprintf(c.env.Stdout, "Its files stay: %s\n", clean(p.Kept))
-		return nil
-	}
-	if len(p.Nodes) == 0 {
-		fmt.Fprintln(c.env.Stdout, "No node has files of it")
+// purgeText says what becomes of a deleted model's files.
+func purgeText(uid string, p api.Purged) string {
+	lines := []string{"Model " + uid + " deleted"}
+	switch {
+	case p.Kept != "":
+		return lines[0] + "\nIts files stay: " + p.Kept
+	case len(p.Nodes) == 0:
+		return lines[0] + "\nNo node has files of it"
 	}
 	for _, n := range p.Nodes {
 		text := map[api.PurgeState]string{
@@ -127,9 +124,9 @@ func (c *command) purge(ctx context.Context, cl *client.Client, uid string) erro
 		if n.Why != "" {
 			text += ": " + n.Why
 		}
-		fmt.Fprintf(c.env.Stdout, "Node %s %s\n", clean(n.NodeID), clean(text))
+		lines = append(lines, "Node "+n.NodeID+" "+text)
 	}
-	return nil
+	return strings.Join(lines, "\n")
 }
 
 func plural(n uint32, noun string) string {

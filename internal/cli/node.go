@@ -93,7 +93,8 @@ func (c *command) demoModelCommand() *cobra.Command {
 		Use: "demo-model DIR --reply TEXT", Short: "Write a tiny demo model that answers every prompt with TEXT",
 		Long: "Write DIR/NAME.gguf, a model file of about 100 kB for trying Nebula out and for tests. It is a true llama model whose weights are\n" +
 			"set by construction: it answers every prompt with exactly TEXT. It has learned nothing.",
-		Args: exactly(1, "the folder to write to"),
+		Example: "  nebula demo-model . --reply 'Hello there.' --name hello",
+		Args:    exactly(1, "the folder to write to"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			path, err := writeDemoModel(args[0], o)
 			if err != nil {

@@ -69,12 +69,8 @@ const drainLook = time.Second
 
 // waitDrained returns when nothing is left on the node, with a line for each change until then.
 func (c *command) waitDrained(parent context.Context, cl *client.Client, id string, timeout time.Duration) error {
-	ctx := parent
-	if timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(parent, timeout)
-		defer cancel()
-	}
+	ctx, cancel := within(parent, timeout)
+	defer cancel()
 	last := ""
 	for {
 		n, err := cl.Node(ctx, id)

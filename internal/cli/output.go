@@ -6,13 +6,17 @@ import (
 	"time"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
 	"github.com/nebula-serve/nebula/api"
 )
 
-// printStyled writes s, without its colours where the writer is no terminal.
+// printStyled writes s, without its colours where the writer is no terminal or NO_COLOR is set.
 func (c *command) printStyled(s string) error {
+	if c.env.Getenv("NO_COLOR") != "" {
+		s = ansi.Strip(s)
+	}
 	_, err := lipgloss.Fprint(c.env.Stdout, s)
 	return err
 }
