@@ -63,13 +63,7 @@ func (r *carrying) all(ctx context.Context, changes []apply.Change) error {
 		if err == nil {
 			continue
 		}
-		word := ch.String()
-		if uncertain(err) {
-			word += " (it may be done: no answer came)"
-		} else if len(done) > 0 {
-			word += " (in part)"
-		}
-		r.left = append(r.left, word)
+		r.left = append(r.left, ch.String()+state(done, err))
 		for _, later := range due(changes[i+1:]) {
 			r.left = append(r.left, later.String())
 		}
@@ -83,6 +77,21 @@ func (r *carrying) mark() string {
 		return " (dry run)"
 	}
 	return ""
+}
+
+// state says how much of a change that failed is done.
+func state(done []apply.Verb, err error) string {
+	var parts []string
+	if len(done) > 0 {
+		parts = append(parts, "only "+pastTense(done))
+	}
+	if uncertain(err) {
+		parts = append(parts, "the last step may be done all the same")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(parts, "; ") + ")"
 }
 
 // explain says what a failure has left undone.
@@ -114,7 +123,9 @@ func (r *carrying) one(ctx context.Context, ch *apply.Change) ([]apply.Verb, err
 	var done []apply.Verb
 	switch {
 	case w.Delete:
-		return ch.Verbs, r.cl.DeleteModelWith(ctx, ch.ID, on)
+		if err := r.cl.DeleteModelWith(ctx, ch.ID, on); err != nil && !api.HasCode(err, api.CodeNotFound) { // somebody was faster
+			return nil, err
+		}
 	case w.Create != nil:
 		if _, on.IfMatch, err = r.cl.CreateModelWith(ctx, *w.Create, client.Write{}); err != nil {
 			return nil, err

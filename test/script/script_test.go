@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NEBULA_LLAMA_SERVER", engine)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile, "waitout": waitOut},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile, "waitout": waitOut, "meddle": meddle},
 		Condition: func(cond string) (bool, error) {
 			return cond == "engine" && engine != "", nil
 		},
