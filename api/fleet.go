@@ -80,6 +80,12 @@ type JoinTokenCreated struct {
 	ExpiresAtMS int64       `json:"expires_at_ms"`
 }
 
+// WithoutSecret is what a repeated request is answered.
+func (t JoinTokenCreated) WithoutSecret() any {
+	t.Token = ""
+	return t
+}
+
 // JoinTokenView is a token in a list.
 type JoinTokenView struct {
 	ID          string      `json:"id"`

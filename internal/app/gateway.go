@@ -18,7 +18,7 @@ import (
 )
 
 // admin is who has the credential that a server makes at its first start.
-var admin = auth.Principal{ID: "admin", Role: auth.Admin}
+var admin = auth.Principal{ID: "admin", Role: auth.Admin, Kind: auth.KindStatic}
 
 // gatewayOnly is the data plane of a cluster alone: the same store and the same gateway as in a server, fed by the servers.
 func gatewayOnly(ctx context.Context, l *life, o Options) error {

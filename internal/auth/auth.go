@@ -17,6 +17,8 @@ import (
 	"strings"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/nebula-serve/nebula/api"
 )
 
 // Role is what a caller may do. Those of people are ordered: each may do all that the one before it may.
@@ -43,10 +45,26 @@ func (r Role) String() string {
 	return [...]string{"public", "inference", "viewer", "operator", "admin", "node", "gateway", "server", "machine"}[r]
 }
 
+// Kind is how a principal is known.
+type Kind string
+
+// The kinds.
+const (
+	KindUser      Kind = "user"    // by a session, or a key of the user's
+	KindMachine   Kind = "machine" // by its certificate
+	KindStatic    Kind = "static"  // by a token of the server's own configuration
+	KindAnonymous Kind = "anonymous"
+)
+
 // Principal is an authenticated caller. ID is a name, never the credential; of a machine it is the machine's id.
 type Principal struct {
 	ID   string
 	Role Role
+	Kind Kind
+	// KeyID is that of the API key that was shown; empty: there was none.
+	KeyID string
+	// Scopes narrow what a key may do.
+	Scopes api.Scopes
 }
 
 // IsMachine tells whether the caller is a machine of the cluster.

@@ -60,8 +60,8 @@ func TestAdminToken_refusesWhatIsNotPrivateOrUsable(t *testing.T) {
 
 func TestKeyring_Authenticate(t *testing.T) {
 	admin, user := strings.Repeat("a", 43), strings.Repeat("b", 43)
-	base := Keyring{}.With(admin, Principal{"admin", Admin})
-	ring := base.With(user, Principal{"user", Inference})
+	base := Keyring{}.With(admin, Principal{ID: "admin", Role: Admin})
+	ring := base.With(user, Principal{ID: "user", Role: Inference})
 	for secret, want := range map[string]string{admin: "admin", user: "user", "": "", "nobody": "", admin + " ": ""} {
 		if who, ok := ring.Authenticate(secret); who.ID != want || ok != (want != "") {
 			t.Errorf("Authenticate(%.3q…) = %v, %v; want %q", secret, who, ok, want)

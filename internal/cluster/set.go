@@ -104,6 +104,19 @@ func (s Set[T]) Prefix(prefix string) iter.Seq[Entry[T]] {
 	}
 }
 
+// Copy returns a Set with the same content that shares nothing but the documents, so that it can be edited while another goroutine edits s. It
+// costs O(n).
+func (s Set[T]) Copy() Set[T] {
+	out := Set[T]{btree.NewG(degree, less[T])}
+	if s.tree != nil {
+		s.tree.Ascend(func(r row[T]) bool {
+			out.tree.ReplaceOrInsert(r)
+			return true
+		})
+	}
+	return out
+}
+
 // Edit is a Set being changed. It belongs to one goroutine; the Set it came from stays as it was.
 type Edit[T any] struct {
 	tree *btree.BTreeG[row[T]]

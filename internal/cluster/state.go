@@ -31,6 +31,13 @@ type State struct {
 	Secrets     Set[api.Secret]           // by name; sealed
 	Info        Set[api.ClusterInfo]      // the one with api.ClusterInfoID
 	BlobClaims  Set[api.BlobClaim]        // by hash
+	Users       Set[api.User]             // by name
+	Passwords   Set[api.Password]         // by user name; hashes
+	APIKeys     Set[api.APIKey]           // by key id; hashes
+	KeyUses     Set[api.KeyUse]           // by key id
+	Sessions    Set[api.Session]          // by the hash of the cookie
+	AuditHead   Set[api.AuditHead]        // the one with api.AuditHeadID
+	Answered    Set[api.IdempotentAnswer] // by the hash of the request's key
 
 	// Bad holds the stored values that cannot be decoded, by key. They are in none of the sets above, and nobody acts
 	// as if they were absent: see Unreadable.

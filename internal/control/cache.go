@@ -19,16 +19,16 @@ const (
 
 // PullModel wishes a model's files on nodes that may not have a replica of it: those named, or all that report. What an earlier purge was to
 // delete there stays.
-func (c *Control) PullModel(ctx context.Context, req api.FilesRequest, by string) (api.FilesWished, error) {
-	return c.wishFiles(ctx, req, by, api.WishPull, pullLife)
+func (c *Control) PullModel(ctx context.Context, req api.FilesRequest) (api.FilesWished, error) {
+	return c.wishFiles(ctx, req, api.WishPull, pullLife)
 }
 
 // PinModel wishes that a model's files are never deleted to make room on the nodes named, or on all. It brings no files there.
-func (c *Control) PinModel(ctx context.Context, req api.FilesRequest, by string) (api.FilesWished, error) {
-	return c.wishFiles(ctx, req, by, api.WishPin, 0)
+func (c *Control) PinModel(ctx context.Context, req api.FilesRequest) (api.FilesWished, error) {
+	return c.wishFiles(ctx, req, api.WishPin, 0)
 }
 
-func (c *Control) wishFiles(ctx context.Context, req api.FilesRequest, by string, kind api.WishKind, life time.Duration) (api.FilesWished, error) {
+func (c *Control) wishFiles(ctx context.Context, req api.FilesRequest, kind api.WishKind, life time.Duration) (api.FilesWished, error) {
 	s, _ := c.store.Current()
 	spec, err := filesOf(s, req)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *Control) wishFiles(ctx context.Context, req api.FilesRequest, by string
 		return api.FilesWished{}, err
 	}
 	now := c.now()
-	doc := api.CacheWish{Kind: kind, Spec: spec, CreatedAtMS: now.UnixMilli(), CreatedBy: by}
+	doc := api.CacheWish{Kind: kind, Spec: spec, CreatedAtMS: now.UnixMilli(), CreatedBy: by(ctx)}
 	var lease int64
 	if life > 0 {
 		doc.ExpiresAtMS = now.Add(life).UnixMilli()
@@ -48,7 +48,7 @@ func (c *Control) wishFiles(ctx context.Context, req api.FilesRequest, by string
 		}
 	}
 	for some := range slices.Chunk(nodes, wishesPerTx) {
-		_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		err := c.update(ctx, "cache."+string(kind), "cache/"+spec.ModelName, func(tx *store.Tx) error {
 			for _, id := range some {
 				if err := node(tx, id); err != nil {
 					return err
@@ -104,7 +104,7 @@ func (c *Control) UnpinModel(ctx context.Context, req api.FilesRequest) (api.Fil
 // CancelPull takes a pull back. What has come already stays, and a later pull or replica goes on from there.
 func (c *Control) CancelPull(ctx context.Context, nodeID, pull string) error {
 	id := nodeID + "/" + string(api.WishPull) + "-" + pull
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "cache.cancel-pull", "cache/"+id, func(tx *store.Tx) error {
 		_, ok, err := store.CacheWishes.Get(tx, id)
 		if err == nil && !ok {
 			return api.Errorf(api.CodeNotFound, "there is no pull %.40q on node %.80q; list them with: nebula cache pulls", pull, nodeID)
@@ -178,6 +178,9 @@ func node(tx *store.Tx, id string) error {
 
 // grant returns a lease for wishes that end by themselves.
 func (c *Control) grant(ctx context.Context, life time.Duration) (int64, error) {
+	if dryRun(ctx) {
+		return 0, nil
+	}
 	if c.fleet.Leases == nil {
 		return 0, api.Errorf(api.CodeUnavailable, "this server makes no wishes that end by themselves: use another one of the cluster")
 	}
@@ -191,7 +194,7 @@ func (c *Control) grant(ctx context.Context, life time.Duration) (int64, error) 
 // dropWishes takes wishes back, whatever has become of them.
 func (c *Control) dropWishes(ctx context.Context, ids []string) error {
 	for some := range slices.Chunk(ids, 2*wishesPerTx) {
-		if _, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		if err := c.update(ctx, "cache.drop-wishes", "", func(tx *store.Tx) error {
 			for _, id := range some {
 				if err := store.CacheWishes.Delete(tx, id); err != nil {
 					return err

@@ -31,10 +31,10 @@ func newDepot(t *testing.T) *depot {
 // node makes a member, alive or away, with the named repositories in its cache.
 func (d *depot) node(id string, alive bool, cached ...string) {
 	d.t.Helper()
-	if err := d.RegisterLocal(d.t.Context(), api.Member{Role: api.MachineNode, ID: id, KeyHash: "k"}); err != nil {
+	if err := d.RegisterLocal(ann(d.t), api.Member{Role: api.MachineNode, ID: id, KeyHash: "k"}); err != nil {
 		d.t.Fatal(err)
 	}
-	if _, err := d.st.Update(d.t.Context(), store.OwnerNode, func(tx *store.Tx) error {
+	if _, err := d.st.Update(ann(d.t), store.OwnerNode, func(tx *store.Tx) error {
 		for i, name := range cached {
 			if err := store.Cache.Put(tx, fmt.Sprintf("%s/%d", id, i), api.ModelCacheEntry{NodeID: id, ModelName: name, CachePath: "/m/" + name, Complete: true}); err != nil {
 				return err
@@ -77,11 +77,11 @@ func TestPullModel_wishesFilesUnderALease(t *testing.T) {
 	d.node("b", true)
 	d.node("c", false)
 	d.declare("m", "acme/m", "*Q4*.gguf")
-	got, err := d.PullModel(t.Context(), api.FilesRequest{ModelUID: "m"}, "jo")
+	got, err := d.PullModel(ann(t), api.FilesRequest{ModelUID: "m"})
 	if err != nil || strings.Join(got.NodeIDs, " ") != "a b" {
 		t.Fatalf("pulled to %v, %v; want the nodes that report", got.NodeIDs, err)
 	}
-	got, err = d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/other", NodeIDs: []string{"c"}}, "jo")
+	got, err = d.PullModel(ann(t), api.FilesRequest{ModelName: "acme/other", NodeIDs: []string{"c"}})
 	if err != nil || strings.Join(got.Away, " ") != "c" {
 		t.Errorf("%+v, %v; want a pull that waits for c", got, err)
 	}
@@ -89,7 +89,7 @@ func TestPullModel_wishesFilesUnderALease(t *testing.T) {
 	s, _ := d.st.Current()
 	for w := range s.Wishes.Prefix("a/") {
 		v := w.Value
-		if w.Lease == 0 || v.ExpiresAtMS-v.CreatedAtMS != (24*time.Hour).Milliseconds() || v.Spec.ModelUID != "m" || v.Spec.EngineType != "llamacpp" || v.CreatedBy != "jo" {
+		if w.Lease == 0 || v.ExpiresAtMS-v.CreatedAtMS != (24*time.Hour).Milliseconds() || v.Spec.ModelUID != "m" || v.Spec.EngineType != "llamacpp" || v.CreatedBy != "ann" {
 			t.Errorf("wish under lease %d: %+v", w.Lease, v)
 		}
 	}
@@ -97,10 +97,10 @@ func TestPullModel_wishesFilesUnderALease(t *testing.T) {
 	if len(views) != 3 || views[0].State != api.PullWaiting || views[2].State != api.PullAway {
 		t.Errorf("views %+v", views)
 	}
-	if err := d.CancelPull(t.Context(), "a", views[0].PullID); err != nil {
+	if err := d.CancelPull(ann(t), "a", views[0].PullID); err != nil {
 		t.Error(err)
 	}
-	if err := d.CancelPull(t.Context(), "a", views[0].PullID); !api.HasCode(err, api.CodeNotFound) {
+	if err := d.CancelPull(ann(t), "a", views[0].PullID); !api.HasCode(err, api.CodeNotFound) {
 		t.Errorf("cancelled twice: %v", err)
 	}
 	d.wants("after the cancellation", "b pull", "c pull")
@@ -125,7 +125,7 @@ func TestFilesRequest_refusals(t *testing.T) {
 		"not an id":   {api.FilesRequest{ModelName: "acme/m", NodeIDs: []string{"a/b"}}, api.CodeNotFound},
 		"no revision": {api.FilesRequest{ModelName: "acme/m", Revision: "a b"}, api.CodeInvalidRequest},
 	} {
-		if _, err := d.PullModel(t.Context(), c.req, ""); !api.HasCode(err, c.code) {
+		if _, err := d.PullModel(ann(t), c.req); !api.HasCode(err, c.code) {
 			t.Errorf("%s: %v; want %s", name, err, c.code)
 		}
 	}
@@ -137,25 +137,25 @@ func TestPins_outliveTheirModel(t *testing.T) {
 	d.node("a", true)
 	d.node("b", false)
 	d.declare("m", "acme/m")
-	if _, err := d.PinModel(t.Context(), api.FilesRequest{ModelUID: "m"}, ""); err != nil {
+	if _, err := d.PinModel(ann(t), api.FilesRequest{ModelUID: "m"}); err != nil {
 		t.Fatal(err)
 	}
 	d.wants("pins", "a pin", "b pin")
-	if err := d.DeleteModel(t.Context(), "m", 0); err != nil {
+	if err := d.DeleteModel(ann(t), "m", 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.UnpinModel(t.Context(), api.FilesRequest{ModelUID: "m", NodeIDs: []string{"b"}}); err != nil {
+	if _, err := d.UnpinModel(ann(t), api.FilesRequest{ModelUID: "m", NodeIDs: []string{"b"}}); err != nil {
 		t.Fatal(err)
 	}
 	d.wants("after one was lifted", "a pin")
-	if err := d.RemoveMember(t.Context(), api.MachineNode, "b", true); err != nil {
+	if err := d.RemoveMember(ann(t), api.MachineNode, "b", true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.UnpinModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}); err != nil {
+	if _, err := d.UnpinModel(ann(t), api.FilesRequest{ModelName: "acme/m"}); err != nil {
 		t.Fatal(err)
 	}
 	d.wants("after the others")
-	if _, err := d.UnpinModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}); !api.HasCode(err, api.CodeNotFound) {
+	if _, err := d.UnpinModel(ann(t), api.FilesRequest{ModelName: "acme/m"}); !api.HasCode(err, api.CodeNotFound) {
 		t.Errorf("lifted twice: %v", err)
 	}
 }
@@ -171,11 +171,11 @@ func TestPurgeModel_wishesFilesAwayWhereNothingElseWantsThem(t *testing.T) {
 	for verb, node := range map[string]string{"pin": "pinned", "pull": "pulled"} {
 		run := map[string]func() error{
 			"pin": func() error {
-				_, err := d.PinModel(t.Context(), api.FilesRequest{ModelUID: "m", NodeIDs: []string{node}}, "")
+				_, err := d.PinModel(ann(t), api.FilesRequest{ModelUID: "m", NodeIDs: []string{node}})
 				return err
 			},
 			"pull": func() error {
-				_, err := d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/m", NodeIDs: []string{node}}, "")
+				_, err := d.PullModel(ann(t), api.FilesRequest{ModelName: "acme/m", NodeIDs: []string{node}})
 				return err
 			},
 		}[verb]
@@ -183,10 +183,10 @@ func TestPurgeModel_wishesFilesAwayWhereNothingElseWantsThem(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := d.PullModel(t.Context(), api.FilesRequest{ModelUID: "m", NodeIDs: []string{"a"}}, ""); err != nil {
+	if _, err := d.PullModel(ann(t), api.FilesRequest{ModelUID: "m", NodeIDs: []string{"a"}}); err != nil {
 		t.Fatal(err)
 	}
-	got, err := d.PurgeModel(t.Context(), "m", 0, "jo")
+	got, err := d.PurgeModel(ann(t), "m", 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,15 +219,15 @@ func TestPurge_neverTakesWhatIsWantedAfterIt(t *testing.T) {
 		"changed into": func(d *depot) error {
 			d.declare("x", "acme/x")
 			name := "acme/m"
-			_, err := d.UpdateModel(t.Context(), "x", api.UpdateModel{ModelName: &name}, 0)
+			_, err := d.UpdateModel(ann(t), "x", api.UpdateModel{ModelName: &name}, 0)
 			return err
 		},
 		"pulled": func(d *depot) error {
-			_, err := d.PullModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}, "")
+			_, err := d.PullModel(ann(t), api.FilesRequest{ModelName: "acme/m"})
 			return err
 		},
 		"pinned": func(d *depot) error {
-			_, err := d.PinModel(t.Context(), api.FilesRequest{ModelName: "acme/m"}, "")
+			_, err := d.PinModel(ann(t), api.FilesRequest{ModelName: "acme/m"})
 			return err
 		},
 	} {
@@ -238,7 +238,7 @@ func TestPurge_neverTakesWhatIsWantedAfterIt(t *testing.T) {
 				d.node(fmt.Sprintf("n%02d", i), true, "acme/m")
 			}
 			d.declare("m", "acme/m")
-			if _, err := d.PurgeModel(t.Context(), "m", 0, ""); err != nil {
+			if _, err := d.PurgeModel(ann(t), "m", 0); err != nil {
 				t.Fatal(err)
 			}
 			if n := strings.Count(strings.Join(d.wishes(), "\n"), "purge"); n != nodes {
@@ -259,12 +259,12 @@ func TestPurgeModel_keeps(t *testing.T) {
 	d.node("a", true, "acme/m", "mine", "acme/x")
 	d.declare("m", "acme/m")
 	d.create(api.CreateModel{ModelUID: "twin", ModelName: "acme/m", Revision: "v1"})
-	got, err := d.PurgeModel(t.Context(), "m", 0, "")
+	got, err := d.PurgeModel(ann(t), "m", 0)
 	if err != nil || !strings.Contains(got.Kept, "twin") || len(got.Nodes) != 0 {
 		t.Errorf("%+v, %v; want all kept for twin", got, err)
 	}
 	d.create(api.CreateModel{ModelUID: "mine", ModelName: "mine", ModelSource: api.SourceLocal, ModelPath: "/m/mine.gguf"})
-	if _, err := d.PurgeModel(t.Context(), "mine", 0, ""); !api.HasCode(err, api.CodeInvalidRequest) {
+	if _, err := d.PurgeModel(ann(t), "mine", 0); !api.HasCode(err, api.CodeInvalidRequest) {
 		t.Errorf("purge of a local model: %v", err)
 	}
 	s, _ := d.st.Current()
@@ -273,10 +273,10 @@ func TestPurgeModel_keeps(t *testing.T) {
 	}
 	d.declare("x", "acme/x")
 	d.corrupt("/models/broken/spec")
-	if _, err := d.PurgeModel(t.Context(), "broken", 0, ""); !api.HasCode(err, api.CodeConflict) {
+	if _, err := d.PurgeModel(ann(t), "broken", 0); !api.HasCode(err, api.CodeConflict) {
 		t.Errorf("purge of an unreadable model: %v", err)
 	}
-	if got, err := d.PurgeModel(t.Context(), "x", 0, ""); err != nil || !strings.Contains(got.Kept, "broken") {
+	if got, err := d.PurgeModel(ann(t), "x", 0); err != nil || !strings.Contains(got.Kept, "broken") {
 		t.Errorf("%+v, %v; want all kept, because nobody knows what broken uses", got, err)
 	}
 	d.wants("wishes")
@@ -290,10 +290,10 @@ func TestPurgeModel_raceWithItsSuccessor(t *testing.T) {
 		d.declare("m", "acme/m")
 		errs := together(2, func(i int) error {
 			if i == 0 {
-				_, err := d.PurgeModel(t.Context(), "m", 0, "")
+				_, err := d.PurgeModel(ann(t), "m", 0)
 				return err
 			}
-			_, err := d.CreateModel(t.Context(), api.CreateModel{ModelUID: "next", ModelName: "acme/m"}, "")
+			_, err := d.CreateModel(ann(t), api.CreateModel{ModelUID: "next", ModelName: "acme/m"})
 			return err
 		})
 		if errs[0] != nil || errs[1] != nil {
@@ -314,11 +314,11 @@ func TestWishes_unreadable(t *testing.T) {
 	if got := cluster.Desired(s, "a"); strings.Join(got.FrozenWishes, " ") != "pin-0011 pull-0022" || len(got.CacheWishes) != 0 {
 		t.Errorf("desired: %v, %v", got.FrozenWishes, got.CacheWishes)
 	}
-	got, err := d.PurgeModel(t.Context(), "m", 0, "")
+	got, err := d.PurgeModel(ann(t), "m", 0)
 	if err != nil || len(got.Nodes) != 1 || got.Nodes[0].State != api.PurgeKept {
 		t.Errorf("%+v, %v; want the files kept", got, err)
 	}
-	if err := d.CancelPull(t.Context(), "a", "0022"); err != nil {
+	if err := d.CancelPull(ann(t), "a", "0022"); err != nil {
 		t.Error(err)
 	}
 }

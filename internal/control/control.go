@@ -27,8 +27,8 @@ const maxSuffix = 1000
 
 // CreateModel declares a model and, with auto_start, the wish to run it, in one transaction. A uid that is not given is derived
 // from the name, with a suffix when it is taken; a given uid that is taken is an error.
-func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by string) (api.ModelCreated, error) {
-	spec := newSpec(req, by, c.now())
+func (c *Control) CreateModel(ctx context.Context, req api.CreateModel) (api.ModelCreated, error) {
+	spec := newSpec(req, by(ctx), c.now())
 	derived := req.ModelUID == ""
 	switch {
 	case derived:
@@ -58,32 +58,34 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel, by strin
 		return api.ModelCreated{}, err
 	}
 	base := spec.ModelUID
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	made, err := create(ctx, c, "model.create", "", func(tx *store.Tx) (api.ModelCreated, error) {
+		spec, dep := spec.Clone(), dep
 		uid, err := freeUID(tx, base, derived)
 		if err != nil {
-			return err
+			return api.ModelCreated{}, err
 		}
 		spec.ModelUID = uid
 		if err := nameSecret(tx, spec.TokenSecret); err != nil {
-			return err
+			return api.ModelCreated{}, err
 		}
 		if err := dropPurges(tx, &spec, nil); err != nil {
-			return err
+			return api.ModelCreated{}, err
 		}
 		if err := store.Models.Put(tx, uid, spec); err != nil || dep == nil {
-			return err
+			return api.ModelCreated{Spec: spec}, err
 		}
-		dep.ModelUID = uid
-		return store.Deployments.Put(tx, uid, *dep)
+		wish := dep.Clone()
+		wish.ModelUID = uid
+		return api.ModelCreated{Spec: spec, Deployment: &wish}, store.Deployments.Put(tx, uid, wish)
 	})
 	if err != nil {
 		return api.ModelCreated{}, err
 	}
-	if err := c.settlePurges(ctx, &spec, nil); err != nil {
+	if err := c.settlePurges(ctx, &made.Spec, nil); err != nil {
 		return api.ModelCreated{}, err
 	}
-	s, _ := c.store.Current()
-	return api.ModelCreated{Spec: spec, Deployment: dep, Status: cluster.Status(s, spec.ModelUID, c.now())}, nil
+	made.Status = cluster.Status(c.After(ctx), made.Spec.ModelUID, c.now())
+	return made, nil
 }
 
 // validateCreate checks a new spec. An empty derived uid comes from an empty name, which has its own message.
@@ -165,7 +167,7 @@ func known(s *cluster.State, uid string) bool {
 // UpdateModel changes what a model is. Replicas that run are replaced one at a time when the engine would see the change.
 func (c *Control) UpdateModel(ctx context.Context, uid string, req api.UpdateModel, ifMatch int64) (api.ModelSpec, error) {
 	var out api.ModelSpec
-	err := c.edit(ctx, uid, ifMatch, func(tx *store.Tx, spec api.ModelSpec, _ *api.ModelDeployment) error {
+	err := c.edit(ctx, "model.update", uid, ifMatch, func(tx *store.Tx, spec api.ModelSpec, _ *api.ModelDeployment) error {
 		spec = applyUpdate(spec.Clone(), req)
 		if err := spec.Validate(); err != nil {
 			return err
@@ -223,7 +225,7 @@ func assign(dst *string, src *string) {
 
 // StartModel wishes the model to run, with what the request overrides.
 func (c *Control) StartModel(ctx context.Context, uid string, req api.StartModel, ifMatch int64) (api.ModelDeployment, error) {
-	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
+	return c.wish(ctx, "model.start", uid, ifMatch, func(d *api.ModelDeployment) error {
 		d.DesiredState = api.DesiredRunning
 		d.Replicas = max(d.Replicas, 1) // a stop by the existing Nebula may have stored 0
 		if req.Replicas != nil {
@@ -244,7 +246,7 @@ func (c *Control) StartModel(ctx context.Context, uid string, req api.StartModel
 
 // StopModel wishes that nothing of the model runs; its spec and deployment stay.
 func (c *Control) StopModel(ctx context.Context, uid string, ifMatch int64) (api.ModelDeployment, error) {
-	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
+	return c.wish(ctx, "model.stop", uid, ifMatch, func(d *api.ModelDeployment) error {
 		d.DesiredState = api.DesiredStopped
 		return nil
 	})
@@ -252,7 +254,7 @@ func (c *Control) StopModel(ctx context.Context, uid string, ifMatch int64) (api
 
 // ScaleModel changes the number of replicas of a model that is wished to run.
 func (c *Control) ScaleModel(ctx context.Context, uid string, req api.ScaleModel, ifMatch int64) (api.ModelDeployment, error) {
-	return c.wish(ctx, uid, ifMatch, func(d *api.ModelDeployment) error {
+	return c.wish(ctx, "model.scale", uid, ifMatch, func(d *api.ModelDeployment) error {
 		switch {
 		case req.Replicas == nil:
 			return &api.Error{
@@ -270,9 +272,9 @@ func (c *Control) ScaleModel(ctx context.Context, uid string, req api.ScaleModel
 }
 
 // wish edits a model's deployment, which is new (version 0) when the model was never started, and counts its version.
-func (c *Control) wish(ctx context.Context, uid string, ifMatch int64, change func(*api.ModelDeployment) error) (api.ModelDeployment, error) {
+func (c *Control) wish(ctx context.Context, verb, uid string, ifMatch int64, change func(*api.ModelDeployment) error) (api.ModelDeployment, error) {
 	var out api.ModelDeployment
-	err := c.edit(ctx, uid, ifMatch, func(tx *store.Tx, _ api.ModelSpec, dep *api.ModelDeployment) error {
+	err := c.edit(ctx, verb, uid, ifMatch, func(tx *store.Tx, _ api.ModelSpec, dep *api.ModelDeployment) error {
 		d := api.ModelDeployment{ModelUID: uid, Replicas: 1}
 		if dep != nil {
 			d = dep.Clone()
@@ -301,7 +303,7 @@ func (c *Control) deleteModel(ctx context.Context, uid string, ifMatch int64, al
 	if !api.KnownUID(uid) {
 		return notFound(uid)
 	}
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	return c.update(ctx, "model.delete", "model/"+uid, func(tx *store.Tx) error {
 		spec, readable, err := store.Models.Get(tx, uid)
 		_, deployed, derr := store.Deployments.Get(tx, uid)
 		if err == nil && derr == nil && !readable && !deployed {
@@ -327,15 +329,14 @@ func (c *Control) deleteModel(ctx context.Context, uid string, ifMatch int64, al
 		}
 		return store.Deployments.Delete(tx, uid)
 	})
-	return err
 }
 
 // edit runs change on an existing model, after the precondition.
-func (c *Control) edit(ctx context.Context, uid string, ifMatch int64, change func(*store.Tx, api.ModelSpec, *api.ModelDeployment) error) error {
+func (c *Control) edit(ctx context.Context, verb, uid string, ifMatch int64, change func(*store.Tx, api.ModelSpec, *api.ModelDeployment) error) error {
 	if !api.KnownUID(uid) {
 		return notFound(uid)
 	}
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	return c.update(ctx, verb, "model/"+uid, func(tx *store.Tx) error {
 		spec, ok, err := store.Models.Get(tx, uid)
 		if err != nil {
 			return err
@@ -355,7 +356,6 @@ func (c *Control) edit(ctx context.Context, uid string, ifMatch int64, change fu
 		}
 		return change(tx, spec, &dep)
 	})
-	return err
 }
 
 // matches checks If-Match: 0 means that the caller named no revision.

@@ -38,7 +38,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) create(req api.CreateModel) api.ModelCreated {
 	w.t.Helper()
-	made, err := w.CreateModel(w.t.Context(), req, "tester")
+	made, err := w.CreateModel(ann(w.t), req)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func (w *world) create(req api.CreateModel) api.ModelCreated {
 // corrupt stores something that is no document, and returns when the store has seen it.
 func (w *world) corrupt(key string) {
 	w.t.Helper()
-	if _, err := w.kv.Txn(w.t.Context(), nil, []store.Op{{Key: key, Value: []byte("{not json")}}); err != nil {
+	if _, err := w.kv.Txn(ann(w.t), nil, []store.Op{{Key: key, Value: []byte("{not json")}}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.await(func() bool { s, _ := w.st.Current(); return s.Bad.Has(key) })
@@ -95,7 +95,7 @@ func TestCreateModel_derivedUIDsAreDistinctUnderConcurrency(t *testing.T) {
 	var mu sync.Mutex
 	uids := map[string]bool{}
 	for i, err := range together(20, func(int) error {
-		made, err := w.CreateModel(t.Context(), api.CreateModel{ModelName: "acme/Thing", AutoStart: true}, "tester")
+		made, err := w.CreateModel(ann(t), api.CreateModel{ModelName: "acme/Thing", AutoStart: true})
 		mu.Lock()
 		defer mu.Unlock()
 		uids[made.Spec.ModelUID] = true
@@ -124,7 +124,7 @@ func TestCreateModel_derivedUIDAfterVeryMany(t *testing.T) {
 			t.Fatalf("model %d is %s, want %s", i+1, made.Spec.ModelUID, want)
 		}
 	}
-	if err := w.DeleteModel(t.Context(), "acme-thing-60", 0); err != nil {
+	if err := w.DeleteModel(ann(t), "acme-thing-60", 0); err != nil {
 		t.Fatal(err)
 	}
 	if made := w.create(api.CreateModel{ModelName: "acme/thing"}); made.Spec.ModelUID != "acme-thing-60" {
@@ -136,7 +136,7 @@ func TestCreateModel_explicitUIDIsGivenOnce(t *testing.T) {
 	w := newWorld(t)
 	won := 0
 	for _, err := range together(20, func(int) error {
-		_, err := w.CreateModel(t.Context(), api.CreateModel{ModelName: "acme/thing", ModelUID: "mine"}, "tester")
+		_, err := w.CreateModel(ann(t), api.CreateModel{ModelName: "acme/thing", ModelUID: "mine"})
 		return err
 	}) {
 		switch {
@@ -156,7 +156,7 @@ func TestWishes_areNotLostUnderConcurrency(t *testing.T) {
 	w := newWorld(t)
 	w.create(api.CreateModel{ModelName: "a", ModelUID: "a", AutoStart: true})
 	const each = 8
-	ctx := t.Context()
+	ctx := ann(t)
 	errs := together(3*each, func(i int) error {
 		var err error
 		switch i % 3 {
@@ -194,7 +194,7 @@ func TestUpdateModel_ifMatchLetsOneThrough(t *testing.T) {
 	e, _ := s.Models.Get("a")
 	won := 0
 	for _, err := range together(10, func(i int) error {
-		_, err := w.UpdateModel(t.Context(), "a", api.UpdateModel{Labels: map[string]string{"by": fmt.Sprint(i)}}, e.Rev)
+		_, err := w.UpdateModel(ann(t), "a", api.UpdateModel{Labels: map[string]string{"by": fmt.Sprint(i)}}, e.Rev)
 		return err
 	}) {
 		switch {
@@ -213,7 +213,7 @@ func TestUnreadableDocuments(t *testing.T) {
 	for _, broken := range []string{"model", "deployment", "placement", "all"} {
 		t.Run(broken, func(t *testing.T) {
 			w := newWorld(t)
-			ctx := t.Context()
+			ctx := ann(t)
 			w.create(api.CreateModel{ModelName: "a", ModelUID: "a", AutoStart: true})
 			keys := map[string]string{
 				"model": key(t, store.Models, "a"), "deployment": key(t, store.Deployments, "a"), "placement": key(t, store.Placements, "a"),
@@ -230,7 +230,7 @@ func TestUnreadableDocuments(t *testing.T) {
 				if _, err := w.StopModel(ctx, "a", 0); !api.HasCode(err, api.CodeConflict) {
 					t.Errorf("stop: %v, want a conflict", err)
 				}
-				if _, err := w.CreateModel(ctx, api.CreateModel{ModelName: "a", ModelUID: "a"}, "tester"); err == nil {
+				if _, err := w.CreateModel(ctx, api.CreateModel{ModelName: "a", ModelUID: "a"}); err == nil {
 					t.Error("the uid of an unreadable document was given again")
 				}
 				if made := w.create(api.CreateModel{ModelName: "a"}); made.Spec.ModelUID != "a-2" {

@@ -84,23 +84,27 @@ func (c *Control) CreateToken(ctx context.Context, req api.CreateJoinToken) (api
 		ID: token.ID, For: req.For, Name: req.Name, SecretHash: token.SecretHash(),
 		CreatedAtMS: now.UnixMilli(), ExpiresAtMS: now.Add(life).UnixMilli(),
 	}
-	lease, err := c.fleet.Leases.Grant(ctx, int64(life/time.Second))
+	lease, err := c.grant(ctx, life)
 	if err != nil {
-		return api.JoinTokenCreated{}, api.Errorf(api.CodeUnavailable, "the store does not answer, and the token was not made: try again")
-	}
-	if _, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
-		return store.JoinTokens.PutLeased(tx, doc.ID, doc, lease)
-	}); err != nil {
-		// Whatever became of the write, nobody gets to know the token. When this fails too, the lease ends by itself.
-		_ = c.fleet.Leases.Revoke(context.WithoutCancel(ctx), lease)
 		return api.JoinTokenCreated{}, err
 	}
-	return api.JoinTokenCreated{Token: token.String(), ID: doc.ID, For: doc.For, Name: doc.Name, ExpiresAtMS: doc.ExpiresAtMS}, nil
+	made, err := create(ctx, c, "token.create", "token/"+doc.ID, func(tx *store.Tx) (api.JoinTokenCreated, error) {
+		made := api.JoinTokenCreated{Token: token.String(), ID: doc.ID, For: doc.For, Name: doc.Name, ExpiresAtMS: doc.ExpiresAtMS}
+		return made, store.JoinTokens.PutLeased(tx, doc.ID, doc, lease)
+	})
+	switch {
+	case dryRun(ctx):
+		made.Token = ""
+	case err != nil || made.ID != doc.ID: // answered as before
+		// Whatever became of the write, nobody gets to know the token. When this fails too, the lease ends by itself.
+		_ = c.fleet.Leases.Revoke(context.WithoutCancel(ctx), lease)
+	}
+	return made, err
 }
 
 // RevokeToken takes back a join token that was not used.
 func (c *Control) RevokeToken(ctx context.Context, id string) error {
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "token.revoke", "token/"+id, func(tx *store.Tx) error {
 		if !tx.State().JoinTokens.Has(id) {
 			return api.Errorf(api.CodeNotFound, "there is no join token %.40q: it may have been used, or have expired; list them with: nebula token list", id)
 		}
@@ -136,6 +140,7 @@ func (c *Control) Join(ctx context.Context, req api.JoinRequest) (api.JoinRespon
 	if err != nil {
 		return api.JoinResponse{}, api.Errorf(api.CodeInvalidRequest, "no certificate can be issued: %v", err)
 	}
+	ctx = joining(ctx, req, token)
 	if err := c.admit(ctx, token, req, pki.KeyHash(cert)); err != nil {
 		return api.JoinResponse{}, err
 	}
@@ -147,6 +152,16 @@ func (c *Control) Join(ctx context.Context, req api.JoinRequest) (api.JoinRespon
 		return api.JoinResponse{}, c.takeBack(ctx, req, err)
 	}
 	return out, nil
+}
+
+// joining is the context of a machine that is about to become a member: who asks is known by its token.
+func joining(ctx context.Context, req api.JoinRequest, token pki.Token) context.Context {
+	who := Caller{}
+	if c := CallerOf(ctx); c != nil {
+		who = *c
+	}
+	who.Actor = api.Actor{ID: string(req.Role) + " " + req.ID, Kind: "machine", KeyID: token.ID}
+	return WithCaller(ctx, &who)
 }
 
 // checkJoin refuses what no token would allow, and returns the names under which people's programs reach the machine. Only servers have
@@ -181,7 +196,7 @@ func (c *Control) permits(stored api.JoinToken, found bool, shown pki.Token, req
 
 // admit uses the token up and writes the member, in one transaction.
 func (c *Control) admit(ctx context.Context, token pki.Token, req api.JoinRequest, keyHash string) error {
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "machine.join", api.MemberKey(req.Role, req.ID), func(tx *store.Tx) error {
 		stored, found, err := store.JoinTokens.Get(tx, token.ID)
 		if err != nil {
 			return err
@@ -215,7 +230,7 @@ func (c *Control) admit(ctx context.Context, token pki.Token, req api.JoinReques
 
 // takeBack removes a server that could not be admitted, so that it can join with another token.
 func (c *Control) takeBack(ctx context.Context, req api.JoinRequest, cause error) error {
-	_, err := c.store.Update(context.WithoutCancel(ctx), store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(context.WithoutCancel(ctx), "machine.join-failed", api.MemberKey(req.Role, req.ID), func(tx *store.Tx) error {
 		return store.Members.Delete(tx, api.MemberKey(req.Role, req.ID))
 	})
 	if err != nil {

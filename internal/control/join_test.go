@@ -33,7 +33,7 @@ func newFleet(t *testing.T) *fleet {
 		CA: ca, Leases: f.kv,
 		Admit: func(_ context.Context, req api.JoinRequest) (*api.JoinServer, error) { return f.admit(req) },
 	})
-	if _, err := f.InitCluster(t.Context()); err != nil {
+	if _, err := f.InitCluster(ann(t)); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -41,7 +41,7 @@ func newFleet(t *testing.T) *fleet {
 
 func (f *fleet) token(req api.CreateJoinToken) string {
 	f.t.Helper()
-	made, err := f.CreateToken(f.t.Context(), req)
+	made, err := f.CreateToken(ann(f.t), req)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestJoin_makesAMemberOnce(t *testing.T) {
 		}
 	}
 	req := f.request(api.MachineNode, "n1", token)
-	res, err := f.Join(t.Context(), req)
+	res, err := f.Join(ann(t), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestJoin_makesAMemberOnce(t *testing.T) {
 	if !ok || len(m.KeyHash) != 64 || s.JoinTokens.Len() != 0 {
 		t.Errorf("member %+v, %v; %d tokens left", m, ok, s.JoinTokens.Len())
 	}
-	_, err = f.Join(t.Context(), req)
+	_, err = f.Join(ann(t), req)
 	if !api.HasCode(err, api.CodeUnauthorized) {
 		t.Errorf("the token a second time: %v", err)
 	}
@@ -100,12 +100,12 @@ func TestJoin_makesAMemberOnce(t *testing.T) {
 func TestJoin_oneAnswerForEveryTokenOfNoUse(t *testing.T) {
 	f := newFleet(t)
 	used := f.token(api.CreateJoinToken{For: api.MachineNode})
-	if _, err := f.Join(t.Context(), f.request(api.MachineNode, "n0", used)); err != nil {
+	if _, err := f.Join(ann(t), f.request(api.MachineNode, "n0", used)); err != nil {
 		t.Fatal(err)
 	}
 	good := f.token(api.CreateJoinToken{For: api.MachineNode})
 	revoked := f.token(api.CreateJoinToken{For: api.MachineNode})
-	if err := f.RevokeToken(t.Context(), strings.Split(revoked, "_")[1]); err != nil {
+	if err := f.RevokeToken(ann(t), strings.Split(revoked, "_")[1]); err != nil {
 		t.Fatal(err)
 	}
 	ended := f.token(api.CreateJoinToken{For: api.MachineNode, TTLSeconds: 1})
@@ -121,7 +121,7 @@ func TestJoin_oneAnswerForEveryTokenOfNoUse(t *testing.T) {
 	members, left := f.state()
 	texts := map[string]bool{}
 	for name, token := range tokens {
-		_, err := f.Join(t.Context(), f.request(api.MachineNode, "n1", token))
+		_, err := f.Join(ann(t), f.request(api.MachineNode, "n1", token))
 		if !api.HasCode(err, api.CodeUnauthorized) {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -140,7 +140,7 @@ func TestJoin_oneAnswerForEveryTokenOfNoUse(t *testing.T) {
 		t.Errorf("refused requests left %d members and %d tokens of %d and %d", m, n, members, left)
 	}
 	f.now = f.now.Add(31 * time.Minute) // before its lease: etcd may have begun that anew
-	if _, err := f.Join(t.Context(), f.request(api.MachineNode, "n1", good)); err == nil || !texts[err.Error()] {
+	if _, err := f.Join(ann(t), f.request(api.MachineNode, "n1", good)); err == nil || !texts[err.Error()] {
 		t.Errorf("after its time: %v", err)
 	}
 }
@@ -167,11 +167,11 @@ func TestJoin_refusesBadRequestsAndKeepsTheToken(t *testing.T) {
 	} {
 		req := f.request(api.MachineNode, "n1", token)
 		c.edit(&req)
-		if _, err := f.Join(t.Context(), req); !api.HasCode(err, c.code) || !strings.Contains(err.Error(), c.says) {
+		if _, err := f.Join(ann(t), req); !api.HasCode(err, c.code) || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v; want %s with %q", name, err, c.code, c.says)
 		}
 	}
-	if _, err := f.Join(t.Context(), f.request(api.MachineNode, "n1", token)); err != nil {
+	if _, err := f.Join(ann(t), f.request(api.MachineNode, "n1", token)); err != nil {
 		t.Errorf("the token after bad requests: %v", err)
 	}
 }
@@ -186,7 +186,7 @@ func TestJoin_race(t *testing.T) {
 	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		req := f.request(api.MachineNode, id, token)
 		wg.Go(func() {
-			_, err := f.Join(t.Context(), req)
+			_, err := f.Join(ann(t), req)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -206,34 +206,34 @@ func TestJoin_race(t *testing.T) {
 // TestJoin_aTakenName: only a token for that very name says that the old machine is given up.
 func TestJoin_aTakenName(t *testing.T) {
 	f := newFleet(t)
-	if _, err := f.Join(t.Context(), f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode}))); err != nil {
+	if _, err := f.Join(ann(t), f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode}))); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.CordonNode(t.Context(), "n1"); err != nil {
+	if _, err := f.CordonNode(ann(t), "n1"); err != nil {
 		t.Fatal(err)
 	}
 	s, _ := f.st.Current()
 	before, _ := s.Members.Value("node/n1")
 
-	_, err := f.Join(t.Context(), f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode})))
+	_, err := f.Join(ann(t), f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode})))
 	if !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "nebula node delete n1") {
 		t.Errorf("a taken name: %v", err)
 	}
-	if _, err := f.Join(t.Context(), f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode, Name: "n1"}))); err != nil {
+	if _, err := f.Join(ann(t), f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode, Name: "n1"}))); err != nil {
 		t.Fatalf("with a token for the name: %v", err)
 	}
 	s, _ = f.st.Current()
 	if m, _ := s.Members.Value("node/n1"); m.KeyHash == before.KeyHash || !m.Cordoned {
 		t.Errorf("the member is %+v after %+v; want a new key, and the cordon kept", m, before)
 	}
-	if err := f.RegisterLocal(t.Context(), api.Member{Role: api.MachineNode, ID: "local"}); err != nil {
+	if err := f.RegisterLocal(ann(t), api.Member{Role: api.MachineNode, ID: "local"}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = f.Join(t.Context(), f.request(api.MachineNode, "local", f.token(api.CreateJoinToken{For: api.MachineNode, Name: "local"})))
+	_, err = f.Join(ann(t), f.request(api.MachineNode, "local", f.token(api.CreateJoinToken{For: api.MachineNode, Name: "local"})))
 	if !api.HasCode(err, api.CodeConflict) {
 		t.Errorf("the name of a server's own node: %v", err)
 	}
-	if _, err := f.Join(t.Context(), f.request(api.MachineGateway, "n1", f.token(api.CreateJoinToken{For: api.MachineGateway}))); err != nil {
+	if _, err := f.Join(ann(t), f.request(api.MachineGateway, "n1", f.token(api.CreateJoinToken{For: api.MachineGateway}))); err != nil {
 		t.Errorf("a gateway with a node's name: %v", err)
 	}
 }
@@ -243,7 +243,7 @@ func TestJoin_server(t *testing.T) {
 	join := func() (api.JoinResponse, error) {
 		req := f.request(api.MachineServer, "s2", f.token(api.CreateJoinToken{For: api.MachineServer}))
 		req.Addr = "10.0.0.2:8443"
-		return f.Join(t.Context(), req)
+		return f.Join(ann(t), req)
 	}
 	broken := errors.New("etcd has no quorum")
 	f.admit = func(api.JoinRequest) (*api.JoinServer, error) { return nil, broken }
@@ -264,10 +264,10 @@ func TestJoin_server(t *testing.T) {
 	none := control.New(f.st, time.Now).WithFleet(control.Fleet{CA: f.ca, Leases: f.kv})
 	req := f.request(api.MachineServer, "s3", f.token(api.CreateJoinToken{For: api.MachineServer}))
 	req.Addr = "10.0.0.3:8443"
-	if _, err := none.Join(t.Context(), req); !api.HasCode(err, api.CodeConflict) {
+	if _, err := none.Join(ann(t), req); !api.HasCode(err, api.CodeConflict) {
 		t.Errorf("a server where none can join: %v", err)
 	}
-	if _, err := control.New(f.st, time.Now).CreateToken(t.Context(), api.CreateJoinToken{For: api.MachineNode}); !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "--fleet-listen") {
+	if _, err := control.New(f.st, time.Now).CreateToken(ann(t), api.CreateJoinToken{For: api.MachineNode}); !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "--fleet-listen") {
 		t.Errorf("a token where nobody can join: %v", err)
 	}
 }
@@ -277,7 +277,7 @@ func TestJoin_namesAreForServers(t *testing.T) {
 	f := newFleet(t)
 	req := f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode}))
 	req.Addr = "server.example:443"
-	res, err := f.Join(t.Context(), req)
+	res, err := f.Join(ann(t), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,28 +294,28 @@ func TestJoin_namesAreForServers(t *testing.T) {
 func TestRenew(t *testing.T) {
 	f := newFleet(t)
 	req := f.request(api.MachineNode, "n1", f.token(api.CreateJoinToken{For: api.MachineNode}))
-	first, err := f.Join(t.Context(), req)
+	first, err := f.Join(ann(t), req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.now = f.now.Add(16 * time.Hour)
-	next, err := f.Renew(t.Context(), api.MachineNode, "n1", api.RenewRequest{CSR: req.CSR})
+	next, err := f.Renew(ann(t), api.MachineNode, "n1", api.RenewRequest{CSR: req.CSR})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if a, b := parse(t, first.Cert), parse(t, next.Cert); !b.NotAfter.After(a.NotAfter) || pki.KeyHash(a) != pki.KeyHash(b) {
 		t.Errorf("renewed until %v after %v", b.NotAfter, a.NotAfter)
 	}
-	if _, err := f.Renew(t.Context(), api.MachineNode, "n1", api.RenewRequest{CSR: f.request(api.MachineNode, "n1", "").CSR}); !api.HasCode(err, api.CodeForbidden) {
+	if _, err := f.Renew(ann(t), api.MachineNode, "n1", api.RenewRequest{CSR: f.request(api.MachineNode, "n1", "").CSR}); !api.HasCode(err, api.CodeForbidden) {
 		t.Errorf("with another key: %v", err)
 	}
-	if _, err := f.Renew(t.Context(), api.MachineNode, "n1", api.RenewRequest{CSR: []byte("x")}); !api.HasCode(err, api.CodeInvalidRequest) {
+	if _, err := f.Renew(ann(t), api.MachineNode, "n1", api.RenewRequest{CSR: []byte("x")}); !api.HasCode(err, api.CodeInvalidRequest) {
 		t.Errorf("with nonsense: %v", err)
 	}
-	if err := f.RemoveMember(t.Context(), api.MachineNode, "n1", false); err != nil {
+	if err := f.RemoveMember(ann(t), api.MachineNode, "n1", false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Renew(t.Context(), api.MachineNode, "n1", api.RenewRequest{CSR: req.CSR}); !api.HasCode(err, api.CodeUnauthorized) {
+	if _, err := f.Renew(ann(t), api.MachineNode, "n1", api.RenewRequest{CSR: req.CSR}); !api.HasCode(err, api.CodeUnauthorized) {
 		t.Errorf("of a removed node: %v", err)
 	}
 }
@@ -327,39 +327,39 @@ func TestCreateToken_refuses(t *testing.T) {
 		"a negative life": {For: api.MachineNode, TTLSeconds: -1}, "more than a day": {For: api.MachineNode, TTLSeconds: 86401},
 		"a life that overflows": {For: api.MachineNode, TTLSeconds: 1 << 62},
 	} {
-		if _, err := f.CreateToken(t.Context(), req); !api.HasCode(err, api.CodeInvalidRequest) {
+		if _, err := f.CreateToken(ann(t), req); !api.HasCode(err, api.CodeInvalidRequest) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if _, tokens := f.state(); tokens != 0 {
 		t.Errorf("%d tokens were made", tokens)
 	}
-	if err := f.RevokeToken(t.Context(), "../x"); !api.HasCode(err, api.CodeNotFound) {
+	if err := f.RevokeToken(ann(t), "../x"); !api.HasCode(err, api.CodeNotFound) {
 		t.Errorf("taking back nonsense: %v", err)
 	}
 }
 
 func TestInitCluster_isForGood(t *testing.T) {
 	f := newFleet(t)
-	first, err := f.InitCluster(t.Context())
+	first, err := f.InitCluster(ann(t))
 	if err != nil || len(first.ID) != 32 || first.History == "" || !first.HistoryAccepted {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	restored := first
 	restored.History, restored.HistoryAccepted = "other", false
-	if _, err := f.st.Update(t.Context(), store.OwnerControl, func(tx *store.Tx) error {
+	if _, err := f.st.Update(ann(t), store.OwnerControl, func(tx *store.Tx) error {
 		return store.Info.Put(tx, api.ClusterInfoID, restored)
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if again, err := f.InitCluster(t.Context()); err != nil || again != restored {
+	if again, err := f.InitCluster(ann(t)); err != nil || again != restored {
 		t.Errorf("after a restore: %+v, %v", again, err)
 	}
-	if got, err := f.AcceptHistory(t.Context()); err != nil || !got.HistoryAccepted || got.History != "other" || got.ID != first.ID {
+	if got, err := f.AcceptHistory(ann(t)); err != nil || !got.HistoryAccepted || got.History != "other" || got.ID != first.ID {
 		t.Errorf("accepted: %+v, %v", got, err)
 	}
 	// Said again, it frees what nodes hold although no restore was noted: another history, accepted.
-	if got, err := f.AcceptHistory(t.Context()); err != nil || !got.HistoryAccepted || got.History == "other" || got.ID != first.ID {
+	if got, err := f.AcceptHistory(ann(t)); err != nil || !got.HistoryAccepted || got.History == "other" || got.ID != first.ID {
 		t.Errorf("accepted again: %+v, %v", got, err)
 	}
 }

@@ -12,8 +12,9 @@ import (
 
 // InitCluster gives a new cluster its name and its first history, and returns those of any cluster. Every server calls it when it starts.
 func (c *Control) InitCluster(ctx context.Context) (api.ClusterInfo, error) {
+	ctx = System(ctx, "server")
 	var info api.ClusterInfo
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "cluster.init", "cluster", func(tx *store.Tx) error {
 		old, exists, err := store.Info.Get(tx, api.ClusterInfoID)
 		if info = old; err != nil || exists {
 			return err
@@ -33,7 +34,8 @@ func randomName() string {
 
 // Publish notes the cluster's authority, by its fingerprint, and the digest of the admin credential, by which gateways on other machines know it.
 func (c *Control) Publish(ctx context.Context, authority, hash string) error {
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	ctx = System(ctx, "server")
+	err := c.update(ctx, "cluster.publish", "cluster", func(tx *store.Tx) error {
 		info, exists, err := store.Info.Get(tx, api.ClusterInfoID)
 		if err != nil || !exists || info.KeyHash == hash && info.Authority == authority {
 			return err
@@ -49,7 +51,7 @@ func (c *Control) Publish(ctx context.Context, authority, hash string) error {
 // hand, let go of it.
 func (c *Control) AcceptHistory(ctx context.Context) (api.ClusterInfo, error) {
 	var info api.ClusterInfo
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "cluster.accept-history", "cluster", func(tx *store.Tx) error {
 		old, exists, err := store.Info.Get(tx, api.ClusterInfoID)
 		if err != nil {
 			return err
@@ -90,7 +92,8 @@ func Members(s *cluster.State) []api.Member {
 // RegisterLocal makes a machine a member that did not join with a token: the node inside nebula up, and a server that has made the cluster
 // or holds its authority. What people have said about it stays.
 func (c *Control) RegisterLocal(ctx context.Context, m api.Member) error {
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	ctx = System(ctx, string(m.Role)+" "+m.ID)
+	err := c.update(ctx, "machine.register", m.Key(), func(tx *store.Tx) error {
 		old, exists, err := store.Members.Get(tx, m.Key())
 		if err != nil {
 			return err
@@ -107,22 +110,22 @@ func (c *Control) RegisterLocal(ctx context.Context, m api.Member) error {
 
 // CordonNode lets a node take no new replica; those that it has stay.
 func (c *Control) CordonNode(ctx context.Context, id string) (api.Member, error) {
-	return c.editNode(ctx, id, func(m *api.Member) { m.Cordoned = true })
+	return c.editNode(ctx, "node.cordon", id, func(m *api.Member) { m.Cordoned = true })
 }
 
 // UncordonNode ends cordon and drain.
 func (c *Control) UncordonNode(ctx context.Context, id string) (api.Member, error) {
-	return c.editNode(ctx, id, func(m *api.Member) { m.Cordoned, m.Draining = false, false })
+	return c.editNode(ctx, "node.uncordon", id, func(m *api.Member) { m.Cordoned, m.Draining = false, false })
 }
 
 // DrainNode lets a node take no new replica, and moves those that it has elsewhere.
 func (c *Control) DrainNode(ctx context.Context, id string) (api.Member, error) {
-	return c.editNode(ctx, id, func(m *api.Member) { m.Cordoned, m.Draining = true, true })
+	return c.editNode(ctx, "node.drain", id, func(m *api.Member) { m.Cordoned, m.Draining = true, true })
 }
 
-func (c *Control) editNode(ctx context.Context, id string, change func(*api.Member)) (api.Member, error) {
+func (c *Control) editNode(ctx context.Context, verb, id string, change func(*api.Member)) (api.Member, error) {
 	var out api.Member
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, verb, api.MemberKey(api.MachineNode, id), func(tx *store.Tx) error {
 		key := api.MemberKey(api.MachineNode, id)
 		m, ok, err := store.Members.Get(tx, key)
 		if err != nil {
@@ -142,7 +145,7 @@ func (c *Control) editNode(ctx context.Context, id string, change func(*api.Memb
 // sweep. A node that serves is refused unless forced: its engines would run on, out of the cluster's sight.
 func (c *Control) RemoveMember(ctx context.Context, role api.MachineRole, id string, force bool) error {
 	var wishes []string // for its files; what comes later under that name is another node
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "machine.remove", api.MemberKey(role, id), func(tx *store.Tx) error {
 		key := api.MemberKey(role, id)
 		m, ok, err := store.Members.Get(tx, key)
 		if err == nil && !ok {

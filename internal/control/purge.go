@@ -12,13 +12,13 @@ import (
 // PurgeModel is [Control.DeleteModel] that also wishes the model's files away, on every node that has some and where nothing else wants them. The
 // wishes are part of the transaction that deletes the model (of the first, in a large fleet), end by themselves, and go as soon as somebody
 // declares, pulls or pins files of that repository again: a purge never takes what was wanted after it.
-func (c *Control) PurgeModel(ctx context.Context, uid string, ifMatch int64, by string) (api.Purged, error) {
+func (c *Control) PurgeModel(ctx context.Context, uid string, ifMatch int64) (api.Purged, error) {
 	lease, err := c.grant(ctx, purgeLife)
 	if err != nil {
 		return api.Purged{}, err
 	}
 	now := c.now()
-	doc := api.CacheWish{Kind: api.WishPurge, CreatedAtMS: now.UnixMilli(), CreatedBy: by, ExpiresAtMS: now.Add(purgeLife).UnixMilli()}
+	doc := api.CacheWish{Kind: api.WishPurge, CreatedAtMS: now.UnixMilli(), CreatedBy: by(ctx), ExpiresAtMS: now.Add(purgeLife).UnixMilli()}
 	var plan api.Purged
 	err = c.deleteModel(ctx, uid, ifMatch, func(tx *store.Tx, spec *api.ModelSpec) error {
 		if spec == nil {
@@ -38,7 +38,7 @@ func (c *Control) PurgeModel(ctx context.Context, uid string, ifMatch int64, by 
 	anybody := doc.Spec
 	anybody.ModelUID = "" // it may be declared again meanwhile, under the same uid
 	for some := range slices.Chunk(nodes[min(len(nodes), wishesPerTx):], wishesPerTx) {
-		if _, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+		if err := c.update(ctx, "cache.purge", "model/"+uid, func(tx *store.Tx) error {
 			if cluster.PurgePlan(tx.State(), &anybody).Kept != "" {
 				return nil // settled below
 			}

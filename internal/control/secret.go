@@ -22,7 +22,7 @@ func (c *Control) WithSecrets(s Sealer) *Control {
 }
 
 // PutSecret stores a secret, or gives the one of that name another value. Models that failed for want of a right one are tried again.
-func (c *Control) PutSecret(ctx context.Context, name string, req api.PutSecret, by string) (api.SecretView, error) {
+func (c *Control) PutSecret(ctx context.Context, name string, req api.PutSecret) (api.SecretView, error) {
 	if err := req.Validate(name); err != nil {
 		return api.SecretView{}, err
 	}
@@ -30,17 +30,17 @@ func (c *Control) PutSecret(ctx context.Context, name string, req api.PutSecret,
 		return api.SecretView{}, api.Errorf(api.CodeUnavailable, "this server has no key for secrets: use another server of the cluster")
 	}
 	var out api.Secret
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "secret.set", "secret/"+name, func(tx *store.Tx) error {
 		now := c.now().UnixMilli()
 		next, exists, err := store.Secrets.Get(tx, name)
 		if err != nil {
 			return err
 		}
 		if !exists {
-			next = api.Secret{Name: name, CreatedAtMS: now, CreatedBy: by}
+			next = api.Secret{Name: name, CreatedAtMS: now, CreatedBy: by(ctx)}
 		}
 		next.Version = max(next.Version+1, uint64(max(now, 0))) // the time, so that a secret that was deleted does not begin anew
-		next.UpdatedAtMS, next.UpdatedBy = now, by
+		next.UpdatedAtMS, next.UpdatedBy = now, by(ctx)
 		if next.Sealed, err = c.sealer.Seal(name, next.Version, req.Value); err != nil {
 			return err
 		}
@@ -50,8 +50,7 @@ func (c *Control) PutSecret(ctx context.Context, name string, req api.PutSecret,
 	if err != nil {
 		return api.SecretView{}, err
 	}
-	s, _ := c.store.Current()
-	return cluster.SecretView(s, &out), nil
+	return cluster.SecretView(c.After(ctx), &out), nil
 }
 
 // DeleteSecret forgets a secret. One that models name is refused unless force is set; those can then fetch nothing that needs it.
@@ -59,7 +58,7 @@ func (c *Control) DeleteSecret(ctx context.Context, name string, force bool) err
 	if !api.ValidSecretName(name) {
 		return noSecret(name)
 	}
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
+	err := c.update(ctx, "secret.delete", "secret/"+name, func(tx *store.Tx) error {
 		_, exists, err := store.Secrets.Get(tx, name)
 		if err == nil && !exists {
 			return noSecret(name)

@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -40,7 +39,7 @@ func newKeeper(t *testing.T) *keeper {
 
 func (k *keeper) set(name string, value api.Token) api.SecretView {
 	k.t.Helper()
-	v, err := k.PutSecret(k.t.Context(), name, api.PutSecret{Value: value}, "ann")
+	v, err := k.PutSecret(ann(k.t), name, api.PutSecret{Value: value})
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -73,7 +72,7 @@ func TestPutSecret_keepsItSealed(t *testing.T) {
 		t.Error("the old value opens as the new version")
 	}
 	for _, where := range []string{"/", ""} {
-		all, _, err := k.kv.List(t.Context(), where)
+		all, _, err := k.kv.List(ann(t), where)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,11 +93,11 @@ func TestPutSecret_keepsItSealed(t *testing.T) {
 func TestPutSecret_refusesWhatIsNone(t *testing.T) {
 	k := newKeeper(t)
 	for name, value := range map[string]api.Token{"../x": planted, "a": "", "b": "two\nlines", "c": api.Token(strings.Repeat("x", 5000))} {
-		if _, err := k.PutSecret(t.Context(), name, api.PutSecret{Value: value}, "ann"); !api.HasCode(err, api.CodeInvalidRequest) {
+		if _, err := k.PutSecret(ann(t), name, api.PutSecret{Value: value}); !api.HasCode(err, api.CodeInvalidRequest) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if _, err := control.New(k.st, time.Now).PutSecret(t.Context(), "a", api.PutSecret{Value: planted}, "ann"); !api.HasCode(err, api.CodeUnavailable) {
+	if _, err := control.New(k.st, time.Now).PutSecret(ann(t), "a", api.PutSecret{Value: planted}); !api.HasCode(err, api.CodeUnavailable) {
 		t.Errorf("without a key: %v", err)
 	}
 	if s, _ := k.st.Current(); s.Secrets.Len() != 0 {
@@ -108,7 +107,7 @@ func TestPutSecret_refusesWhatIsNone(t *testing.T) {
 
 func TestSecret_ofAModel(t *testing.T) {
 	k := newKeeper(t)
-	_, err := k.CreateModel(t.Context(), api.CreateModel{ModelName: "acme/m", ModelUID: "m", TokenSecret: "hf"}, "bob")
+	_, err := k.CreateModel(ann(t), api.CreateModel{ModelName: "acme/m", ModelUID: "m", TokenSecret: "hf"})
 	if !api.HasCode(err, api.CodeInvalidRequest) || !strings.Contains(err.Error(), "nebula secret set hf") {
 		t.Errorf("a model with an unknown secret: %v", err)
 	}
@@ -120,11 +119,11 @@ func TestSecret_ofAModel(t *testing.T) {
 	if v := cluster.SecretViews(s); len(v) != 2 || !slices.Equal(v[0].UsedBy, []string{"m", "n"}) || len(v[1].UsedBy) != 0 {
 		t.Errorf("views %+v", v)
 	}
-	if err := k.DeleteSecret(t.Context(), "hf", false); !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "m, n: give those models") {
+	if err := k.DeleteSecret(ann(t), "hf", false); !api.HasCode(err, api.CodeConflict) || !strings.Contains(err.Error(), "m, n: give those models") {
 		t.Errorf("one that is used: %v", err)
 	}
 	update := func(uid, name string) error {
-		_, err := k.UpdateModel(t.Context(), uid, api.UpdateModel{TokenSecret: &name}, 0)
+		_, err := k.UpdateModel(ann(t), uid, api.UpdateModel{TokenSecret: &name}, 0)
 		return err
 	}
 	if err := update("m", "none"); !api.HasCode(err, api.CodeInvalidRequest) {
@@ -136,19 +135,19 @@ func TestSecret_ofAModel(t *testing.T) {
 	if err := update("n", "other"); err != nil {
 		t.Error(err)
 	}
-	if err := k.DeleteSecret(t.Context(), "hf", false); err != nil {
+	if err := k.DeleteSecret(ann(t), "hf", false); err != nil {
 		t.Errorf("one that nobody uses any more: %v", err)
 	}
 	was := k.stored("other").Version
-	if err := k.DeleteSecret(t.Context(), "other", true); err != nil {
+	if err := k.DeleteSecret(ann(t), "other", true); err != nil {
 		t.Errorf("with force: %v", err)
 	}
 	// The model that lost its secret can be changed all the same.
-	if _, err := k.UpdateModel(t.Context(), "n", api.UpdateModel{Labels: map[string]string{"a": "b"}}, 0); err != nil {
+	if _, err := k.UpdateModel(ann(t), "n", api.UpdateModel{Labels: map[string]string{"a": "b"}}, 0); err != nil {
 		t.Error(err)
 	}
 	for _, name := range []string{"hf", "none", "../x", ""} {
-		if err := k.DeleteSecret(t.Context(), name, true); !api.HasCode(err, api.CodeNotFound) {
+		if err := k.DeleteSecret(ann(t), name, true); !api.HasCode(err, api.CodeNotFound) {
 			t.Errorf("delete %q: %v", name, err)
 		}
 	}
@@ -167,16 +166,16 @@ func TestSecret_goneWhileAModelIsMade(t *testing.T) {
 		k.set("hf", planted)
 		errs := together(2, func(n int) error {
 			if n == 0 {
-				_, err := k.CreateModel(context.Background(), api.CreateModel{ModelName: "acme/m", ModelUID: uid, TokenSecret: "hf"}, "bob")
+				_, err := k.CreateModel(ann(t), api.CreateModel{ModelName: "acme/m", ModelUID: uid, TokenSecret: "hf"})
 				return err
 			}
-			return k.DeleteSecret(context.Background(), "hf", false)
+			return k.DeleteSecret(ann(t), "hf", false)
 		})
 		if made, gone := errs[0] == nil, errs[1] == nil; made == gone {
 			t.Fatalf("round %d: %v", i, errs)
 		}
 		if errs[0] == nil {
-			if err := k.DeleteModel(t.Context(), uid, 0); err != nil {
+			if err := k.DeleteModel(ann(t), uid, 0); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -186,10 +185,10 @@ func TestSecret_goneWhileAModelIsMade(t *testing.T) {
 func TestDeleteSecret_thatCannotBeRead(t *testing.T) {
 	k := newKeeper(t)
 	k.corrupt("/secrets/hf")
-	if _, err := k.PutSecret(t.Context(), "hf", api.PutSecret{Value: planted}, "ann"); !api.HasCode(err, api.CodeConflict) {
+	if _, err := k.PutSecret(ann(t), "hf", api.PutSecret{Value: planted}); !api.HasCode(err, api.CodeConflict) {
 		t.Errorf("set over it: %v", err)
 	}
-	if err := k.DeleteSecret(t.Context(), "hf", false); err != nil {
+	if err := k.DeleteSecret(ann(t), "hf", false); err != nil {
 		t.Fatal(err)
 	}
 	k.set("hf", planted)

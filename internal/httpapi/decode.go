@@ -17,12 +17,9 @@ import (
 
 // decode reads a JSON object into v. Unknown fields are ignored, as the contract says. An empty body is {} where optional.
 func decode(r *http.Request, v any, optional bool) error {
-	b, err := io.ReadAll(r.Body)
+	b, err := readBody(r)
 	if err != nil {
-		if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return api.Errorf(api.CodeTooLarge, "the body is larger than %d bytes", tooBig.Limit)
-		}
-		return api.Errorf(api.CodeInvalidRequest, "the body could not be read")
+		return err
 	}
 	if len(bytes.TrimSpace(b)) == 0 {
 		if optional {
@@ -43,6 +40,17 @@ func decode(r *http.Request, v any, optional bool) error {
 		return jsonError(err)
 	}
 	return nil
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	b, err := io.ReadAll(r.Body)
+	if tooBig, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, api.Errorf(api.CodeTooLarge, "the body is larger than %d bytes", tooBig.Limit)
+	}
+	if err != nil {
+		return nil, api.Errorf(api.CodeInvalidRequest, "the body could not be read")
+	}
+	return b, nil
 }
 
 func jsonType(r *http.Request) error {

@@ -170,8 +170,10 @@ func (s *server) knownHost(hostport string) bool {
 // wrap puts authentication, role and body limit around one route.
 func (s *server) wrap(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		who := anonymous
 		if route.Role != auth.Public {
-			who, err := s.authenticate(r)
+			var err error
+			who, err = s.authenticate(r)
 			if err == nil && !who.May(route.Role) {
 				err = api.Errorf(api.CodeForbidden, "this needs the role %s; you are %s", route.Role, who.Role)
 			}
@@ -183,12 +185,15 @@ func (s *server) wrap(route Route) http.Handler {
 				return
 			}
 			unhurried(w, r)
-			r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who))
 		}
 		if route.Has&OwnBody == 0 {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		}
-		if err := route.Handle(w, r); err != nil {
+		r, err := withCaller(r, route, who)
+		if err == nil {
+			err = route.Handle(w, r)
+		}
+		if err != nil {
 			s.fail(w, r, err)
 		}
 	})

@@ -37,7 +37,7 @@ func machineIn(s *cluster.State, cert *x509.Certificate) (auth.Principal, error)
 		return auth.Principal{}, api.Errorf(api.CodeUnauthorized,
 			"%s %s is not a member of the cluster any more: if it should be, remove the credential from its data directory and join it again with a token from: nebula token create --for %s", id.Role, id.ID, id.Role)
 	}
-	return auth.Principal{ID: id.ID, Role: machineRoles[id.Role]}, nil
+	return auth.Principal{ID: id.ID, Role: machineRoles[id.Role], Kind: auth.KindMachine}, nil
 }
 
 var machineRoles = map[api.MachineRole]auth.Role{

@@ -15,15 +15,15 @@ func (s *server) cacheRoutes() []Route {
 	return []Route{
 		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Response: []api.CacheEntryView{}, Has: Pages, Handle: s.nodeCache},
 		{Method: "GET", Path: node + "/disk", Role: auth.Viewer, Summary: "A node's model disk", Response: api.NodeDiskStatus{}, Handle: s.nodeDisk},
-		{Method: "POST", Path: node + "/cache/prune", Role: auth.Admin, Summary: "Remove what a node does not need", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody, Handle: s.pruneCache},
+		{Method: "POST", Path: node + "/cache/prune", Role: auth.Admin, Summary: "Remove what a node does not need", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody | DryRuns, Handle: s.pruneCache},
 		{Method: "POST", Path: node + "/cache/prune/dry-run", Role: auth.Operator, Summary: "Tell what that would remove", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody, Handle: s.dryPruneCache},
 		{Method: "POST", Path: node + "/cache/verify", Role: auth.Operator, Summary: "Read a node's files and compare them with their hashes; events, a JSON object on each line", Request: api.CacheVerify{}, Media: "application/x-ndjson", Has: OptionalBody, Handle: s.verifyCache},
 		{Method: "GET", Path: cache + "/summary", Role: auth.Viewer, Summary: "What all caches hold, and their disks", Response: api.CacheSummary{}, Handle: s.cacheSummary},
 		{Method: "GET", Path: cache + "/pulls", Role: auth.Viewer, Summary: "List pulls, or watch them", Query: []Param{{Name: "node", Type: "string", Summary: "Only those of this node"}}, Response: []api.PullView{}, Has: Pages | Watches, Handle: s.listPulls},
-		{Method: "POST", Path: cache + "/pull", Role: auth.Operator, Summary: "Bring a model's files to nodes", Request: api.FilesRequest{}, Response: api.FilesWished{}, Errors: []api.Code{api.CodeNotFound}, Handle: s.pullFiles},
-		{Method: "DELETE", Path: cache + "/pulls/{node}/{pull}", Role: auth.Operator, Summary: "Cancel a pull", Response: api.PullCancelled{}, Handle: s.cancelPull},
-		{Method: "POST", Path: cache + "/pin", Role: auth.Operator, Summary: "Never delete a model's files to make room", Request: api.FilesRequest{}, Response: api.FilesWished{}, Errors: []api.Code{api.CodeNotFound}, Handle: s.pinFiles},
-		{Method: "POST", Path: cache + "/unpin", Role: auth.Operator, Summary: "Lift pins", Request: api.FilesRequest{}, Response: api.FilesWished{}, Errors: []api.Code{api.CodeNotFound}, Handle: s.unpinFiles},
+		{Method: "POST", Path: cache + "/pull", Role: auth.Operator, Summary: "Bring a model's files to nodes", Request: api.FilesRequest{}, Response: api.FilesWished{}, Errors: []api.Code{api.CodeNotFound}, Has: DryRuns, Handle: s.pullFiles},
+		{Method: "DELETE", Path: cache + "/pulls/{node}/{pull}", Role: auth.Operator, Summary: "Cancel a pull", Response: api.PullCancelled{}, Has: DryRuns, Handle: s.cancelPull},
+		{Method: "POST", Path: cache + "/pin", Role: auth.Operator, Summary: "Never delete a model's files to make room", Request: api.FilesRequest{}, Response: api.FilesWished{}, Errors: []api.Code{api.CodeNotFound}, Has: DryRuns, Handle: s.pinFiles},
+		{Method: "POST", Path: cache + "/unpin", Role: auth.Operator, Summary: "Lift pins", Request: api.FilesRequest{}, Response: api.FilesWished{}, Errors: []api.Code{api.CodeNotFound}, Has: DryRuns, Handle: s.unpinFiles},
 	}
 }
 
@@ -60,15 +60,11 @@ func (s *server) listPulls(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) pullFiles(w http.ResponseWriter, r *http.Request) error {
-	return s.wishFiles(w, r, func(ctx context.Context, req api.FilesRequest) (api.FilesWished, error) {
-		return s.Control.PullModel(ctx, req, caller(r))
-	})
+	return s.wishFiles(w, r, s.Control.PullModel)
 }
 
 func (s *server) pinFiles(w http.ResponseWriter, r *http.Request) error {
-	return s.wishFiles(w, r, func(ctx context.Context, req api.FilesRequest) (api.FilesWished, error) {
-		return s.Control.PinModel(ctx, req, caller(r))
-	})
+	return s.wishFiles(w, r, s.Control.PinModel)
 }
 
 func (s *server) unpinFiles(w http.ResponseWriter, r *http.Request) error {

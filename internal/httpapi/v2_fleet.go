@@ -13,17 +13,17 @@ import (
 func (s *server) fleetRoutes() []Route {
 	const tokens, node = "/api/v2/tokens", "/api/v2/nodes/{id}"
 	return []Route{
-		{Method: "POST", Path: tokens, Role: auth.Admin, Summary: "Make a join token", Request: api.CreateJoinToken{}, Response: api.JoinTokenCreated{}, Status: 201, Handle: s.createToken},
+		{Method: "POST", Path: tokens, Role: auth.Admin, Summary: "Make a join token", Request: api.CreateJoinToken{}, Response: api.JoinTokenCreated{}, Status: 201, Has: Creates | DryRuns, Handle: s.createToken},
 		{Method: "GET", Path: tokens, Role: auth.Admin, Summary: "List join tokens that are not used yet", Response: []api.JoinTokenView{}, Has: Pages, Handle: s.listTokens},
-		{Method: "DELETE", Path: tokens + "/{token}", Role: auth.Admin, Summary: "Take a join token back", Response: api.JoinTokenRevoked{}, Handle: s.revokeToken},
+		{Method: "DELETE", Path: tokens + "/{token}", Role: auth.Admin, Summary: "Take a join token back", Response: api.JoinTokenRevoked{}, Has: DryRuns, Handle: s.revokeToken},
 		{Method: "GET", Path: "/api/v2/members", Role: auth.Admin, Summary: "List the machines of the cluster", Response: []api.Member{}, Has: Pages, Handle: s.listMembers},
 		{Method: "GET", Path: "/api/v2/cluster", Role: auth.Viewer, Summary: "The cluster as a whole", Response: api.ClusterView{}, Handle: s.getCluster},
-		{Method: "POST", Path: "/api/v2/cluster/accept-history", Role: auth.Admin, Summary: "Say that a restored cluster is right", Response: api.ClusterInfo{}, Handle: s.acceptHistory},
-		{Method: "POST", Path: node + "/cordon", Role: auth.Operator, Summary: "Place nothing new on a node", Response: api.Member{}, Handle: s.nodeVerb((*control.Control).CordonNode)},
-		{Method: "POST", Path: node + "/uncordon", Role: auth.Operator, Summary: "End cordon and drain", Response: api.Member{}, Handle: s.nodeVerb((*control.Control).UncordonNode)},
-		{Method: "POST", Path: node + "/drain", Role: auth.Operator, Summary: "Move a node's replicas elsewhere", Response: api.Member{}, Handle: s.nodeVerb((*control.Control).DrainNode)},
-		{Method: "DELETE", Path: node, Role: auth.Admin, Summary: "Remove a node, and revoke its credential", Response: api.MemberRemoved{}, Handle: s.removeNode},
-		{Method: "DELETE", Path: "/api/v2/members/{role}/{id}", Role: auth.Admin, Summary: "Remove a machine, and revoke its credential", Response: api.MemberRemoved{}, Handle: s.removeMember},
+		{Method: "POST", Path: "/api/v2/cluster/accept-history", Role: auth.Admin, Summary: "Say that a restored cluster is right", Response: api.ClusterInfo{}, Has: DryRuns, Handle: s.acceptHistory},
+		{Method: "POST", Path: node + "/cordon", Role: auth.Operator, Summary: "Place nothing new on a node", Response: api.Member{}, Has: DryRuns, Handle: s.nodeVerb((*control.Control).CordonNode)},
+		{Method: "POST", Path: node + "/uncordon", Role: auth.Operator, Summary: "End cordon and drain", Response: api.Member{}, Has: DryRuns, Handle: s.nodeVerb((*control.Control).UncordonNode)},
+		{Method: "POST", Path: node + "/drain", Role: auth.Operator, Summary: "Move a node's replicas elsewhere", Response: api.Member{}, Has: DryRuns, Handle: s.nodeVerb((*control.Control).DrainNode)},
+		{Method: "DELETE", Path: node, Role: auth.Admin, Summary: "Remove a node, and revoke its credential", Response: api.MemberRemoved{}, Has: DryRuns, Handle: s.removeNode},
+		{Method: "DELETE", Path: "/api/v2/members/{role}/{id}", Role: auth.Admin, Summary: "Remove a machine, and revoke its credential", Response: api.MemberRemoved{}, Has: DryRuns, Handle: s.removeMember},
 
 		{Method: "POST", Path: "/api/v2/join", Role: auth.Public, Summary: "Get a machine's first credential for a join token", Request: api.JoinRequest{}, Response: api.JoinResponse{}, Errors: []api.Code{api.CodeUnauthorized, api.CodeTooManyRequests}, Handle: s.join},
 		{Method: "POST", Path: "/api/v2/renew", Role: auth.Machine, Summary: "Get the next certificate of the calling machine", Request: api.RenewRequest{}, Response: api.RenewResponse{}, Handle: s.renew},
@@ -94,7 +94,7 @@ func (s *server) renew(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req, false); err != nil {
 		return err
 	}
-	who, _ := r.Context().Value(keyPrincipal).(auth.Principal)
+	who := principal(r)
 	res, err := s.Control.Renew(r.Context(), api.MachineRole(who.Role.String()), who.ID, req) // the roles have the same names
 	if err != nil {
 		return err

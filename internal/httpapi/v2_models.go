@@ -23,14 +23,14 @@ func (s *server) modelRoutes() []Route {
 	}
 	return []Route{
 		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Query: modelFilters(), Response: []api.ModelView{}, Has: Pages | Watches, Handle: s.listModels},
-		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Handle: s.createModel},
+		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Has: Creates | DryRuns, Handle: s.createModel},
 		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Has: Conditional | Watches, Handle: s.getModel},
-		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Has: Conditional, Handle: s.updateModel},
-		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Query: []Param{{Name: "purge", Type: "boolean", Summary: "Remove its files, too"}}, Response: api.ModelDeleted{}, Has: Conditional, Handle: s.deleteModel},
-		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Has: Conditional | OptionalBody, Handle: s.startModel},
-		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Has: Conditional, Handle: s.stopModel},
-		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Has: Conditional, Handle: s.scaleModel},
-		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.ModelDeployment{}, Has: Conditional, Handle: s.putDeployment},
+		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Has: Conditional | DryRuns, Handle: s.updateModel},
+		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Query: []Param{{Name: "purge", Type: "boolean", Summary: "Remove its files, too"}}, Response: api.ModelDeleted{}, Has: Conditional | DryRuns, Handle: s.deleteModel},
+		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Has: Conditional | OptionalBody | DryRuns, Handle: s.startModel},
+		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Has: Conditional | DryRuns, Handle: s.stopModel},
+		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Has: Conditional | DryRuns, Handle: s.scaleModel},
+		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.ModelDeployment{}, Has: Conditional | DryRuns, Handle: s.putDeployment},
 		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Query: logQuery, Media: "text/plain", Handle: s.modelLogs},
 	}
 }
@@ -46,17 +46,12 @@ func modelFilters() []Param {
 	}
 }
 
-func caller(r *http.Request) string {
-	who, _ := r.Context().Value(keyPrincipal).(auth.Principal)
-	return who.ID
-}
-
 func (s *server) createModel(w http.ResponseWriter, r *http.Request) error {
 	var req api.CreateModel
 	if err := decode(r, &req, false); err != nil {
 		return err
 	}
-	made, err := s.Control.CreateModel(r.Context(), req, caller(r))
+	made, err := s.Control.CreateModel(r.Context(), req)
 	if err != nil {
 		return err
 	}
@@ -112,7 +107,7 @@ func (s *server) deleteModel(w http.ResponseWriter, r *http.Request) error {
 	uid := r.PathValue("uid")
 	done := api.ModelDeleted{ModelUID: uid, Status: "deleted"}
 	if queryBool(r, "purge") {
-		purged, err := s.Control.PurgeModel(r.Context(), uid, rev, caller(r))
+		purged, err := s.Control.PurgeModel(r.Context(), uid, rev)
 		if err != nil {
 			return err
 		}

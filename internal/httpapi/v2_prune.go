@@ -17,7 +17,7 @@ type Caches interface {
 
 // pruneCache removes what a node does not need.
 func (s *server) pruneCache(w http.ResponseWriter, r *http.Request) error {
-	return s.prune(w, r, false)
+	return s.prune(w, r, queryBool(r, "dry_run") || queryBool(r, "validate"))
 }
 
 // dryPruneCache tells what pruneCache would remove.

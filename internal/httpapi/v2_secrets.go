@@ -13,8 +13,8 @@ func (s *server) secretRoutes() []Route {
 	const secrets = "/api/v2/secrets"
 	return []Route{
 		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Has: Pages, Handle: s.listSecrets},
-		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Handle: s.putSecret},
-		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Query: []Param{{Name: "force", Type: "boolean", Summary: "Also when models name it"}}, Response: api.SecretDeleted{}, Handle: s.deleteSecret},
+		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Has: DryRuns, Handle: s.putSecret},
+		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Query: []Param{{Name: "force", Type: "boolean", Summary: "Also when models name it"}}, Response: api.SecretDeleted{}, Has: DryRuns, Handle: s.deleteSecret},
 		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Handle: s.nodeSecret},
 	}
 }
@@ -29,7 +29,7 @@ func (s *server) putSecret(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req, false); err != nil {
 		return err
 	}
-	view, err := s.Control.PutSecret(r.Context(), r.PathValue("name"), req, caller(r))
+	view, err := s.Control.PutSecret(r.Context(), r.PathValue("name"), req)
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func issue(t *testing.T, ca *pki.CA, id pki.Identity, now time.Time) *pki.Creden
 
 func (c *cluster) token(req api.CreateJoinToken) string {
 	c.t.Helper()
-	made, err := c.CreateToken(c.t.Context(), req)
+	made, err := c.CreateToken(control.System(c.t.Context(), "test"), req)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ type builder struct {
 	edits   map[string]editor
 	bad     *cluster.Edit[cluster.BadValue]
 	touched bool // a table changed, not the revision alone
+	apart   bool // tables are copied whole before they are edited: the State belongs to another goroutine's builder
 }
 
 func newBuilder(kinds map[string]kind, from cluster.State) *builder {
@@ -44,8 +45,7 @@ func (b *builder) apply(batch Batch) {
 }
 
 func (b *builder) event(ev Event) {
-	name, _, _ := strings.Cut(strings.TrimPrefix(ev.Key, root), "/")
-	k, ok := b.kinds[name]
+	name, k, ok := kindOf(b.kinds, ev.Key)
 	if !ok {
 		return
 	}
@@ -56,7 +56,7 @@ func (b *builder) event(ev Event) {
 	b.touched = true
 	rows, ok := b.edits[name]
 	if !ok {
-		rows = k.edit(&b.next)
+		rows = k.edit(&b.next, b.apart)
 		b.edits[name] = rows
 	}
 	if ev.Deleted {
@@ -71,10 +71,31 @@ func (b *builder) event(ev Event) {
 	b.readable(ev.Key)
 }
 
+// kindOf finds the table of a key, by the first segment of the key or by the first two.
+func kindOf(kinds map[string]kind, key string) (name string, k kind, ok bool) {
+	rest := strings.TrimPrefix(key, root)
+	first, more, _ := strings.Cut(rest, "/")
+	if k, ok = kinds[first]; ok {
+		return first, k, true
+	}
+	second, _, _ := strings.Cut(more, "/")
+	name = rest[:min(len(rest), len(first)+1+len(second))]
+	k, ok = kinds[name]
+	return name, k, ok
+}
+
+func (b *builder) editBad() *cluster.Edit[cluster.BadValue] {
+	from := b.next.Bad
+	if b.apart {
+		from = from.Copy()
+	}
+	edit := from.Edit()
+	return &edit
+}
+
 func (b *builder) unreadable(kv KeyValue, err error) {
 	if b.bad == nil {
-		edit := b.next.Bad.Edit()
-		b.bad = &edit
+		b.bad = b.editBad()
 	}
 	b.bad.Put(cluster.Entry[cluster.BadValue]{
 		ID: kv.Key, Rev: kv.ModRev, Lease: kv.Lease, Value: cluster.BadValue{Key: kv.Key, Err: err.Error()},
@@ -86,10 +107,20 @@ func (b *builder) readable(key string) {
 		return
 	}
 	if b.bad == nil {
-		edit := b.next.Bad.Edit()
-		b.bad = &edit
+		b.bad = b.editBad()
 	}
 	b.bad.Delete(key)
+}
+
+// preview is the State as it would be after writes, one revision on.
+func preview(kinds map[string]kind, from *cluster.State, ops []Op) *cluster.State {
+	b := newBuilder(kinds, *from)
+	b.apart = true
+	for _, op := range ops {
+		b.event(Event{KeyValue{op.Key, op.Value, from.Revision + 1, op.Lease}, op.Delete})
+	}
+	b.next.Revision++
+	return b.done()
 }
 
 func (b *builder) done() *cluster.State {

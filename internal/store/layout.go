@@ -46,3 +46,8 @@ func replicaNumber(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return err == nil && strconv.FormatUint(n, 10) == s
 }
+
+// digest accepts a SHA-256 in lower-case hex.
+func digest(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}

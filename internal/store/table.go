@@ -23,7 +23,12 @@ type Table[T any] struct {
 	set   func(*cluster.State) *cluster.Set[T]
 	// claims tells whether the document itself says that it is the one with that id.
 	claims func(id string, v *T) bool
+	// private are top-level fields whose values no log and no answer may show.
+	private []string
 }
+
+// Name is what one document is called.
+func (t *Table[T]) Name() string { return t.name }
 
 // Key returns the store key of a document; false when id is not legal for this table.
 func (t *Table[T]) Key(id string) (string, bool) { return t.keys.key(id) }
@@ -87,7 +92,13 @@ func (t *Table[T]) put(tx *Tx, id string, v T, lease int64) error {
 	if _, err := t.decode(id, value); err != nil {
 		return fmt.Errorf("put %s %q: nobody could read it again: %w", t.name, id, err)
 	}
-	tx.writes[key] = write{Op{Key: key, Value: value, Lease: lease}, v}
+	var before []byte
+	if exists {
+		if before, err = json.Marshal(old.Value); err != nil {
+			return fmt.Errorf("encode the stored %s %q: %w", t.name, id, err)
+		}
+	}
+	tx.writes[key] = write{Op{Key: key, Value: value, Lease: lease}, v, Change{t.name, id, before, value, t.private}}
 	return nil
 }
 
@@ -106,9 +117,17 @@ func (t *Table[T]) del(tx *Tx, id string) error {
 	old, exists := t.set(tx.state).Get(id)
 	tx.revs[key] = max(old.Rev, bad.Rev)
 	delete(tx.writes, key)
-	if exists || unreadable {
-		tx.writes[key] = write{op: Op{Key: key, Delete: true}}
+	if !exists && !unreadable {
+		return nil
 	}
+	var before []byte
+	if exists {
+		var err error
+		if before, err = json.Marshal(old.Value); err != nil {
+			return fmt.Errorf("encode the stored %s %q: %w", t.name, id, err)
+		}
+	}
+	tx.writes[key] = write{op: Op{Key: key, Delete: true}, change: Change{t.name, id, before, nil, t.private}}
 	return nil
 }
 
@@ -181,7 +200,7 @@ func withoutValue(err error) error {
 type kind interface {
 	prefix() string
 	parse(key string) (id string, ok bool)
-	edit(*cluster.State) editor
+	edit(s *cluster.State, apart bool) editor  // apart: of a copy, for who is not the only one to edit
 	each(*cluster.State, func(KeyValue)) error // every readable document, as it is stored
 }
 
@@ -207,7 +226,13 @@ func (t *Table[T]) each(s *cluster.State, fn func(KeyValue)) error {
 	return nil
 }
 
-func (t *Table[T]) edit(s *cluster.State) editor { return &tableEdit[T]{t, t.set(s).Edit()} }
+func (t *Table[T]) edit(s *cluster.State, apart bool) editor {
+	rows := *t.set(s)
+	if apart {
+		rows = rows.Copy()
+	}
+	return &tableEdit[T]{t, rows.Edit()}
+}
 
 type tableEdit[T any] struct {
 	table *Table[T]

@@ -15,6 +15,7 @@ const (
 	OwnerControl   Owner = "control"   // people, through the API
 	OwnerScheduler Owner = "scheduler" // the leader
 	OwnerNode      Owner = "node"      // a node, through the server
+	OwnerGateway   Owner = "gateway"   // a gateway, in a server or through one
 )
 
 type check = func(string) bool
@@ -118,14 +119,14 @@ var (
 		name: "join token", owner: OwnerControl,
 		keys:   layout{"/join_tokens/", []check{api.KnownUID}, ""},
 		set:    func(s *cluster.State) *cluster.Set[api.JoinToken] { return &s.JoinTokens },
-		claims: func(id string, v *api.JoinToken) bool { return v.ID == id },
+		claims: func(id string, v *api.JoinToken) bool { return v.ID == id }, private: []string{"secret_hash"},
 	}
 	// Secrets holds what people entrust to the cluster, sealed: /secrets/{name}. Neither the values nor the documents leave the servers.
 	Secrets = Table[api.Secret]{
 		name: "secret", owner: OwnerControl,
 		keys:   layout{"/secrets/", []check{api.ValidSecretName}, ""},
 		set:    func(s *cluster.State) *cluster.Set[api.Secret] { return &s.Secrets },
-		claims: func(id string, v *api.Secret) bool { return v.Name == id },
+		claims: func(id string, v *api.Secret) bool { return v.Name == id }, private: []string{"sealed"},
 	}
 	// Info holds what makes this cluster this one: /cluster/info.
 	Info = Table[api.ClusterInfo]{
@@ -133,6 +134,55 @@ var (
 		keys:   layout{"/cluster/", []check{api.KnownUID}, ""},
 		set:    func(s *cluster.State) *cluster.Set[api.ClusterInfo] { return &s.Info },
 		claims: func(_ string, v *api.ClusterInfo) bool { return v.ID != "" },
+	}
+	// Users holds people: /auth/users/{name}.
+	Users = Table[api.User]{
+		name: "user", owner: OwnerControl,
+		keys:   layout{"/auth/users/", []check{api.ValidUserName}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.User] { return &s.Users },
+		claims: func(id string, v *api.User) bool { return v.Name == id },
+	}
+	// Passwords holds the hashes of people's passwords: /auth/passwords/{name}. They stay on servers.
+	Passwords = Table[api.Password]{
+		name: "password", owner: OwnerControl,
+		keys:   layout{"/auth/passwords/", []check{api.ValidUserName}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.Password] { return &s.Passwords },
+		claims: func(id string, v *api.Password) bool { return v.Name == id }, private: []string{"hash"},
+	}
+	// APIKeys holds the hashes of keys, and what those may do: /auth/keys/{id}.
+	APIKeys = Table[api.APIKey]{
+		name: "key", owner: OwnerControl,
+		keys:   layout{"/auth/keys/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.APIKey] { return &s.APIKeys },
+		claims: func(id string, v *api.APIKey) bool { return v.ID == id }, private: []string{"secret_hash"},
+	}
+	// KeyUses holds when keys were used last: /auth/key_use/{id}.
+	KeyUses = Table[api.KeyUse]{
+		name: "key use", owner: OwnerGateway,
+		keys:   layout{"/auth/key_use/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.KeyUse] { return &s.KeyUses },
+		claims: func(id string, v *api.KeyUse) bool { return v.ID == id },
+	}
+	// Sessions holds browsers' logins, each under a lease of its own: /auth/sessions/{hash}.
+	Sessions = Table[api.Session]{
+		name: "session", owner: OwnerControl,
+		keys:   layout{"/auth/sessions/", []check{digest}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.Session] { return &s.Sessions },
+		claims: func(id string, v *api.Session) bool { return v.ID == id }, private: []string{"id"},
+	}
+	// AuditHead holds the end of the audit log's chain: /audit_head/last.
+	AuditHead = Table[api.AuditHead]{
+		name: "audit head", owner: OwnerControl,
+		keys:   layout{"/audit_head/", []check{api.KnownUID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.AuditHead] { return &s.AuditHead },
+		claims: func(id string, _ *api.AuditHead) bool { return id == api.AuditHeadID },
+	}
+	// Answered holds what creates with an Idempotency-Key were answered, under leases of a day: /idempotency/{hash}.
+	Answered = Table[api.IdempotentAnswer]{
+		name: "answer", owner: OwnerControl,
+		keys:   layout{"/idempotency/", []check{digest}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.IdempotentAnswer] { return &s.Answered },
+		claims: func(id string, v *api.IdempotentAnswer) bool { return v.ID == id }, private: []string{"result"},
 	}
 	// BlobClaims holds which node fetches a blob from its source, under leases of those nodes: /blob_claims/{hash}.
 	BlobClaims = Table[api.BlobClaim]{
@@ -143,10 +193,19 @@ var (
 	}
 )
 
-// RoutingPrefixes returns the keys that whoever routes requests needs. No secret is under any of them.
+// Prefixes of histories: records that are written once and are in no State.
+const (
+	AuditPrefix  = "/audit/"  // the audit log: /audit/{sequence number, 20 digits}
+	EventsPrefix = "/events/" // what happened to models: /events/{uid}/{id}
+)
+
+// HistoryPrefixes returns the prefixes of histories.
+func HistoryPrefixes() []string { return []string{AuditPrefix, EventsPrefix} }
+
+// RoutingPrefixes returns the keys that whoever routes requests needs. No secret is under any of them: of keys there are hashes.
 func RoutingPrefixes() []string {
 	var out []string
-	for _, k := range []kind{&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Members, &Info} {
+	for _, k := range []kind{&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Members, &Info, &Users, &APIKeys} {
 		out = append(out, k.prefix())
 	}
 	return out
@@ -159,6 +218,7 @@ func kinds() map[string]kind {
 	for _, k := range []kind{
 		&Models, &Deployments, &Templates, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
 		&CacheWishes, &CachePulls, &Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
+		&Users, &Passwords, &APIKeys, &KeyUses, &Sessions, &AuditHead, &Answered,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -19,13 +20,41 @@ type Tx struct {
 	owner  Owner
 	revs   map[string]int64 // every key read or written, with its revision in state; 0 = absent
 	writes map[string]write
+	added  []Op  // append-only records
 	err    error // the first write that was refused
 }
 
 // write is a buffered write.
 type write struct {
-	op    Op
-	value any // what Get returns from now on
+	op     Op
+	value  any // what Get returns from now on
+	change Change
+}
+
+// Change is what a transaction does to one document.
+type Change struct {
+	Table, ID     string // "model spec", "qwen"
+	Before, After []byte // as JSON; nil = absent, or there was one that could not be read
+	Private       []string
+}
+
+// Changes returns what the transaction would do to documents, in the order of their keys. Records that were added are not among them.
+func (tx *Tx) Changes() []Change {
+	var out []Change
+	for _, key := range slices.Sorted(maps.Keys(tx.writes)) {
+		out = append(out, tx.writes[key].change)
+	}
+	return out
+}
+
+// Append adds a record under a key that nobody has used, for histories: records are in no table and in no State, and nothing changes them. [Store.Records]
+// reads them. The prefix must be one of [HistoryPrefixes].
+func (tx *Tx) Append(key string, value []byte, lease int64) error {
+	if !slices.ContainsFunc(HistoryPrefixes(), func(p string) bool { return strings.HasPrefix(key, p) && len(key) > len(p) }) {
+		return tx.failed(fmt.Errorf("append %q: not under a prefix of histories", key))
+	}
+	tx.added = append(tx.added, Op{Key: key, Value: value, Lease: lease})
+	return nil
 }
 
 func newTx(s *cluster.State, owner Owner) *Tx {
@@ -47,7 +76,7 @@ func (tx *Tx) failed(err error) error {
 // request returns the transaction for the KV: a condition for every key that was read or written, so that it can
 // commit at most once and only on the State it was made from.
 func (tx *Tx) request() ([]Cond, []Op, error) {
-	if n := len(tx.revs); n > MaxDocuments {
+	if n := len(tx.revs) + len(tx.added); n > MaxDocuments {
 		return nil, nil, api.Errorf(api.CodeTooLarge,
 			"this change touches %d documents, and one transaction holds at most %d: split it into smaller ones", n, MaxDocuments)
 	}
@@ -58,6 +87,9 @@ func (tx *Tx) request() ([]Cond, []Op, error) {
 		if w, ok := tx.writes[key]; ok {
 			ops = append(ops, w.op)
 		}
+	}
+	for _, op := range tx.added {
+		ifs, ops = append(ifs, Cond{Key: op.Key}), append(ops, op)
 	}
 	return ifs, ops, nil
 }

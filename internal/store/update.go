@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
 const (
@@ -59,7 +60,7 @@ func (s *Store) Update(ctx context.Context, owner Owner, fn func(*Tx) error, opt
 		if err := tx.run(fn); err != nil {
 			return 0, err
 		}
-		if len(tx.writes) == 0 {
+		if len(tx.writes)+len(tx.added) == 0 {
 			return state.Revision, nil
 		}
 		rev, conflict, err := s.commit(ctx, tx, o.fences)
@@ -72,6 +73,30 @@ func (s *Store) Update(ctx context.Context, owner Owner, fn func(*Tx) error, opt
 	}
 	return 0, api.Errorf(api.CodeConflict,
 		"somebody else kept changing the same documents; nothing was written: try again")
+}
+
+// Preview runs fn as Update does and returns the State as it would be after the commit, which does not happen. Its errors are those that
+// Update would have before it asks the KV.
+func (s *Store) Preview(owner Owner, fn func(*Tx) error) (*cluster.State, error) {
+	state, _ := s.Current()
+	tx := newTx(state, owner)
+	if err := tx.run(fn); err != nil {
+		return nil, err
+	}
+	_, ops, err := tx.request()
+	if err != nil {
+		return nil, err
+	}
+	return preview(s.kinds, state, ops), nil
+}
+
+// Records reads what [Tx.Append] has added under a prefix, in the order of the keys, from the KV itself.
+func (s *Store) Records(ctx context.Context, prefix string) ([]KeyValue, error) {
+	all, _, err := s.kv.List(ctx, prefix)
+	if err != nil {
+		return nil, unanswered(ctx, err)
+	}
+	return all, nil
 }
 
 func (s *Store) enterLane(ctx context.Context) error {
