@@ -71,16 +71,26 @@ func (m *Model) tidy() {
 	if m.EngineType != "" {
 		m.EngineType = api.CanonicalEngine(m.EngineType)
 	}
-	for _, c := range []**api.ModelConfig{&m.Config, &m.ConfigOverrides} {
-		if *c != nil && len((*c).LoRAModules) == 0 {
-			clean := **c
-			clean.LoRAModules = nil
-			*c = &clean
-		}
-		if *c != nil && reflect.ValueOf(**c).IsZero() {
-			*c = nil
-		}
+	m.Config = tidyConfig(m.Config, false)
+	m.ConfigOverrides = tidyConfig(m.ConfigOverrides, true) // no LoRA modules, over those of the config, are something else than nothing said
+}
+
+// tidyConfig drops empty lists and a config that says nothing.
+func tidyConfig(c *api.ModelConfig, over bool) *api.ModelConfig {
+	if c == nil {
+		return nil
 	}
+	out := *c.Merge(nil)
+	if len(out.LoRAModules) == 0 && !over {
+		out.LoRAModules = nil
+	}
+	if len(out.Unset) == 0 {
+		out.Unset = nil
+	}
+	if reflect.ValueOf(out).IsZero() {
+		return nil
+	}
+	return &out
 }
 
 // expandTag makes the choice of files that stands behind a model's name, OWNER/NAME:Q4_K_M, a field of its own, as the server does.

@@ -23,13 +23,16 @@ func sometimes(t *rapid.T, fields map[string]any, name string, values ...any) {
 	}
 }
 
-func randomConfig(t *rapid.T) map[string]any {
+func randomConfig(t *rapid.T, over bool) map[string]any {
 	c := map[string]any{}
 	sometimes(t, c, "max_model_len", 1, 4096)
 	sometimes(t, c, "tensor_parallel_size", 1, 2)
 	sometimes(t, c, "gpu_memory_utilization", 0.1, 0.9, 1)
 	sometimes(t, c, "required_vram_mb", 1, 70000)
 	sometimes(t, c, "lora_modules", []any{}, []any{"a=/l", "/m"})
+	if over {
+		sometimes(t, c, "unset", []any{}, []any{"max_model_len"}, []any{"required_vram_mb", "lora_modules"})
+	}
 	return c
 }
 
@@ -44,7 +47,7 @@ func randomDoc(t *rapid.T, uid string) string {
 	sometimes(t, f, "labels", map[string]any{}, map[string]any{"team": "x", "on": "yes"}, map[string]any{"team": nil, "é": "a: b c #"})
 	for _, name := range []string{"config", "config_overrides"} {
 		if rapid.Bool().Draw(t, name+"?") {
-			f[name] = randomConfig(t)
+			f[name] = randomConfig(t, name == "config_overrides")
 		} else {
 			sometimes(t, f, name, map[string]any{})
 		}
