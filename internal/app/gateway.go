@@ -50,7 +50,7 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 	l.goRun("gateway", gw.Run)
 	l.goRun("servers' addresses", func(ctx context.Context) error { return followServers(ctx, st, m) })
 	handler := httpapi.New(httpapi.Config{
-		View: st, Keys: stateKeys{st}, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
+		View: st, Keys: auth.Directory{View: st, Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
 		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	serve(l, "http", ln, handler, secure)
@@ -63,15 +63,6 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 // snapshot is where a process that routes requests keeps its last state.
 func snapshot(o Options, cred *pki.Credential) store.Snapshot {
 	return store.Snapshot{Path: filepath.Join(o.DataDir, "state.snapshot"), Sign: cred.Sign, Verify: cred.Verify, Every: time.Second}
-}
-
-// stateKeys knows people's credentials by what the cluster's state says of them.
-type stateKeys struct{ store *store.Store }
-
-func (k stateKeys) Authenticate(secret string) (auth.Principal, bool) {
-	s, _ := k.store.Current()
-	info, _ := s.Info.Value(api.ClusterInfoID)
-	return auth.Keyring{}.WithDigest(info.KeyHash, admin).Authenticate(secret)
 }
 
 // followServers learns where the servers are from the cluster's members.

@@ -94,8 +94,9 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	})
 	l.goRun("gateway", s.gateway.Run)
 
+	known := auth.Directory{View: s.store, Fixed: auth.Keyring{}.With(token, admin), Now: time.Now}
 	s.handler = httpapi.New(httpapi.Config{
-		View: s.store, Control: s.control, Keys: auth.Keyring{}.With(token, admin),
+		View: s.store, Control: s.control, Keys: known, Sessions: known,
 		Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx), Store: storeAdmin{s.kv},
 		Inference: inferenceRoutes(s.gateway), Metrics: obs.Handler(metrics, o.Log),
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),

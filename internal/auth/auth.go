@@ -65,6 +65,8 @@ type Principal struct {
 	KeyID string
 	// Scopes narrow what a key may do.
 	Scopes api.Scopes
+	// Session is the stored id of the login that was shown, in a cookie; empty: there was none.
+	Session string
 }
 
 // IsMachine tells whether the caller is a machine of the cluster.

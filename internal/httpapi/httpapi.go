@@ -32,6 +32,11 @@ type Keys interface {
 	Authenticate(secret string) (auth.Principal, bool)
 }
 
+// Sessions knows who is logged in.
+type Sessions interface {
+	Session(cookie string) (auth.Principal, bool)
+}
+
 // Logs opens the log of a replica's engine.
 type Logs interface {
 	OpenLog(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
@@ -49,10 +54,12 @@ type Config struct {
 	View    View
 	Control *control.Control // nil: the process is a gateway alone, and has no routes but its own and the gateway's
 	Keys    Keys
-	Logs    Logs
-	Caches  Caches     // nil: this process reaches none
-	Nodes   Nodes      // nil: this server takes no nodes
-	Store   StoreAdmin // nil: this server does not look after the store
+	// Sessions knows people by their cookies; nil: nobody is known by one.
+	Sessions Sessions
+	Logs     Logs
+	Caches   Caches     // nil: this process reaches none
+	Nodes    Nodes      // nil: this server takes no nodes
+	Store    StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.
 	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.
@@ -122,7 +129,7 @@ func (s *server) outer(next http.Handler) http.Handler {
 		hurry(w, r)
 		h := w.Header()
 		h.Set("X-Request-Id", id)
-		h.Set("X-Content-Type-Options", "nosniff")
+		guardHeaders(h, r.TLS != nil)
 		defer func() {
 			switch v := recover(); v {
 			case nil:
@@ -212,32 +219,6 @@ func readWithin(w http.ResponseWriter, r *http.Request, at time.Time) {
 	if r.ContentLength != 0 {
 		_ = http.NewResponseController(w).SetReadDeadline(at) // where deadlines are not supported the connection has its own
 	}
-}
-
-// authenticate finds the one credential of a request: the certificate of a machine, else Authorization: Bearer, else x-api-key. Who shows
-// a certificate is that machine and nobody else.
-func (s *server) authenticate(r *http.Request) (auth.Principal, error) {
-	if cert := machineCert(r); cert != nil {
-		st, _ := s.View.Current()
-		return machineIn(st, cert)
-	}
-	secret := r.Header.Get("X-Api-Key")
-	if h := r.Header.Get("Authorization"); h != "" {
-		scheme, rest, _ := strings.Cut(h, " ")
-		if !strings.EqualFold(scheme, "Bearer") {
-			return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "use Authorization: Bearer with your token")
-		}
-		secret = strings.TrimSpace(rest)
-	}
-	if secret == "" {
-		return auth.Principal{}, api.Errorf(api.CodeUnauthorized,
-			"a credential is needed: send Authorization: Bearer TOKEN or x-api-key; on the server's machine it is in admin.token in the data directory")
-	}
-	who, ok := s.Keys.Authenticate(secret)
-	if !ok {
-		return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "this credential is not valid here")
-	}
-	return who, nil
 }
 
 // fallback answers what no route matches. It lets nobody without a credential find out which paths exist.
