@@ -84,6 +84,30 @@ func (s Set[T]) Refs() []*Entry[T] {
 	return out
 }
 
+// Changed calls fn with the id of every object that is new, gone or another one since before, in order. It compares pointers, so it costs little
+// when little has changed; an object that was written again just as it was counts as changed.
+func (s Set[T]) Changed(before Set[T], fn func(id string)) {
+	if s == before {
+		return
+	}
+	was, is := before.Refs(), s.Refs()
+	for len(was) > 0 || len(is) > 0 {
+		switch {
+		case len(was) > 0 && len(is) > 0 && was[0] == is[0]:
+			was, is = was[1:], is[1:]
+		case len(is) == 0 || len(was) > 0 && was[0].ID < is[0].ID:
+			fn(was[0].ID)
+			was = was[1:]
+		case len(was) == 0 || is[0].ID < was[0].ID:
+			fn(is[0].ID)
+			is = is[1:]
+		default:
+			fn(is[0].ID)
+			was, is = was[1:], is[1:]
+		}
+	}
+}
+
 // From yields every object whose id is at or after id, in order.
 func (s Set[T]) From(id string) iter.Seq[Entry[T]] {
 	return func(yield func(Entry[T]) bool) {

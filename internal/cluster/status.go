@@ -89,11 +89,16 @@ type age struct {
 // younger tells whether spec or deployment changed less than d ago. A change in the future, by a clock that is ahead,
 // is young for no longer than d either way.
 func (a age) younger(d time.Duration) bool {
+	return a.now.Sub(time.UnixMilli(a.changedMS())).Abs() < d
+}
+
+// changedMS is when spec or deployment last changed.
+func (a age) changedMS() int64 {
 	changed := a.of.UpdatedAtMS
 	if spec, ok := a.s.Models.Get(a.uid); ok {
 		changed = max(changed, spec.Value.UpdatedAtMS)
 	}
-	return a.now.Sub(time.UnixMilli(changed)).Abs() < d
+	return changed
 }
 
 func unreadableStatus(s *State, uid, why string) api.ModelStatus {

@@ -155,7 +155,7 @@ func view(s *State, uid string, spec *api.ModelSpec, status api.ModelStatus) api
 // all: "a/llama" and "b/llama" are different models. A model with a path of its own counts only what lies there.
 func cacheStatus(s *State, spec *api.ModelSpec) *api.ModelCacheStatus {
 	var c api.ModelCacheStatus
-	for e := range s.Cache.All() {
+	for _, e := range s.Cache.Refs() {
 		if !e.Value.Complete || e.Value.ModelName != spec.ModelName || !under(e.Value.CachePath, spec.ModelPath) {
 			continue
 		}
