@@ -34,8 +34,12 @@ var secrets = map[auth.Role]string{
 
 func serve(t *testing.T) *server {
 	t.Helper()
+	return serveOn(t, storetest.NewMem(), func(*httpapi.Config) {})
+}
+
+func serveOn(t *testing.T, kv store.KV, change func(*httpapi.Config)) *server {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	kv := storetest.NewMem()
 	st, err := store.Open(ctx, kv, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +48,7 @@ func serve(t *testing.T) *server {
 	go func() { defer close(done); _ = st.Run(ctx) }()
 	cfg := config(st)
 	cfg.Control = cfg.Control.WithFleet(control.Fleet{Leases: kv})
+	change(&cfg)
 	h := httptest.NewServer(newAPI(t, cfg))
 	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
 	return &server{h, t, kv, st}

@@ -20,6 +20,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/control"
+	"github.com/nebula-serve/nebula/internal/live"
 )
 
 // View is the state that answers every GET.
@@ -70,6 +71,8 @@ type Config struct {
 	Absent func() map[string]time.Duration
 	// LostAfter is how long a node may be missed before it is shown as lost; 0 = cluster.LostAfter.
 	LostAfter time.Duration
+	// SlowAfter is how long one write to a watcher may take before it is dropped; 0 = 10 s.
+	SlowAfter time.Duration
 	// Closing closes when the process is about to end: watches and logs that follow end then, so that nothing waits for them.
 	Closing <-chan struct{}
 	Version api.ServerVersion
@@ -88,7 +91,8 @@ type InferenceRoute struct {
 type server struct {
 	Config
 	streams  memberStreams
-	refusals throttle // of attempts to join
+	refusals throttle   // of attempts to join
+	models   *live.List // what lists and watches of models show
 	// described is the API as a document and as a page, made when it is first asked for.
 	described func() (described, error)
 }
@@ -98,7 +102,10 @@ func New(cfg Config) http.Handler {
 	if cfg.LostAfter == 0 {
 		cfg.LostAfter = cluster.LostAfter
 	}
-	s := &server{Config: cfg}
+	if cfg.SlowAfter == 0 {
+		cfg.SlowAfter = slowAfter
+	}
+	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models())}
 	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {

@@ -22,7 +22,7 @@ func manyOfEverything(t *testing.T, s *server) {
 	t.Helper()
 	docs := map[string]string{}
 	for i, id := range []string{"n", "a", "a-b", "z.9", "a.b", "m_1", "Q"} {
-		docs["/models/"+id+"/spec"] = fmt.Sprintf(`{"model_uid":%q,"model_name":"acme/%s"}`, id, id)
+		docs["/models/"+id+"/spec"] = fmt.Sprintf(`{"model_uid":%q,"model_name":"acme/%s","model_source":"huggingface"}`, id, id)
 		docs["/nodes/"+id+"/status"] = fmt.Sprintf(`{"node_id":%q}`, id)
 		docs["/members/node/"+id] = fmt.Sprintf(`{"role":"node","id":%q,"draining":true}`, id)
 		docs["/alerts/"+id+"/disk_warning"] = fmt.Sprintf(`{"node_id":%q,"alert_type":"disk_warning","message":"full"}`, id)
@@ -67,8 +67,8 @@ func (s *server) settle(docs map[string]string) {
 	}
 }
 
-// lists returns the rows of the table whose answers are lists, each with a path that has something to list.
-func lists(t *testing.T, cfg httpapi.Config) map[string]httpapi.Route {
+// listsOf returns the rows of the table whose answers are lists, each with a path that has something to list.
+func listsOf(t *testing.T, cfg httpapi.Config) map[string]httpapi.Route {
 	t.Helper()
 	out := map[string]httpapi.Route{}
 	for _, r := range httpapi.Routes(cfg) {
@@ -100,7 +100,7 @@ type require interface {
 func TestPages_everyList(t *testing.T) {
 	s := serve(t)
 	manyOfEverything(t, s)
-	for path, r := range lists(t, config(s.st)) {
+	for path, r := range listsOf(t, config(s.st)) {
 		t.Run(path, func(t *testing.T) {
 			if r.Has&httpapi.Pages == 0 {
 				t.Fatal("the row says nothing of pages: add Has: Pages, and answer with writePage")

@@ -13,7 +13,7 @@ import (
 func (s *server) cacheRoutes() []Route {
 	const cache, node = "/api/v2/cache", "/api/v2/nodes/{id}"
 	return []Route{
-		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Response: []api.CacheEntryView{}, Has: Pages, Handle: s.nodeCache},
+		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Response: []api.CacheEntryView{}, Has: Pages | Watches, Handle: s.nodeCache},
 		{Method: "GET", Path: node + "/disk", Role: auth.Viewer, Summary: "A node's model disk", Response: api.NodeDiskStatus{}, Handle: s.nodeDisk},
 		{Method: "POST", Path: node + "/cache/prune", Role: auth.Admin, Summary: "Remove what a node does not need", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody | DryRuns, Handle: s.pruneCache},
 		{Method: "POST", Path: node + "/cache/prune/dry-run", Role: auth.Operator, Summary: "Tell what that would remove", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody, Handle: s.dryPruneCache},
@@ -28,8 +28,8 @@ func (s *server) cacheRoutes() []Route {
 }
 
 func (s *server) nodeCache(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	return writePage(w, r, cluster.NodeCache(st, r.PathValue("id")), func(e *api.CacheEntryView) string { return e.ModelName + "\x00" + e.CachePath })
+	list := func(st *cluster.State) []api.CacheEntryView { return cluster.NodeCache(st, r.PathValue("id")) }
+	return listOrWatch(s, w, r, "cache", list, func(e *api.CacheEntryView) string { return e.ModelName + "\x00" + e.CachePath })
 }
 
 func (s *server) nodeDisk(w http.ResponseWriter, r *http.Request) error {
@@ -52,11 +52,8 @@ func (s *server) cacheSummary(w http.ResponseWriter, _ *http.Request) error {
 // listPulls lists pulls, with ?node= those of one node; with ?watch=1 the whole list as an event "pulls", now and at every change.
 func (s *server) listPulls(w http.ResponseWriter, r *http.Request) error {
 	node := r.URL.Query().Get("node")
-	if r.Method == http.MethodGet && queryBool(r, "watch") { // a HEAD would never end
-		return s.watchPulls(w, r, node)
-	}
-	st, _ := s.View.Current()
-	return writePage(w, r, cluster.Pulls(st, node), func(p *api.PullView) string { return p.NodeID + "/" + p.PullID })
+	list := func(st *cluster.State) []api.PullView { return cluster.Pulls(st, node) }
+	return listOrWatch(s, w, r, "pulls", list, func(p *api.PullView) string { return p.NodeID + "/" + p.PullID })
 }
 
 func (s *server) pullFiles(w http.ResponseWriter, r *http.Request) error {

@@ -14,9 +14,9 @@ func (s *server) fleetRoutes() []Route {
 	const tokens, node = "/api/v2/tokens", "/api/v2/nodes/{id}"
 	return []Route{
 		{Method: "POST", Path: tokens, Role: auth.Admin, Summary: "Make a join token", Request: api.CreateJoinToken{}, Response: api.JoinTokenCreated{}, Status: 201, Has: Creates | DryRuns, Handle: s.createToken},
-		{Method: "GET", Path: tokens, Role: auth.Admin, Summary: "List join tokens that are not used yet", Response: []api.JoinTokenView{}, Has: Pages, Handle: s.listTokens},
+		{Method: "GET", Path: tokens, Role: auth.Admin, Summary: "List join tokens that are not used yet", Response: []api.JoinTokenView{}, Has: Pages | Watches, Handle: s.listTokens},
 		{Method: "DELETE", Path: tokens + "/{token}", Role: auth.Admin, Summary: "Take a join token back", Response: api.JoinTokenRevoked{}, Has: DryRuns, Handle: s.revokeToken},
-		{Method: "GET", Path: "/api/v2/members", Role: auth.Admin, Summary: "List the machines of the cluster", Response: []api.Member{}, Has: Pages, Handle: s.listMembers},
+		{Method: "GET", Path: "/api/v2/members", Role: auth.Admin, Summary: "List the machines of the cluster", Response: []api.Member{}, Has: Pages | Watches, Handle: s.listMembers},
 		{Method: "GET", Path: "/api/v2/cluster", Role: auth.Viewer, Summary: "The cluster as a whole", Response: api.ClusterView{}, Handle: s.getCluster},
 		{Method: "POST", Path: "/api/v2/cluster/accept-history", Role: auth.Admin, Summary: "Say that a restored cluster is right", Response: api.ClusterInfo{}, Has: DryRuns, Handle: s.acceptHistory},
 		{Method: "POST", Path: node + "/cordon", Role: auth.Operator, Summary: "Place nothing new on a node", Response: api.Member{}, Has: DryRuns, Handle: s.nodeVerb((*control.Control).CordonNode)},
@@ -48,8 +48,7 @@ func (s *server) createToken(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listTokens(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	return writePage(w, r, control.Tokens(st), func(t *api.JoinTokenView) string { return t.ID })
+	return listOrWatch(s, w, r, "tokens", control.Tokens, func(t *api.JoinTokenView) string { return t.ID })
 }
 
 func (s *server) revokeToken(w http.ResponseWriter, r *http.Request) error {
@@ -104,8 +103,7 @@ func (s *server) renew(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listMembers(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	return writePage(w, r, control.Members(st), func(m *api.Member) string { return api.MemberKey(m.Role, m.ID) })
+	return listOrWatch(s, w, r, "members", control.Members, func(m *api.Member) string { return api.MemberKey(m.Role, m.ID) })
 }
 
 func (s *server) getCluster(w http.ResponseWriter, _ *http.Request) error {

@@ -119,7 +119,7 @@ func (l *lines) send(v any) error {
 }
 
 func (l *lines) write(b []byte) error {
-	_ = l.rc.SetWriteDeadline(time.Now().Add(writeTimeout)) // where deadlines are not supported the connection has its own
+	_ = l.rc.SetWriteDeadline(time.Now().Add(slowAfter)) // where deadlines are not supported the connection has its own
 	if _, err := l.w.Write(b); err != nil {
 		return err
 	}

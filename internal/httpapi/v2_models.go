@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/live"
 )
 
 // modelRoutes are the rows about models.
@@ -42,7 +44,8 @@ func modelFilters() []Param {
 	}
 	return []Param{
 		{Name: "state", Type: "string", Summary: "Models in this state only", Enum: states},
-		{Name: "label", Type: "string", Summary: "Models with this label only: key=value"},
+		{Name: "label", Type: "string", Summary: "Models with this label only: key=value; several times: with all of them"},
+		{Name: "engine", Type: "string", Summary: "Models of this engine only", Enum: api.Engines()},
 	}
 }
 
@@ -121,41 +124,72 @@ func (s *server) deleteModel(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
-	filter, err := modelFilter(r.URL.Query())
+	match, err := modelFilter(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	if r.Method == http.MethodGet && queryBool(r, "watch") { // a HEAD would never end
-		return s.watchModels(w, r, filter)
+	if watching(r) {
+		return s.follow(w, r, &watcher{
+			list: s.models, kind: "model", match: match, deleted: func(uid string) any { return map[string]string{"model_uid": uid} },
+		})
 	}
 	p, err := pageOf(r)
 	if err != nil {
 		return err
 	}
-	filter.After, filter.Limit = p.after, p.limit
-	st, _ := s.View.Current()
-	views, next := cluster.Views(st, s.Now(), filter)
-	if next != "" {
-		linkNext(w, r, next)
+	table, err := s.models.Current()
+	if err != nil {
+		return err
 	}
-	writeJSON(w, http.StatusOK, views)
+	items := make([]*live.Item, 0, min(table.Len(), cmp.Or(p.limit, table.Len())))
+	for i := range table.After(p.after) {
+		if !i.Is(match) {
+			continue
+		}
+		if p.limit > 0 && len(items) == p.limit {
+			linkNext(w, r, items[p.limit-1].ID)
+			break
+		}
+		items = append(items, i)
+	}
+	writeItems(w, items)
 	return nil
 }
 
-// modelFilter reads state and label. What it does not understand is refused, not ignored.
-func modelFilter(q url.Values) (cluster.Filter, error) {
-	f := cluster.Filter{State: api.ModelState(q.Get("state"))}
-	if f.State != "" && !slices.Contains(api.ModelStates(), f.State) {
-		return f, api.Errorf(api.CodeInvalidRequest, "state %.40q is unknown: use one of stopped, downloading, starting, running, degraded, failed, stopping", f.State)
+// modelFilter reads state, label and engine; nil lets every model through. What it does not understand is refused, not ignored.
+func modelFilter(q url.Values) (func(*live.Facts) bool, error) {
+	state := api.ModelState(q.Get("state"))
+	if state != "" && !slices.Contains(api.ModelStates(), state) {
+		return nil, api.Errorf(api.CodeInvalidRequest, "state %.40q is unknown: use one of stopped, downloading, starting, running, degraded, failed, stopping", state)
 	}
-	if label := q.Get("label"); label != "" {
+	engine := q.Get("engine")
+	if engine != "" && !slices.Contains(api.Engines(), engine) {
+		return nil, api.Errorf(api.CodeInvalidRequest, "engine %.40q is unknown: use one of %s", engine, strings.Join(api.Engines(), ", "))
+	}
+	labels := map[string]string{}
+	for _, label := range q["label"] {
 		key, value, ok := strings.Cut(label, "=")
-		if !ok || key == "" {
-			return f, api.Errorf(api.CodeInvalidRequest, "label must be key=value, not %.80q", label)
+		if label != "" && (!ok || key == "") {
+			return nil, api.Errorf(api.CodeInvalidRequest, "label must be key=value, not %.80q", label)
 		}
-		f.LabelKey, f.LabelValue = key, value
+		if other, twice := labels[key]; twice && other != value {
+			return nil, api.Errorf(api.CodeInvalidRequest, "label %.80q can have one value only", key)
+		}
+		if label != "" {
+			labels[key] = value
+		}
 	}
-	return f, nil
+	if state == "" && engine == "" && len(labels) == 0 {
+		return nil, nil
+	}
+	return func(f *live.Facts) bool {
+		for key, value := range labels {
+			if v, ok := f.Labels[key]; !ok || v != value {
+				return false
+			}
+		}
+		return (state == "" || f.State == state) && (engine == "" || f.Engine == engine)
+	}, nil
 }
 
 func (s *server) getModel(w http.ResponseWriter, r *http.Request) error {
@@ -165,7 +199,7 @@ func (s *server) getModel(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return api.Errorf(api.CodeNotFound, "there is no model with the uid %.80q; list them with: nebula model list", uid)
 	}
-	if r.Method == http.MethodGet && queryBool(r, "watch") { // a HEAD would never end
+	if watching(r) {
 		return s.watchModel(w, r, uid)
 	}
 	w.Header().Set("ETag", etag(detail.Revision))

@@ -13,15 +13,15 @@ import (
 // nodeRoutes are the rows about nodes as people see them.
 func (s *server) nodeRoutes() []Route {
 	return []Route{
-		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes", Response: []api.NodeView{}, Has: Pages, Handle: s.listNodes},
+		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes, or watch them", Response: []api.NodeView{}, Has: Pages | Watches, Handle: s.listNodes},
 		{Method: "GET", Path: "/api/v2/nodes/{id}", Role: auth.Viewer, Summary: "One node", Response: api.NodeView{}, Handle: s.getNode},
-		{Method: "GET", Path: "/api/v2/alerts", Role: auth.Viewer, Summary: "What people should look at", Response: []api.DiskAlert{}, Has: Pages, Handle: s.listAlerts},
+		{Method: "GET", Path: "/api/v2/alerts", Role: auth.Viewer, Summary: "What people should look at", Response: []api.DiskAlert{}, Has: Pages | Watches, Handle: s.listAlerts},
 	}
 }
 
 func (s *server) listNodes(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	return writePage(w, r, cluster.NodeViews(st, s.absent(), s.LostAfter), func(n *api.NodeView) string { return n.NodeID })
+	list := func(st *cluster.State) []api.NodeView { return cluster.NodeViews(st, s.absent(), s.LostAfter) }
+	return listOrWatch(s, w, r, "nodes", list, func(n *api.NodeView) string { return n.NodeID })
 }
 
 func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {
@@ -37,8 +37,8 @@ func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listAlerts(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	return writePage(w, r, cluster.Alerts(st, s.absent(), s.LostAfter), alertID)
+	list := func(st *cluster.State) []api.DiskAlert { return cluster.Alerts(st, s.absent(), s.LostAfter) }
+	return listOrWatch(s, w, r, "alerts", list, alertID)
 }
 
 // alertID sorts as the list of alerts is sorted: the gravest first.

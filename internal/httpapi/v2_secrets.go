@@ -12,7 +12,7 @@ import (
 func (s *server) secretRoutes() []Route {
 	const secrets = "/api/v2/secrets"
 	return []Route{
-		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Has: Pages, Handle: s.listSecrets},
+		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Has: Pages | Watches, Handle: s.listSecrets},
 		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Has: DryRuns, Handle: s.putSecret},
 		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Query: []Param{{Name: "force", Type: "boolean", Summary: "Also when models name it"}}, Response: api.SecretDeleted{}, Has: DryRuns, Handle: s.deleteSecret},
 		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Handle: s.nodeSecret},
@@ -20,8 +20,7 @@ func (s *server) secretRoutes() []Route {
 }
 
 func (s *server) listSecrets(w http.ResponseWriter, r *http.Request) error {
-	st, _ := s.View.Current()
-	return writePage(w, r, cluster.SecretViews(st), func(v *api.SecretView) string { return v.Name })
+	return listOrWatch(s, w, r, "secrets", cluster.SecretViews, func(v *api.SecretView) string { return v.Name })
 }
 
 func (s *server) putSecret(w http.ResponseWriter, r *http.Request) error {

@@ -7,6 +7,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/catalog"
+	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
 // templateRoutes are the rows about templates.
@@ -14,7 +15,7 @@ func (s *server) templateRoutes() []Route {
 	const templates, template = "/api/v2/templates", "/api/v2/templates/{id}"
 	return []Route{
 		{
-			Method: "GET", Path: templates, Role: auth.Viewer, Summary: "List templates, the built-in ones among them", Has: Pages,
+			Method: "GET", Path: templates, Role: auth.Viewer, Summary: "List templates, the built-in ones among them", Has: Pages | Watches,
 			Query: []Param{
 				{Name: "category", Summary: "only those of this category", Type: "string", Enum: texts(api.TemplateCategories())},
 				{Name: "source", Summary: "only those from there: built in, written by people, or saved from a model", Type: "string", Enum: texts(api.TemplateSources())},
@@ -41,12 +42,14 @@ func (s *server) listTemplates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	st, _ := s.View.Current()
-	list := catalog.List(st, catalog.Filter{Category: category, Source: source})
-	for i := range list {
-		list[i].ID = list[i].TemplateID
+	list := func(st *cluster.State) []api.ModelTemplate {
+		list := catalog.List(st, catalog.Filter{Category: category, Source: source})
+		for i := range list {
+			list[i].ID = list[i].TemplateID
+		}
+		return list
 	}
-	return writePage(w, r, list, func(t *api.ModelTemplate) string { return t.TemplateID })
+	return listOrWatch(s, w, r, "templates", list, func(t *api.ModelTemplate) string { return t.TemplateID })
 }
 
 // queryEnum reads one of some values; empty when it is absent.

@@ -16,7 +16,7 @@ import (
 )
 
 // stream opens an event stream and returns its events as they come; the channel closes at the stream's end.
-func stream(t *testing.T, url string) <-chan sse.Event {
+func stream(t *testing.T, url string, header ...string) <-chan sse.Event {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -24,6 +24,9 @@ func stream(t *testing.T, url string) <-chan sse.Event {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+secrets[auth.Admin])
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
 	events := make(chan sse.Event)
 	done := make(chan struct{})
 	go func() {
