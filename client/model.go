@@ -14,14 +14,20 @@ import (
 type ListOptions struct {
 	State  api.ModelState
 	Label  string // key=value
+	Engine string
 	Limit  int    // 0 = all
 	Cursor string // from the answer before
 }
 
 // Models lists models and returns the cursor of the next page, empty when there is none.
 func (c *Client) Models(ctx context.Context, o ListOptions) ([]api.ModelView, string, error) {
-	q := url.Values{}
-	for key, value := range map[string]string{"state": string(o.State), "label": o.Label, "cursor": o.Cursor} {
+	var out []api.ModelView
+	h, err := c.call(ctx, request{method: http.MethodGet, path: modelsPath(o, url.Values{})}, &out)
+	return out, h.Get("Nebula-Next-Cursor"), err
+}
+
+func modelsPath(o ListOptions, q url.Values) string {
+	for key, value := range map[string]string{"state": string(o.State), "label": o.Label, "engine": o.Engine, "cursor": o.Cursor} {
 		if value != "" {
 			q.Set(key, value)
 		}
@@ -29,13 +35,10 @@ func (c *Client) Models(ctx context.Context, o ListOptions) ([]api.ModelView, st
 	if o.Limit > 0 {
 		q.Set("limit", strconv.Itoa(o.Limit))
 	}
-	path := "/api/v2/models"
-	if len(q) > 0 {
-		path += "?" + q.Encode()
+	if len(q) == 0 {
+		return "/api/v2/models"
 	}
-	var out []api.ModelView
-	h, err := c.call(ctx, request{method: http.MethodGet, path: path}, &out)
-	return out, h.Get("Nebula-Next-Cursor"), err
+	return "/api/v2/models?" + q.Encode()
 }
 
 // CreateModel declares a model.

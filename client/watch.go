@@ -49,8 +49,14 @@ func (c *Client) WatchModel(ctx context.Context, uid string) iter.Seq2[api.Model
 
 // stream yields the server-sent events of an answer, and last an error that says why there are no more.
 func (c *Client) stream(ctx context.Context, method, path string, req any) iter.Seq2[sse.Event, error] {
+	return c.streamWith(ctx, method, path, http.Header{}, req)
+}
+
+// streamWith is stream with headers of the caller's.
+func (c *Client) streamWith(ctx context.Context, method, path string, h http.Header, req any) iter.Seq2[sse.Event, error] {
 	return func(yield func(sse.Event, error) bool) {
-		res, err := c.Do(ctx, method, path, http.Header{"Accept": {"text/event-stream"}}, req)
+		h.Set("Accept", "text/event-stream")
+		res, err := c.Do(ctx, method, path, h, req)
 		if err != nil {
 			yield(sse.Event{}, err)
 			return
