@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/internal/apply"
@@ -28,27 +30,35 @@ type carrying struct {
 	left    []string // what is not done, in words
 }
 
-// check tries every change without doing any, so that what is wrong or has moved is known before anything is done.
+// check has the server try every change without doing it, so that what is wrong or has moved is known before anything is done.
 func (r *carrying) check(ctx context.Context, changes []apply.Change) error {
-	refs := make([]apply.Ref, 0, len(changes))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(readers)
 	for _, ch := range due(changes) {
-		refs = append(refs, ch.Ref)
+		g.Go(func() error {
+			_, err := r.requests(ctx, &ch, client.Write{IfMatch: ch.Revision, DryRun: true})
+			return refusal(&ch, err)
+		})
 	}
-	now, err := readObjects(ctx, r.cl, refs)
-	if err != nil {
-		return err
-	}
-	for _, ch := range due(changes) {
-		if now[ch.Ref].Revision != ch.Revision {
-			return moved(ch.Ref)
-		}
-	}
-	return nil
+	return g.Wait()
 }
 
-func moved(ref apply.Ref) error {
-	return api.Errorf(api.CodeRevisionMismatch,
-		"%s has changed since it was read, so nothing is done: look at it with nebula diff, then run the command again", ref)
+// refusal words an answer to a trial, which says that nothing is done and where the fault is.
+func refusal(ch *apply.Change, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case api.HasCode(err, api.CodeRevisionMismatch), api.HasCode(err, api.CodeModelExists), api.HasCode(err, api.CodeNotFound) && ch.Revision > 0:
+		return api.Errorf(api.CodeRevisionMismatch,
+			"%s has changed since it was read, so nothing is done: look at it with nebula diff, then run the command again", ch.Ref)
+	}
+	e, ok := api.AsError(err)
+	if !ok || ch.At.Line == 0 {
+		return err
+	}
+	told := *e
+	told.Message = ch.At.String() + ": " + ch.String() + ": " + e.Message + "; nothing is done"
+	return &told
 }
 
 // all carries the changes out in their order and stops at the first that fails.
@@ -115,32 +125,41 @@ func (r *carrying) one(ctx context.Context, ch *apply.Change) ([]apply.Verb, err
 	if len(ch.Verbs) == 0 || r.dryRun {
 		return ch.Verbs, nil
 	}
+	return r.requests(ctx, ch, client.Write{IfMatch: ch.Revision})
+}
+
+// requests sends what a change takes. Each step names the revision that the one before it has made; a trial makes none.
+func (r *carrying) requests(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
 	w, err := ch.ModelWrites()
 	if err != nil {
 		return nil, err
 	}
-	on := client.Write{IfMatch: ch.Revision}
 	var done []apply.Verb
+	rev := on.IfMatch
 	switch {
 	case w.Delete:
 		if err := r.cl.DeleteModelWith(ctx, ch.ID, on); err != nil && !api.HasCode(err, api.CodeNotFound) { // somebody was faster
 			return nil, err
 		}
 	case w.Create != nil:
-		if _, on.IfMatch, err = r.cl.CreateModelWith(ctx, *w.Create, client.Write{}); err != nil {
+		if _, rev, err = r.cl.CreateModelWith(ctx, *w.Create, on); err != nil {
 			return nil, err
 		}
 		done = []apply.Verb{apply.VerbCreate}
 	case w.Update != nil:
-		if _, on.IfMatch, err = r.cl.UpdateModelWith(ctx, ch.ID, *w.Update, on); err != nil {
+		if _, rev, err = r.cl.UpdateModelWith(ctx, ch.ID, *w.Update, on); err != nil {
 			return nil, err
 		}
 		done = []apply.Verb{apply.VerbUpdate}
 	}
-	if w.Deployment != nil {
-		if _, _, err = r.cl.PutDeployment(ctx, ch.ID, *w.Deployment, on); err != nil {
-			return done, err
-		}
+	if w.Deployment == nil || on.DryRun && w.Create != nil { // of a model that is not there yet nothing more can be tried
+		return ch.Verbs, nil
+	}
+	if !on.DryRun {
+		on.IfMatch = rev
+	}
+	if _, _, err = r.cl.PutDeployment(ctx, ch.ID, *w.Deployment, on); err != nil {
+		return done, err
 	}
 	return ch.Verbs, nil
 }
