@@ -130,6 +130,7 @@ func (c *command) addCommands(root *cobra.Command) {
 	}{
 		{"models", "Models:", []*cobra.Command{
 			c.modelCommand(),
+			c.templateCommand(),
 			c.chatCommand(),
 			c.logsCommand(),
 			c.scaleCommand(),

@@ -4,6 +4,7 @@ package control
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -28,6 +29,11 @@ const maxSuffix = 1000
 // CreateModel declares a model and, with auto_start, the wish to run it, in one transaction. A uid that is not given is derived
 // from the name, with a suffix when it is taken; a given uid that is taken is an error.
 func (c *Control) CreateModel(ctx context.Context, req api.CreateModel) (api.ModelCreated, error) {
+	return c.declare(ctx, "model.create", req, nil)
+}
+
+// declare is CreateModel under a verb, with what the deployment overrides of the config.
+func (c *Control) declare(ctx context.Context, verb string, req api.CreateModel, overrides *api.ModelConfig) (api.ModelCreated, error) {
 	spec := newSpec(req, by(ctx), c.now())
 	derived := req.ModelUID == ""
 	switch {
@@ -47,6 +53,7 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel) (api.Mod
 	var dep *api.ModelDeployment
 	if req.AutoStart || req.Replicas != nil {
 		dep = newDeployment(req, c.now())
+		dep.ConfigOverrides = overrides
 		if err := dep.Validate(); err != nil {
 			return api.ModelCreated{}, err
 		}
@@ -58,7 +65,7 @@ func (c *Control) CreateModel(ctx context.Context, req api.CreateModel) (api.Mod
 		return api.ModelCreated{}, err
 	}
 	base := spec.ModelUID
-	made, err := create(ctx, c, "model.create", "", func(tx *store.Tx) (api.ModelCreated, error) {
+	made, err := create(ctx, c, verb, "", func(tx *store.Tx) (api.ModelCreated, error) {
 		spec, dep := spec.Clone(), dep
 		uid, err := freeUID(tx, base, derived)
 		if err != nil {
@@ -166,18 +173,39 @@ func known(s *cluster.State, uid string) bool {
 
 // UpdateModel changes what a model is. Replicas that run are replaced one at a time when the engine would see the change.
 func (c *Control) UpdateModel(ctx context.Context, uid string, req api.UpdateModel, ifMatch int64) (api.ModelSpec, error) {
+	return c.changeSpec(ctx, "model.update", uid, ifMatch, func(s api.ModelSpec) (api.ModelSpec, bool, error) {
+		s.UpdatedAtMS = c.now().UnixMilli() // also when nothing else changes
+		return applyUpdate(s, req), req.TokenSecret != nil, nil
+	})
+}
+
+// PatchModel is UpdateModel by a JSON merge patch, which can clear single fields. A patch that changes nothing writes nothing.
+func (c *Control) PatchModel(ctx context.Context, uid string, patch api.PatchModel, ifMatch int64) (api.ModelSpec, error) {
+	return c.changeSpec(ctx, "model.patch", uid, ifMatch, func(s api.ModelSpec) (api.ModelSpec, bool, error) {
+		out, err := patch.Apply(s)
+		return out, len(patch["token_secret"]) > 0, err
+	})
+}
+
+// changeSpec stores what change makes of a model's spec, a copy of which it gets, and checks the secret that it names when change says so.
+func (c *Control) changeSpec(ctx context.Context, verb, uid string, ifMatch int64, change func(api.ModelSpec) (api.ModelSpec, bool, error)) (api.ModelSpec, error) {
 	var out api.ModelSpec
-	err := c.edit(ctx, "model.update", uid, ifMatch, func(tx *store.Tx, spec api.ModelSpec, _ *api.ModelDeployment) error {
-		spec = applyUpdate(spec.Clone(), req)
-		if err := spec.Validate(); err != nil {
+	err := c.edit(ctx, verb, uid, ifMatch, func(tx *store.Tx, old api.ModelSpec, _ *api.ModelDeployment) error {
+		spec, secret, err := change(old.Clone())
+		if err == nil {
+			err = spec.Validate()
+		}
+		if err != nil {
 			return err
 		}
-		if req.TokenSecret != nil {
+		if secret {
 			if err := nameSecret(tx, spec.TokenSecret); err != nil {
 				return err
 			}
 		}
-		spec.UpdatedAtMS = c.now().UnixMilli()
+		if !reflect.DeepEqual(spec, old.Clone()) {
+			spec.UpdatedAtMS = c.now().UnixMilli()
+		}
 		out = spec
 		if err := dropPurges(tx, &spec, nil); err != nil {
 			return err

@@ -206,7 +206,7 @@ func TestBadInput_isRefusedAndChangesNothing(t *testing.T) {
 		"limit 0":              {"GET", "/api/v2/models?limit=0", "", nil, 400, "invalid_request", "limit"},
 		"foreign cursor":       {"GET", "/api/v2/models?cursor=../", "", nil, 400, "invalid_request", "cursor"},
 		"unknown path":         {"GET", "/api/v2/nothing", "", nil, 404, "not_found", "/api/v2"},
-		"wrong method":         {"PATCH", "/api/v2/models/m", `{}`, nil, 405, "method_not_allowed", "PUT"},
+		"wrong method":         {"POST", "/api/v2/models/m", `{}`, nil, 405, "method_not_allowed", "PUT"},
 		"foreign host":         {"GET", "/api/v2/models", "", []string{"Host", "evil.example"}, 421, "misdirected_request", "host"},
 	} {
 		t.Run(name, func(t *testing.T) {
