@@ -23,7 +23,7 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build man up test test-race test-chaos test-chaos-full test-short lint fmt check bench bench-fleet bench-files cover clean engine setup help
+.PHONY: build man up test test-race test-chaos test-chaos-full test-short fuzz-api lint fmt check bench bench-fleet bench-files cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -49,6 +49,9 @@ test-chaos-full: ## the same with every row and every length
 
 test-short: ## the quick tests only: no real etcd, no real engine, no race detector
 	go test -short $(TESTFLAGS) $(PKG)
+
+fuzz-api: ## send the API what its OpenAPI document allows, and what nobody should send; FUZZ_SECONDS long (300), from FUZZ_SEED on
+	FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_SEED=$${FUZZ_SEED:-$$(date +%s)} go test -v -count=1 -timeout 0 -run 'TestFuzz_' ./internal/httpapi | grep -v '^=== '
 
 lint: ## run golangci-lint, which checks the formatting too (its first build takes minutes)
 	$(LINT) run

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -112,7 +113,25 @@ func New(cfg Config) http.Handler {
 		mux.Handle(r.Method+" "+r.Path, s.wrap(r))
 	}
 	mux.Handle("/", s.fallback())
-	return s.outer(mux)
+	return s.outer(s.exact(mux))
+}
+
+// exact lets through only paths as they are written in the table. ServeMux would answer others, with // or .. in them, by a redirect to what
+// they may have meant: to strangers, and in a shape that is not ours.
+func (s *server) exact(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given := r.URL.EscapedPath()
+		clean := path.Clean(given)
+		if given == clean || clean != "/" && given == clean+"/" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		_, err := s.authenticate(r)
+		if err == nil {
+			err = api.Errorf(api.CodeNotFound, "there is nothing at %.200q: write paths without //, . and ..", r.URL.Path)
+		}
+		s.fail(w, r, err)
+	})
 }
 
 // Limits of a request outside /v1.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,8 +41,7 @@ func NewChecker(ops []openapi.Operation) (*Checker, error) {
 	for _, op := range ops {
 		pattern := op.Method + " " + op.Path
 		c.mux.Handle(pattern, http.NotFoundHandler())
-		path := strings.NewReplacer("{$}", "", "...}", "}").Replace(op.Path)
-		c.ops[pattern] = doc.Paths[path][strings.ToLower(op.Method)]
+		c.ops[pattern] = doc.Paths[strings.NewReplacer("{$}", "", "...}", "}").Replace(op.Path)][strings.ToLower(op.Method)]
 	}
 	text, err := doc.JSON()
 	if err != nil {
@@ -80,6 +80,9 @@ func (c *Checker) Document() *openapi.Document { return c.doc }
 // Pattern is the row that a request is for, as method and path; empty: there is none.
 func (c *Checker) Pattern(r *http.Request) string {
 	_, pattern := c.mux.Handler(r)
+	if given, clean := r.URL.EscapedPath(), path.Clean(r.URL.EscapedPath()); given != clean && given != clean+"/" || given == "//" {
+		return "" // a mux would lead to what may have been meant, and Nebula does not
+	}
 	return pattern
 }
 

@@ -1,0 +1,251 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/control"
+	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
+	"github.com/nebula-serve/nebula/internal/pki"
+)
+
+// Bounds of the fuzzer: how long it goes on where nobody says so, how many calls one server gets, and how long one call may take. A call that
+// takes longer has missed its deadline.
+const (
+	fuzzSeconds  = 12
+	fuzzEpisode  = 400
+	fuzzDeadline = 20 * time.Second
+	fuzzStream   = 20 * time.Millisecond
+)
+
+// TestFuzz_everyOperation makes requests out of the OpenAPI document, with objects that earlier answers have shown, and sends them to a whole
+// server on a store in memory. Whatever it is sent, it answers within the deadline, with a status, a media type and a schema that the document
+// has for the operation, never with 5xx, and never by a panic.
+//
+// FUZZ_SECONDS says how long, FUZZ_SEED where to begin; a failure names the seed of its episode, and its calls.
+func TestFuzz_everyOperation(t *testing.T) {
+	seconds := number(t, "FUZZ_SECONDS", fuzzSeconds)
+	if testing.Short() {
+		seconds = min(seconds, 2)
+	}
+	seed := number(t, "FUZZ_SEED", 1)
+	end := time.Now().Add(time.Duration(seconds) * time.Second)
+	tally := &tally{statuses: map[int]int{}, done: map[string]int{}, tried: map[string]int{}}
+	for ; time.Now().Before(end) && !t.Failed(); seed++ {
+		t.Run("seed "+strconv.Itoa(seed), func(t *testing.T) { fuzzOnce(t, uint64(seed), end, tally) })
+	}
+	var never []string
+	for op, n := range tally.tried {
+		if tally.done[op] == 0 && n > 50 {
+			never = append(never, op)
+		}
+	}
+	slices.Sort(never)
+	t.Logf("%d calls, up to seed %d: %v; never done: %v", tally.calls, seed-1, tally.statuses, never)
+	if tally.calls > 2000 && len(never) > len(tally.tried)/4 {
+		t.Errorf("the fuzzer does not get anywhere with %v", never)
+	}
+}
+
+// tally counts calls, answers, and what was done how often.
+type tally struct {
+	calls       int
+	statuses    map[int]int
+	tried, done map[string]int // by operation
+}
+
+func (y *tally) count(c openapitest.Call, a openapitest.Answer) {
+	y.calls++
+	y.statuses[a.Status]++
+	y.tried[c.Operation]++
+	if a.Status < 300 {
+		y.done[c.Operation]++
+	}
+}
+
+func number(t *testing.T, name string, otherwise int) int {
+	s := os.Getenv(name)
+	if s == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 0 {
+		t.Fatalf("%s must be a number, not %q", name, s)
+	}
+	return n
+}
+
+// fuzzOnce is one episode on a server of its own.
+func fuzzOnce(t *testing.T, seed uint64, end time.Time, tally *tally) {
+	target := newTarget(t)
+	f := openapitest.NewFuzzer(target.checker.Document(), seed)
+	var story []string
+	for range fuzzEpisode {
+		if time.Now().After(end) {
+			break
+		}
+		c := f.Next()
+		r := target.request(c)
+		if r == nil {
+			continue // no client can send that
+		}
+		story = append(story, c.String())
+		a := target.send(t, r, c)
+		if t.Failed() {
+			break
+		}
+		tally.count(c, a)
+		if a.Status >= 500 {
+			t.Errorf("answered with %d: %.1000s", a.Status, a.Body)
+		} else if err := target.checker.Check(r, a); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			break
+		}
+		f.Learn(c, a)
+		if m, ok := target.machines[c.As]; ok && a.Status == http.StatusUnauthorized { // it was removed: it joins again
+			if err := target.control.RegisterLocal(t.Context(), m.member); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if t.Failed() {
+		t.Logf("again with: FUZZ_SEED=%d go test ./internal/httpapi -run TestFuzz\nwhat went wrong inside:\n%s\nthe last calls:\n%s",
+			seed, target.log.errors(), strings.Join(story[max(0, len(story)-6):], "\n"))
+	}
+}
+
+// target is a whole server, called without a network.
+type target struct {
+	handler http.Handler
+	checker *openapitest.Checker
+	log     *safeBuffer
+	control *control.Control
+	// machines are members by their role; each has one id.
+	machines map[string]machine
+}
+
+type machine struct {
+	cert   *x509.Certificate
+	member api.Member
+}
+
+func newTarget(t *testing.T) *target {
+	t.Helper()
+	f := newFleet(t)
+	f.cfg.Store, f.cfg.Caches = &storeAdmin{backup: func(w io.Writer) error { _, err := io.WriteString(w, "backup"); return err }}, fakeCaches{}
+	checker, err := openapitest.NewChecker(httpapi.Operations(f.cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := &target{newAPI(t, f.cfg), checker, f.log, f.cfg.Control, map[string]machine{}}
+	info, _ := f.st.Current()
+	cluster, _ := info.Info.Value(api.ClusterInfoID)
+	for role, id := range map[api.MachineRole]string{api.MachineNode: "n1", api.MachineGateway: "g1", api.MachineServer: "s2"} {
+		csr, finish := f.request()
+		cert, err := f.ca.Issue(csr, pki.Identity{Cluster: cluster.ID, Role: role, ID: id}, nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := machine{cert, api.Member{Role: role, ID: id, KeyHash: finish(cert.Raw).KeyHash()}}
+		if err := out.control.RegisterLocal(t.Context(), m.member); err != nil {
+			t.Fatal(err)
+		}
+		out.machines[string(role)] = m
+	}
+	return out
+}
+
+// request is a call as a server gets it; nil where it cannot be written as one.
+func (x *target) request(c openapitest.Call) *http.Request {
+	r, err := http.NewRequest(c.Method, "http://localhost"+c.Path, bytes.NewReader(c.Body))
+	if err != nil {
+		return nil
+	}
+	r.RequestURI, r.RemoteAddr = c.Path, "192.0.2.1:1234"
+	for name, value := range c.Header {
+		if name == "Host" {
+			r.Host = value
+		} else if strings.ContainsAny(value, "\n\r\x00") {
+			return nil
+		} else {
+			r.Header.Set(name, value)
+		}
+	}
+	switch cert := x.machines[c.As].cert; {
+	case cert != nil:
+		r.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+	case c.As == "stranger":
+		r.Header.Set("Authorization", "Bearer "+strings.Repeat("s", 40))
+	case c.As != "nobody":
+		for role, secret := range secrets {
+			if role.String() == c.As {
+				r.Header.Set("Authorization", "Bearer "+secret)
+			}
+		}
+	}
+	if strings.HasPrefix(c.Path, "/api/v2/join") {
+		r.TLS = &tls.ConnectionState{HandshakeComplete: true}
+	}
+	return r
+}
+
+func (x *target) send(t *testing.T, r *http.Request, c openapitest.Call) openapitest.Answer {
+	limit := fuzzDeadline
+	if c.Stays {
+		limit = fuzzStream
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	w := httptest.NewRecorder()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		x.handler.ServeHTTP(w, r.WithContext(ctx))
+	}()
+	select {
+	case <-done:
+	case <-time.After(fuzzDeadline + limit):
+		t.Fatalf("no end, long after the deadline: %s", c)
+	}
+	if ctx.Err() != nil && !c.Stays {
+		t.Errorf("it took until the deadline: %s", c)
+	}
+	return openapitest.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes(), Cut: ctx.Err() != nil}
+}
+
+// fakeCaches are caches in which there is nothing.
+type fakeCaches struct{}
+
+func (fakeCaches) PruneCache(_ context.Context, node string, req api.CachePrune) (api.CachePruned, error) {
+	return api.CachePruned{NodeID: node, DryRun: req.DryRun}, nil
+}
+
+func (fakeCaches) VerifyCache(_ context.Context, node string, _ api.CacheVerify, tell func(api.VerifyEvent) error) error {
+	return tell(api.VerifyEvent{Type: api.VerifyEnd, NodeID: node})
+}
+
+// errors are the lines of a log that tell of something wrong.
+func (s *safeBuffer) errors() string {
+	var out []string
+	for line := range strings.Lines(s.String()) {
+		if strings.Contains(line, "level=ERROR") {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
+}
