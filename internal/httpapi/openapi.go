@@ -37,6 +37,7 @@ func Codes(r Route) []api.Code {
 	add(len(queryOf(r)) > 0 || len(headersOf(r)) > 0, api.CodeInvalidRequest)
 	add(strings.Contains(r.Path, "{") && !strings.Contains(r.Path, "{$}"), api.CodeNotFound)
 	add(r.Has&Conditional != 0 && r.Method != http.MethodGet, api.CodeRevisionMismatch)
+	add(r.Method != http.MethodGet, api.CodeInvalidRequest) // a dry run where there is none
 	add(r.Method != http.MethodGet && r.Role <= auth.Admin, api.CodeConflict, api.CodeTimeout)
 	add(inference, api.CodeInvalidRequest, api.CodeNotFound, api.CodeTooManyRequests, api.CodeUpstream, api.CodeTimeout)
 	codes = append(codes, r.Errors...)
