@@ -249,8 +249,8 @@ func (g *generator) components() Components {
 	return c
 }
 
-// SessionCookie is the name of the cookie that holds a session.
-const SessionCookie = "nebula_session"
+// SessionCookie is the name of the cookie that holds a session; over TLS it has the prefix __Host-.
+const SessionCookie = "nebula-session"
 
 // Headers are the headers that answers may have, and what they say.
 var Headers = map[string]string{

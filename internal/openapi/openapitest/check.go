@@ -176,7 +176,7 @@ func (c *Checker) errorCode(a Answer) error {
 // stranger checks the answer to what is no operation at all.
 func (c *Checker) stranger(r *http.Request, a Answer) error {
 	switch a.Status {
-	case 401, 404, 405, 421:
+	case 401, 403, 404, 405, 421:
 	default:
 		return fmt.Errorf("%s %s is no operation, and was answered with %d: %.200s", r.Method, r.URL.Path, a.Status, a.Body)
 	}
