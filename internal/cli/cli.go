@@ -141,6 +141,7 @@ func (c *command) addCommands(root *cobra.Command) {
 		}},
 		{"cluster", "The cluster:", []*cobra.Command{
 			c.clusterCommand(),
+			c.topCommand(),
 			c.asNode(c.nodeCommand()),
 			c.cacheCommand(),
 			c.diskCommand(),

@@ -44,16 +44,21 @@ func (c *command) modelList() *cobra.Command {
 		Key:     func(m api.ModelView) string { return m.ModelUID },
 		Columns: modelColumns(),
 		Fetch: func(ctx context.Context, cl *client.Client) ([]api.ModelView, error) {
-			if state != "" {
-				if err := checkState(state); err != nil {
-					return nil, err
-				}
-			}
 			o.State = api.ModelState(state)
 			models, _, err := cl.Models(ctx, o)
 			return models, err
 		},
+		Watch: func(ctx context.Context, cl *client.Client) iter.Seq2[[]api.ModelView, error] {
+			o.State = api.ModelState(state)
+			return cl.WatchModelList(ctx, o)
+		},
 	})
+	cmd.PreRunE = func(*cobra.Command, []string) error {
+		if state == "" {
+			return nil
+		}
+		return checkState(state)
+	}
 	cmd.Flags().StringVar(&state, "state", "", "only models in this state")
 	c.completeFlag(cmd, "state", words(api.ModelStates()))
 	cmd.Flags().StringVarP(&o.Label, "label", "l", "", "only models with this label, key=value")
