@@ -106,7 +106,7 @@ func (l *listing[T]) follow(ctx context.Context, c *command, cl *client.Client) 
 	if watch == nil {
 		watch = l.poll
 	}
-	f := follower[T]{l: l, c: c, sent: map[string]string{}}
+	f := follower[T]{l: l, c: c, sent: map[string]string{}, rows: map[string]string{}}
 	return c.following(ctx, func(seen func()) error {
 		for list, err := range watch(ctx, cl) {
 			if err != nil {
@@ -144,6 +144,7 @@ type follower[T any] struct {
 	l      *listing[T]
 	c      *command
 	sent   map[string]string // by key
+	rows   map[string]string // by key, without ages: a table repeats no row for what it does not show
 	widths []int             // of the columns of what is appended
 	drawn  int               // lines of the table on the terminal
 	begun  bool
@@ -223,10 +224,15 @@ func (f *follower[T]) append(changes []change[T]) error {
 	var objects []T
 	var gone [][]string
 	for _, ch := range changes {
-		if ch.Object != nil {
-			objects = append(objects, *ch.Object)
-		} else {
+		if ch.Object == nil {
+			delete(f.rows, ch.Key)
 			gone = append(gone, []string{clean(ch.Key), "deleted"})
+			continue
+		}
+		_, same := f.l.table([]T{*ch.Object}, f.c.output.name == "wide", time.UnixMilli(0)) // without what the clock alone changes
+		if text := strings.Join(same[0], "\n"); f.rows[ch.Key] != text {
+			f.rows[ch.Key] = text
+			objects = append(objects, *ch.Object)
 		}
 	}
 	header, rows := f.l.table(objects, f.c.output.name == "wide", time.Now())

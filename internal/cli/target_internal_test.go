@@ -71,7 +71,7 @@ func TestNearest(t *testing.T) {
 	t.Parallel()
 	known := []string{"list", "get", "create", "start", "stop", "scale", "delete", "qwen2.5-0.5b-instruct", "qwen2.5-7b-instruct"}
 	for typed, want := range map[string]string{
-		"lst": "list", "sotp": "stop", "strat": "start", "DELETE": "delete", "qwen2.5-0.5b-instrct": "qwen2.5-0.5b-instruct", "qwen2.5-7b": "qwen2.5-7b-instruct",
+		"lst": "list", "sotp": "stop", "starr": "start", "DELETE": "delete", "qwen2.5-0.5b-instrct": "qwen2.5-0.5b-instruct", "qwen2.5-7b": "qwen2.5-7b-instruct",
 		"": "", "x": "", "banana": "", "list": "", strings.Repeat("l", 10_000): "",
 	} {
 		if got := strings.Join(nearest(typed, known, 1), ""); got != want {
