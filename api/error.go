@@ -23,6 +23,7 @@ const (
 	CodeTemplateExists   Code = "template_exists"
 	CodeModelStopped     Code = "model_stopped"
 	CodeConflict         Code = "conflict"
+	CodeGone             Code = "gone"              // it was there once, and never will be again
 	CodeRevisionMismatch Code = "revision_mismatch" // If-Match did not hold
 	CodeTooLarge         Code = "too_large"
 	CodeUnsupportedMedia Code = "unsupported_media_type"
@@ -43,7 +44,7 @@ func (c Code) HTTPStatus() int {
 
 var statusOf = map[Code]int{
 	CodeInvalidRequest: 400, CodeInvalidUID: 400, CodeUnauthorized: 401, CodeForbidden: 403, CodeNotFound: 404,
-	CodeMethodNotAllowed: 405, CodeModelExists: 409, CodeTemplateExists: 409, CodeModelStopped: 409, CodeConflict: 409,
+	CodeMethodNotAllowed: 405, CodeModelExists: 409, CodeTemplateExists: 409, CodeModelStopped: 409, CodeConflict: 409, CodeGone: 410,
 	CodeRevisionMismatch: 412, CodeTooLarge: 413, CodeUnsupportedMedia: 415, CodeMisdirected: 421, CodeTooManyRequests: 429,
 	CodeInternal: 500, CodeUpstream: 502, CodeUnavailable: 503, CodeTimeout: 504,
 }

@@ -75,6 +75,11 @@ func LocalToken(dir string) (string, error) {
 	return auth.ReadToken(filepath.Join(dir, auth.TokenFile))
 }
 
+// LocalSetup reads the setup token in a data directory.
+func LocalSetup(dir string) (string, error) {
+	return auth.ReadToken(filepath.Join(dir, auth.SetupFile))
+}
+
 func writeServerAddress(dir, url string) error {
 	if err := renameio.WriteFile(filepath.Join(dir, serverFile), []byte(url+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the server's address: %w", err)

@@ -50,7 +50,7 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 	l.goRun("gateway", gw.Run)
 	l.goRun("servers' addresses", func(ctx context.Context) error { return followServers(ctx, st, m) })
 	handler := httpapi.New(httpapi.Config{
-		View: st, Keys: auth.Directory{View: st, Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
+		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
 		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	serve(l, "http", ln, handler, secure)

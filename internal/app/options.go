@@ -24,6 +24,7 @@ type Options struct {
 	TLSCert      string // certificate and key files for Listen; empty: plain HTTP
 	TLSKey       string
 	AllowedHosts []string
+	AuthTokens   string // static credentials, as TOKEN:ROLE,TOKEN:ROLE
 
 	// What joins a cluster: nebula node, gateway, and a server with Join set.
 	Servers []string // of the cluster: host:port or URL
@@ -79,6 +80,7 @@ type Info struct {
 	NodeAddr     string // where gateways reach its engines; empty: there is no such port
 	TokenFile    string
 	TokenCreated bool
+	SetupToken   string // for the first user; empty: there are users
 }
 
 func (o Options) replicaDir() string { return filepath.Join(o.DataDir, "replicas") }

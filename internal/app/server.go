@@ -94,14 +94,41 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	})
 	l.goRun("gateway", s.gateway.Run)
 
-	known := auth.Directory{View: s.store, Fixed: auth.Keyring{}.With(token, admin), Now: time.Now}
+	known := auth.Directory{View: s.store, Fixed: withStatic(auth.Keyring{}.With(token, admin), o), Now: time.Now}
+	setup, err := s.permitSetup()
+	if err != nil {
+		return nil, err
+	}
 	s.handler = httpapi.New(httpapi.Config{
-		View: s.store, Control: s.control, Keys: known, Sessions: known,
+		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup,
 		Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx), Store: storeAdmin{s.kv},
 		Inference: inferenceRoutes(s.gateway), Metrics: obs.Handler(metrics, o.Log),
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	return s, nil
+}
+
+// withStatic adds the credentials of NEBULA_AUTH_TOKENS.
+func withStatic(k auth.Keyring, o Options) auth.Keyring {
+	k, warnings := k.WithStatic(o.AuthTokens)
+	for _, w := range warnings {
+		o.Log.Warn(w)
+	}
+	return k
+}
+
+// permitSetup lets whoever sees this process's output, or may read its data directory, make the first user, while there is none.
+func (s *server) permitSetup() (*auth.Setup, error) {
+	state, _ := s.store.Current()
+	if !control.SetupNeeded(state) {
+		return nil, auth.KeepSetup(s.o.DataDir, "")
+	}
+	setup, token, err := auth.NewSetup(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	s.info.SetupToken = token
+	return setup, auth.KeepSetup(s.o.DataDir, token)
 }
 
 // openStore brings the store's state into this process. A server that was one before begins with its last state when the store does not

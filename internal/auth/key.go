@@ -27,6 +27,9 @@ func NewKey() (id, key string, err error) {
 	return id, tokenPrefix + id + "_" + secret, err
 }
 
+// KeyPrefix is what may be shown of the key with an id.
+func KeyPrefix(id string) string { return tokenPrefix + id }
+
 func randomText(n int, digits string) (string, error) {
 	var b strings.Builder
 	for range n {

@@ -155,6 +155,9 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.whoamiCommand(),
 			c.contextCommand(),
 			c.secretCommand(),
+			c.userCommand(),
+			c.sessionCommand(),
+			c.setupCommand(),
 		}},
 		{"run", "Running Nebula:", []*cobra.Command{
 			c.upCommand(),

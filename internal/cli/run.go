@@ -52,7 +52,7 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 		if e := r.o.Running.Evict; cmd.Flags().Lookup("cache-low") != nil && (e.Low <= 0 || e.Low > e.High || e.High > 100) {
 			return usagef("--cache-low (%g) and --cache-high (%g) are percentages of the disk, the low one not above the high one", e.Low, e.High)
 		}
-		r.o.Token = r.c.token
+		r.o.Token, r.o.AuthTokens = r.c.token, r.c.env.Getenv("NEBULA_AUTH_TOKENS")
 		if r.joinTokenFile != "" {
 			if r.o.Token, err = readSecret(r.joinTokenFile); err != nil {
 				return err
@@ -76,6 +76,10 @@ func (r *runner) started(info app.Info) {
 	}
 	if info.URL != "" {
 		fmt.Fprintf(w, "Nebula is up at %s (OpenAI API at %s/v1). Ctrl-C stops it.\n", info.URL, info.URL)
+	}
+	if info.SetupToken != "" && info.URL != "" {
+		fmt.Fprintf(w, "There is no user yet. Make the first administrator within 15 minutes with: nebula setup\n"+
+			"or with this one-time token, which is in setup.token in the data directory too: %s\n", info.SetupToken)
 	}
 	if info.FleetAddr != "" {
 		fmt.Fprintf(w, "Machines join at https://%s, each with a token of: nebula token create\n", info.FleetAddr)

@@ -59,8 +59,9 @@ func config(st *store.Store) httpapi.Config {
 	for role, secret := range secrets {
 		keys = keys.With(secret, auth.Principal{ID: role.String(), Role: role})
 	}
+	known := auth.Directory{View: st, Fixed: keys, Now: time.Now}
 	return httpapi.Config{
-		View: st, Control: control.New(st, time.Now), Keys: keys, Logs: noLogs{}, Metrics: says("text/plain", "metrics"),
+		View: st, Control: control.New(st, time.Now), Keys: known, Sessions: known, Logs: noLogs{}, Metrics: says("text/plain", "metrics"),
 		Inference: []httpapi.InferenceRoute{{Method: "GET", Path: "/v1/models", Summary: "Models", Handler: says("application/json", `{"object":"list","data":[]}`)}},
 		Ready:     func() error { return nil }, Version: api.ServerVersion{Version: "test"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}

@@ -58,6 +58,7 @@ type Config struct {
 	Keys    Keys
 	// Sessions knows people by their cookies; nil: nobody is known by one.
 	Sessions Sessions
+	Setup    *auth.Setup // who may make the first user; nil: nobody
 	Logs     Logs
 	Caches   Caches     // nil: this process reaches none
 	Nodes    Nodes      // nil: this server takes no nodes
@@ -94,6 +95,7 @@ type server struct {
 	streams  memberStreams
 	refusals throttle   // of attempts to join
 	models   *live.List // what lists and watches of models show
+	logins   *logins
 	// described is the API as a document and as a page, made when it is first asked for.
 	described func() (described, error)
 }
@@ -106,7 +108,7 @@ func New(cfg Config) http.Handler {
 	if cfg.SlowAfter == 0 {
 		cfg.SlowAfter = slowAfter
 	}
-	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models())}
+	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins()}
 	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {

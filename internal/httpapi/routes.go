@@ -58,6 +58,8 @@ func (s *server) routes() []Route {
 			s.cacheRoutes(),
 			s.templateRoutes(),
 			s.secretRoutes(),
+			s.authRoutes(),
+			s.userRoutes(),
 			s.linkRoutes(),
 			s.fleetRoutes(),
 			s.adminRoutes(),

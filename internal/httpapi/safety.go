@@ -111,5 +111,9 @@ func (s *server) bySession(r *http.Request, cookie string) (auth.Principal, erro
 	if !ok {
 		return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "you are not logged in any more: log in again")
 	}
-	return who, sameOrigin(r)
+	if err := sameOrigin(r); err != nil {
+		return auth.Principal{}, err
+	}
+	s.touch(r.Context(), who.Session)
+	return who, nil
 }
