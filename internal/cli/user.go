@@ -192,7 +192,7 @@ func (c *command) setupCommand() *cobra.Command {
 			}
 			token, err := app.LocalSetup(dir)
 			if err != nil {
-				return api.Errorf(api.CodeNotFound, "there is no setup token in %s: run this on the server's machine as the one who runs it; once there is a user there is none", dir)
+				return api.Errorf(api.CodeNotFound, "there is no setup token in %s: nebula up and nebula server make one while there is no user; run this on the server's machine, as the one who runs it", dir)
 			}
 			cl, err := c.client()
 			if err != nil {

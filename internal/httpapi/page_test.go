@@ -30,6 +30,9 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/model_cache/n/"+id] = fmt.Sprintf(`{"node_id":"n","model_name":"acme/%d","cache_path":"/m/%s"}`, i/2, id)
 		docs["/join_tokens/"+id] = fmt.Sprintf(`{"id":%q,"for":"node"}`, id)
 		docs["/templates/"+id] = fmt.Sprintf(`{"template_id":%q,"name":"%s","model_name":"acme/m","source":"user"}`, id, id)
+		docs["/auth/users/"+id] = fmt.Sprintf(`{"name":%q,"role":"viewer"}`, id)
+		session := fmt.Sprintf("%016x%048x", i+1, 0) // what is shown are the first digits
+		docs["/auth/sessions/"+session] = fmt.Sprintf(`{"id":%q,"user":%q,"created_at_ms":1,"expires_at_ms":9000000000000}`, session, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
 		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id, ModelSource: api.SourceHuggingFace}}
 		b, err := json.Marshal(wish)

@@ -102,7 +102,7 @@ var tags = []struct {
 	{Tag{"nodes", "The machines that run models"}, []string{"nodes", "alerts"}},
 	{Tag{"cache", "The models' files on the nodes"}, []string{"cache"}},
 	{Tag{"cluster", "The machines of the cluster, and how others join it"}, []string{"cluster", "members", "tokens"}},
-	{Tag{"access", "Users, their sessions and tokens, and API keys"}, []string{"users", "keys", "auth", "me", "sessions", "login", "logout", "setup", "oidc"}},
+	{Tag{"access", "Users, their sessions and tokens, and API keys"}, []string{"users", "keys", "auth", "me", "sessions", "login", "logout", "setup", "oidc", "password", "profile", "whoami"}},
 	{Tag{"secrets", "What models need to fetch their files"}, []string{"secrets"}},
 	{Tag{"audit", "Who did what"}, []string{"audit"}},
 	{Tag{"admin", "The store underneath"}, []string{"admin"}},
