@@ -161,12 +161,14 @@ func (s *Session) View() SessionView {
 	}
 }
 
-// UserDeleted and SessionDeleted answer deletions.
+// Answers of deletions.
 type (
+	// UserDeleted answers a DELETE of a user.
 	UserDeleted struct {
 		Name   string `json:"name"`
 		Status string `json:"status"`
 	}
+	// SessionDeleted answers a DELETE of a session.
 	SessionDeleted struct {
 		ID     string `json:"id"`
 		Status string `json:"status"`

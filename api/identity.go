@@ -59,6 +59,8 @@ const (
 )
 
 // APIKey is a credential as it is stored: a hash, never the secret. It can never do more than its owner.
+//
+//nolint:revive // "API key" is its name everywhere; a key alone is many things here
 type APIKey struct {
 	ID          string  `json:"id"`
 	Kind        KeyKind `json:"kind"`

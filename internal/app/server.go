@@ -112,7 +112,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 func withStatic(k auth.Keyring, o Options) auth.Keyring {
 	k, warnings := k.WithStatic(o.AuthTokens)
 	for _, w := range warnings {
-		o.Log.Warn(w)
+		o.Log.Warn("a token of NEBULA_AUTH_TOKENS is not used", "reason", w)
 	}
 	return k
 }

@@ -41,12 +41,16 @@ func TestDirectory_keys(t *testing.T) {
 			}
 		}
 		for _, k := range []api.APIKey{
-			{Name: "narrow", Owner: "ann", Role: api.RoleInference}, {Name: "wide", Owner: "vic", Role: api.RoleAdmin},
-			{Name: "personal", Owner: "ann", Kind: api.KeyPersonal}, {Name: "orphan", Owner: "gone", Role: api.RoleAdmin},
-			{Name: "owner disabled", Owner: "off", Role: api.RoleAdmin}, {Name: "disabled", Owner: "ann", Role: api.RoleAdmin, Disabled: true},
+			{Name: "narrow", Owner: "ann", Role: api.RoleInference},
+			{Name: "wide", Owner: "vic", Role: api.RoleAdmin},
+			{Name: "personal", Owner: "ann", Kind: api.KeyPersonal},
+			{Name: "orphan", Owner: "gone", Role: api.RoleAdmin},
+			{Name: "owner disabled", Owner: "off", Role: api.RoleAdmin},
+			{Name: "disabled", Owner: "ann", Role: api.RoleAdmin, Disabled: true},
 			{Name: "expired", Owner: "ann", Role: api.RoleAdmin, ExpiresAtMS: now.UnixMilli()},
 			{Name: "not expired", Owner: "ann", Role: api.RoleOperator, ExpiresAtMS: now.UnixMilli() + 1},
-			{Name: "unknown role", Owner: "ann", Role: "emperor"}, {Name: "owner's role unknown", Owner: "odd", Role: api.RoleViewer},
+			{Name: "unknown role", Owner: "ann", Role: "emperor"},
+			{Name: "owner's role unknown", Owner: "odd", Role: api.RoleViewer},
 		} {
 			id, key, err := NewKey()
 			if err != nil {

@@ -94,11 +94,11 @@ func (e *editing) run(ctx context.Context) error {
 			return err
 		}
 		now := content(edited)
-		switch {
-		case now == "" || now == original:
+		switch now {
+		case "", original:
 			e.drop()
 			return e.say("Nothing has changed")
-		case now == last:
+		case last:
 			return e.kept(usagef("the text is still not valid:\n%s", strings.Join(problems(text), "\n")))
 		}
 		err = e.save(ctx, edited)

@@ -119,8 +119,6 @@ type watcher struct {
 	filter []string
 	knows  map[string]string
 	upto   int64
-	at     Cursor
-	table  *Table // that it is connected to; nil = it must connect
 }
 
 // TestList_properties: over any history, a list is what a look at the State from scratch finds, and what watchers were told makes the same, wherever and

@@ -79,7 +79,7 @@ func (m *meddler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":{"message":"the meddler says no"}}`, code)
 	case hit.action == "hang":
 		_ = os.WriteFile(m.dir+"/"+hit.arg, nil, 0o600) // where it fails the script never sees it, and says so
-		_, _ = io.Copy(io.Discard, r.Body) // only then the server sees that the caller leaves
+		_, _ = io.Copy(io.Discard, r.Body)              // only then the server sees that the caller leaves
 		<-r.Context().Done()
 	default:
 		if err := m.run(r.Context(), hit.arg); err != nil {
