@@ -154,6 +154,7 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.loginCommand(),
 			c.whoamiCommand(),
 			c.contextCommand(),
+			c.keyCommand(),
 			c.secretCommand(),
 			c.userCommand(),
 			c.sessionCommand(),
