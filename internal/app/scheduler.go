@@ -6,6 +6,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/etcd"
 	"github.com/nebula-serve/nebula/internal/registry"
 	"github.com/nebula-serve/nebula/internal/scheduler"
@@ -17,7 +18,7 @@ const schedulerOffice = "scheduler"
 
 // schedulerLoop runs the scheduler whenever this process leads. Each term has its own fence, which the store checks in every
 // transaction: a leader that was paused for too long writes nothing any more.
-func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o Options) func(context.Context) error {
+func schedulerLoop(st *store.Store, kv *etcd.Client, people *control.Control, nodes *registry.Registry, o Options) func(context.Context) error {
 	log := o.Log.With("component", "scheduler")
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
@@ -25,7 +26,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o
 			if err != nil {
 				return err
 			}
-			err = term(ctx, st, leader, nodes, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
+			err = term(ctx, st, leader, people, nodes, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
 			if ctx.Err() != nil {
 				return leader.Resign(context.WithoutCancel(ctx))
 			}
@@ -36,7 +37,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o
 }
 
 // term schedules, and clears away what removed nodes have left, until the leadership or ctx ends.
-func term(ctx context.Context, st *store.Store, leader *store.Leader, nodes *registry.Registry, cfg scheduler.Config) error {
+func term(ctx context.Context, st *store.Store, leader *store.Leader, people *control.Control, nodes *registry.Registry, cfg scheduler.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -47,6 +48,8 @@ func term(ctx context.Context, st *store.Store, leader *store.Leader, nodes *reg
 		}
 	})
 	watch.Go(func() { _ = nodes.Sweeper(ctx, store.Fence(leader.Fence())) }) // it ends with the term, whose end is told anyway
+	keep := control.AuditKeep{Age: control.AuditKeepAge, Records: control.AuditKeepRecords}
+	watch.Go(func() { _ = people.TrimAudit(ctx, keep, store.Fence(leader.Fence())) })
 	cfg.Cluster = placements{st, leader.Fence()}
 	err := scheduler.Run(ctx, cfg)
 	cancel()

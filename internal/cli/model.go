@@ -28,6 +28,7 @@ func (c *command) modelCommand() *cobra.Command {
 		c.modelDelete(),
 		c.modelWait(),
 		c.modelLogs(),
+		c.modelEvents(),
 		c.modelLoad(),
 		c.modelUnload(),
 	)

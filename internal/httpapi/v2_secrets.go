@@ -52,8 +52,14 @@ func (s *server) nodeSecret(w http.ResponseWriter, r *http.Request) error {
 	if s.Nodes == nil {
 		return errNoNodes
 	}
-	token, err := s.Nodes.Secret(r.PathValue("id"), r.PathValue("uid"))
+	node, uid := r.PathValue("id"), r.PathValue("uid")
+	st, _ := s.View.Current()
+	name, _ := cluster.TokenSecret(st, node, uid)
+	token, err := s.Nodes.Secret(node, uid)
 	if err != nil {
+		return err
+	}
+	if err := s.record(r, "secret.read", "secret/"+name+" for model/"+uid); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, api.ModelToken{Token: token})
