@@ -2,12 +2,16 @@ package app
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/history"
 	"github.com/nebula-serve/nebula/internal/registry"
 	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
@@ -50,6 +54,8 @@ func term(ctx context.Context, st *store.Store, leader *store.Leader, people *co
 	watch.Go(func() { _ = nodes.Sweeper(ctx, store.Fence(leader.Fence())) }) // it ends with the term, whose end is told anyway
 	keep := control.AuditKeep{Age: control.AuditKeepAge, Records: control.AuditKeepRecords}
 	watch.Go(func() { _ = people.TrimAudit(ctx, keep, store.Fence(leader.Fence())) })
+	told := history.Config{Cluster: histories{st, people, leader.Fence()}, Now: time.Now, Log: cfg.Log}
+	watch.Go(func() { _ = history.Run(ctx, told) })
 	cfg.Cluster = placements{st, leader.Fence()}
 	err := scheduler.Run(ctx, cfg)
 	cancel()
@@ -90,3 +96,46 @@ func (p placements) Place(ctx context.Context, changes []scheduler.Change) error
 	}, store.Fence(p.fence))
 	return err
 }
+
+// histories is the store as the recorder of the models' histories sees it.
+type histories struct {
+	store  *store.Store
+	people *control.Control
+	fence  store.Cond
+}
+
+func (h histories) Current() (*cluster.State, <-chan struct{}) { return h.store.Current() }
+
+func (h histories) Events(ctx context.Context, uid string) ([]api.ModelEvent, error) {
+	return h.people.ModelEvents(ctx, uid)
+}
+
+func (h histories) Write(ctx context.Context, events []api.ModelEvent) error {
+	_, err := h.store.Update(ctx, store.OwnerScheduler, func(tx *store.Tx) error {
+		for i := range events {
+			value, err := json.Marshal(events[i])
+			if err != nil {
+				return fmt.Errorf("encode an event: %w", err)
+			}
+			if err := tx.Append(eventKey(events[i].ModelUID, events[i].ID), value, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, store.Fence(h.fence))
+	return err
+}
+
+func (h histories) Forget(ctx context.Context, uid string, ids []string) error {
+	_, err := h.store.Update(ctx, store.OwnerScheduler, func(tx *store.Tx) error {
+		for _, id := range ids {
+			if err := tx.Forget(eventKey(uid, id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, store.Fence(h.fence))
+	return err
+}
+
+func eventKey(uid, id string) string { return store.EventsPrefix + uid + "/" + id }
