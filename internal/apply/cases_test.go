@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,7 +43,7 @@ func runCases(t *testing.T, dir string, answer func(t *testing.T, files []txtar.
 			if !*update {
 				t.Fatalf("%s\n--- got\n%s--- want\n%s", a.Comment, got, want)
 			}
-			a.Files = append(in[:len(in):len(in)], txtar.File{Name: "answer", Data: []byte(got)})
+			a.Files = append(slices.Clip(in), txtar.File{Name: "answer", Data: []byte(got)})
 			if err := os.WriteFile(path, txtar.Format(a), 0o644); err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +94,7 @@ func TestPlan(t *testing.T) {
 			case strings.HasPrefix(f.Name, "live"):
 				have = append(have, f)
 			case f.Name == "options":
-				for _, word := range strings.Fields(string(f.Data)) {
+				for word := range strings.FieldsSeq(string(f.Data)) {
 					o.Whole = o.Whole || word == "whole"
 					if label, ok := strings.CutPrefix(word, "prune="); ok {
 						o.Prune, selected = true, label
@@ -168,10 +169,6 @@ func requests(t *testing.T, c *apply.Change) string {
 	if len(c.Verbs) == 0 {
 		return ""
 	}
-	w, err := c.ModelWrites()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var b strings.Builder
 	line := func(what string, body any) {
 		text, err := json.Marshal(body)
@@ -179,6 +176,23 @@ func requests(t *testing.T, c *apply.Change) string {
 			t.Fatal(err)
 		}
 		b.WriteString(what + " " + string(text) + "\n")
+	}
+	if c.Kind == apply.KindTemplate {
+		w, err := c.TemplateWrites()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Create != nil {
+			line("POST", w.Create)
+		}
+		if w.Update != nil {
+			line("PUT", w.Update)
+		}
+		return b.String()
+	}
+	w, err := c.ModelWrites()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if w.Create != nil {
 		line("POST", w.Create)

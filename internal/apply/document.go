@@ -9,6 +9,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"strings"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -152,9 +154,7 @@ func object(b []byte) (map[string]any, error) {
 // mergePatch applies a patch as RFC 7396 says. Neither input changes.
 func mergePatch(target, patch map[string]any) map[string]any {
 	out := make(map[string]any, len(target)+len(patch))
-	for k, v := range target {
-		out[k] = v
-	}
+	maps.Copy(out, target)
 	for k, v := range patch {
 		switch v := v.(type) {
 		case nil:
@@ -174,12 +174,9 @@ func invalid(fields []api.Field) error {
 	if len(fields) == 0 {
 		return nil
 	}
-	text := ""
+	lines := make([]string, len(fields))
 	for i, f := range fields {
-		if i > 0 {
-			text += "\n"
-		}
-		text += f.Field + ": " + f.Reason
+		lines[i] = f.Field + ": " + f.Reason
 	}
-	return &api.Error{Code: api.CodeInvalidRequest, Message: text, Details: fields}
+	return &api.Error{Code: api.CodeInvalidRequest, Message: strings.Join(lines, "\n"), Details: fields}
 }

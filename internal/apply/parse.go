@@ -41,7 +41,7 @@ func Parse(files []File) ([]Doc, error) {
 		problems = append(problems, wrong...)
 		for _, d := range found {
 			if at, twice := first[d.Ref]; twice {
-				problems = append(problems, api.Field{Field: d.At.String(), Reason: d.Ref.String() + " is declared already at " + at.String() + ": keep one of the two"})
+				problems = append(problems, api.Field{Field: d.At.String(), Reason: d.String() + " is declared already at " + at.String() + ": keep one of the two"})
 				continue
 			}
 			first[d.Ref] = d.At

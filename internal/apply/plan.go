@@ -170,7 +170,7 @@ func locate(d *Doc, err error) ([]api.Field, bool) {
 	details := slices.Clone(e.Details)
 	slices.SortStableFunc(details, func(a, b api.Field) int { return cmp.Compare(d.line(a.Field).Line, d.line(b.Field).Line) })
 	for _, f := range details {
-		out = append(out, api.Field{Field: d.line(f.Field).String(), Reason: d.Ref.String() + ": " + f.Field + " " + f.Reason})
+		out = append(out, api.Field{Field: d.line(f.Field).String(), Reason: d.String() + ": " + f.Field + " " + f.Reason})
 	}
 	return out, true
 }

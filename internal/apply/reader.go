@@ -179,7 +179,7 @@ func (r *reader) scalar(n *yaml.Node, t reflect.Type, path string) any {
 
 // text reads a text. One of a type that takes only some texts is tried.
 func (r *reader) text(n *yaml.Node, t reflect.Type, path string) any {
-	if v, picky := reflect.New(t).Interface().(json.Unmarshaler); picky {
+	if v, picky := reflect.TypeAssert[json.Unmarshaler](reflect.New(t)); picky {
 		b, err := json.Marshal(n.Value)
 		if err == nil {
 			err = v.UnmarshalJSON(b)
