@@ -116,7 +116,7 @@ func TestDocument_isOpenAPI(t *testing.T) {
 	}
 	for _, ref := range refs(document) {
 		at := any(document)
-		for _, seg := range strings.Split(strings.TrimPrefix(ref, "#/"), "/") {
+		for seg := range strings.SplitSeq(strings.TrimPrefix(ref, "#/"), "/") {
 			m, _ := at.(map[string]any)
 			at = m[seg]
 		}

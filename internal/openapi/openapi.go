@@ -189,7 +189,7 @@ func headersOf(names []string) map[string]*Header {
 func pathParams(path string) []Parameter {
 	var out []Parameter
 	noun := ""
-	for _, seg := range strings.Split(path, "/") {
+	for seg := range strings.SplitSeq(path, "/") {
 		name, ok := strings.CutPrefix(seg, "{")
 		switch {
 		case !ok:

@@ -50,7 +50,6 @@ var (
 	marshaler = reflect.TypeFor[json.Marshaler]()
 	raw       = reflect.TypeFor[json.RawMessage]()
 	token     = reflect.TypeFor[api.Token]()
-	labels    = reflect.TypeFor[api.Labels]()
 )
 
 const apiPath = "github.com/nebula-serve/nebula/api"
