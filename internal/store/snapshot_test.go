@@ -50,25 +50,27 @@ func snapshotOf(c *pki.Credential, path string) store.Snapshot {
 // away is a KV that does not answer until it is back.
 type away struct {
 	store.KV
-	mu   sync.Mutex
-	back bool
-	err  error // at once; nil: it keeps the caller waiting
+	back chan struct{} // closed when it returns; nil: never
+	err  error         // at once; nil: it keeps the caller waiting, until it returns
 }
 
-func (a *away) returns() { a.mu.Lock(); defer a.mu.Unlock(); a.back = true }
+func (a *away) returns() { close(a.back) }
 
 func (a *away) List(ctx context.Context, prefix string) ([]store.KeyValue, int64, error) {
-	a.mu.Lock()
-	back := a.back
-	a.mu.Unlock()
-	if back {
+	select {
+	case <-a.back:
 		return a.KV.List(ctx, prefix)
+	default:
 	}
 	if a.err != nil {
 		return nil, 0, a.err
 	}
-	<-ctx.Done()
-	return nil, 0, ctx.Err()
+	select { // a call that was under way when the store returned is answered
+	case <-a.back:
+		return a.KV.List(ctx, prefix)
+	case <-ctx.Done():
+		return nil, 0, ctx.Err()
+	}
 }
 
 func awaitFor(t *testing.T, what string, ok func() bool) {
@@ -125,7 +127,7 @@ func TestOpenSnapshot_beginsFromTheFile(t *testing.T) {
 	for name, down := range map[string]error{"silent": nil, "refused": store.ErrUnavailable} {
 		t.Run(name, func(t *testing.T) {
 			kv, path, before := kept(t, c)
-			gone := &away{KV: kv, err: down}
+			gone := &away{KV: kv, err: down, back: make(chan struct{})}
 			s, err := store.OpenSnapshot(t.Context(), gone, quiet(), snapshotOf(c, path))
 			if err != nil {
 				t.Fatal(err)
