@@ -7,8 +7,8 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,10 +16,25 @@ import (
 	"github.com/nebula-serve/nebula/internal/openapi"
 )
 
-// APISource is where package api is, on the machine that built the test.
+// APISource is where package api is: in the module that the working folder, where a test runs, belongs to.
 func APISource() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..", "..", "api")
+	dir, err := os.Getwd()
+	if err != nil {
+		return "api"
+	}
+	for !isFile(filepath.Join(dir, "go.mod")) {
+		up := filepath.Dir(dir)
+		if up == dir {
+			return "api"
+		}
+		dir = up
+	}
+	return filepath.Join(dir, "api")
+}
+
+func isFile(name string) bool {
+	i, err := os.Stat(name)
+	return err == nil && i.Mode().IsRegular()
 }
 
 // apiProse is what package api says. Its source does not change while a test runs.
