@@ -53,6 +53,8 @@ var ids = map[string]string{
 	"GET /api/openapi.json":                       "getOpenAPI",
 	"GET /api/docs":                               "getDocs",
 	"PUT /api/v2/models/{uid}":                    "updateModel",
+	"POST /api/v2/templates/{id}/deploy":          "deployTemplate",
+	"POST /api/v2/models/{uid}/save-as-template":  "saveModelAsTemplate",
 	"POST /api/v2/join":                           "join",
 	"POST /api/v2/renew":                          "renew",
 	"POST /api/v2/nodes/{id}/blobs":               "askBlobs",
