@@ -298,3 +298,53 @@ func (s *server) corrupt(key string) {
 		}
 	}
 }
+
+// A dry run answers as the real thing would and stores nothing; a create with an Idempotency-Key happens once, and the same key with another request is
+// refused.
+func TestTemplates_dryRunsAndRepeats(t *testing.T) {
+	s := serve(t)
+	s.must(201, "POST", "/api/v2/templates", `{"template_id":"t","name":"T","model_name":"acme/M"}`)
+	s.must(201, "POST", "/api/v2/models", `{"model_name":"acme/N","model_uid":"n","revision":"v1"}`)
+	before, _ := s.st.Current()
+	for _, c := range []struct{ method, path, body, says string }{
+		{"POST", "/templates?dry_run=1", `{"template_id":"u","name":"U","model_name":"acme/M"}`, `"template_id":"u"`},
+		{"PUT", "/templates/t?dry_run=1", `{"name":"Other"}`, `"name":"Other"`},
+		{"DELETE", "/templates/t?dry_run=1", "", "deleted"},
+		{"POST", "/templates/t/deploy?dry_run=1", "", `"model_uid":"acme-m"`},
+		{"POST", "/models/n/save-as-template?dry_run=1", `{"name":"N"}`, `"source":"saved"`},
+		{"PATCH", "/models/n?dry_run=1", `{"revision":null}`, `"model_name":"acme/N"`},
+	} {
+		res, body := s.call(c.method, "/api/v2"+c.path, c.body)
+		if res.StatusCode/100 != 2 || !strings.Contains(body, c.says) || c.method == "PATCH" && strings.Contains(body, `"v1"`) {
+			t.Errorf("%s %s: %d %s", c.method, c.path, res.StatusCode, body)
+		}
+	}
+	if after, _ := s.st.Current(); after.Revision != before.Revision {
+		t.Error("a dry run has written")
+	}
+	s.must(409, "POST", "/api/v2/templates?dry_run=1", `{"template_id":"t","name":"T","model_name":"acme/M"}`)
+
+	for _, c := range []struct{ path, body, other string }{
+		{"/templates", `{"name":"A","model_name":"acme/M"}`, `{"name":"B","model_name":"acme/M"}`},
+		{"/templates/t/deploy", `{}`, `{"replicas":2}`},
+		{"/models/n/save-as-template", `{"name":"A"}`, `{"name":"B"}`},
+	} {
+		key := []string{"Idempotency-Key", "key-of" + c.path}
+		first, again := s.must(201, "POST", "/api/v2"+c.path, c.body, key...), s.must(201, "POST", "/api/v2"+c.path, c.body, key...)
+		id := func(body string) string {
+			made := read[struct {
+				TemplateID string `json:"template_id"`
+				ModelUID   string `json:"model_uid"`
+			}](t, body)
+			return made.TemplateID + made.ModelUID
+		}
+		if id(first) == "" || id(first) != id(again) {
+			t.Errorf("%s: %s, again %s", c.path, first, again)
+		}
+		s.must(409, "POST", "/api/v2"+c.path, c.other, key...)
+	}
+	st, _ := s.st.Current()
+	if st.Templates.Len() != 3 || st.Models.Len() != 2 {
+		t.Errorf("%d templates, %d models", st.Templates.Len(), st.Models.Len())
+	}
+}
