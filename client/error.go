@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -29,6 +30,9 @@ func (c *Client) unreachable(ctx context.Context, err error) error {
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // without the address, which is said already
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return api.Errorf(api.CodeUnavailable, "the certificate of the server at %s is not trusted here (%v): give the authority that signed it with --ca-file", c.shown, err)
 	}
 	return api.Errorf(api.CodeUnavailable, "no Nebula server answers at %s (%v): start one with \"nebula up\", or name another with --server", c.shown, err)
 }

@@ -152,6 +152,7 @@ func (c *command) addCommands(root *cobra.Command) {
 		}},
 		{"access", "Access:", []*cobra.Command{
 			c.loginCommand(),
+			c.logoutCommand(),
 			c.whoamiCommand(),
 			c.contextCommand(),
 			c.secretCommand(),

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -16,10 +18,12 @@ import (
 
 // login is what "nebula login" was asked for.
 type login struct {
-	c          *command
-	name       string
-	tokenStdin bool
-	use        bool
+	c             *command
+	name          string
+	username      string
+	passwordStdin bool
+	tokenStdin    bool
+	use           bool
 }
 
 func (c *command) loginCommand() *cobra.Command {
@@ -27,8 +31,9 @@ func (c *command) loginCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "login [URL]", Short: "Log in to a server, and keep that in a context",
 		Long: "Log in to the server at URL (default: that of the context, or the one on this machine), check the credential there and keep both in a\n" +
-			"context, to which commands go from then on. The credential is never taken from the command line, where others can read it.",
-		Example: "  nebula login https://nebula.example.com --name production\n" +
+			"context, to which commands go from then on. With a user name and password the server makes a personal token, which \"nebula logout\"\n" +
+			"revokes; the password is kept nowhere. Neither is ever taken from the command line, where others can read it.",
+		Example: "  nebula login https://nebula.example.com --name production --username ada\n" +
 			"  nebula login http://10.0.0.1:8081 --token-stdin < token.txt",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -40,6 +45,8 @@ func (c *command) loginCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringVar(&l.name, "name", "", "what to call the context (default: the server's host)")
+	f.StringVarP(&l.username, "username", "u", "", "your user name (default: it is asked for)")
+	f.BoolVar(&l.passwordStdin, "password-stdin", false, "read the password from standard input")
 	f.BoolVar(&l.tokenStdin, "token-stdin", false, "read a key or token from standard input")
 	f.BoolVar(&l.use, "use", true, "let commands go there from now on")
 	return cmd
@@ -122,14 +129,70 @@ func nameOfServer(u *url.URL) string {
 	return strings.NewReplacer("[", "", "]", "").Replace(u.Host)
 }
 
-// credential reads the credential, or makes one.
-func (l *login) credential(_ context.Context, _ target, into *contextItem) error {
-	if !l.tokenStdin {
-		return usagef("how? Give --token-stdin, and a key or token on standard input")
+// credential reads the credential, or has one made for a user name and password.
+func (l *login) credential(ctx context.Context, t target, into *contextItem) error {
+	var err error
+	if l.tokenStdin {
+		if l.username != "" || l.passwordStdin {
+			return usagef("--token-stdin is instead of a user name and password: give one of them")
+		}
+		into.Token, err = l.c.readToken()
+		return err
 	}
-	token, err := l.c.readToken()
-	into.Token = token
+	if !l.passwordStdin && !terminal(l.c.env.Stdin) {
+		return usagef("nobody can be asked for the password here: give it with --username NAME --password-stdin, or a token with --token-stdin")
+	}
+	if l.username == "" && l.passwordStdin {
+		return usagef("whose password? Give --username NAME")
+	}
+	if l.username == "" {
+		if l.username, err = l.c.ask("User name: "); err != nil {
+			return err
+		}
+	}
+	password, err := l.c.readHidden("Password", errNoPassword)
+	if err != nil {
+		return err
+	}
+	return l.personalToken(ctx, t, password, into)
+}
+
+// personalToken exchanges user name and password for a token of the command line's own.
+func (l *login) personalToken(ctx context.Context, t target, password api.Token, into *contextItem) error {
+	t.token = ""
+	cl, err := l.c.stranger(t)
+	if err != nil {
+		return err
+	}
+	host, _ := os.Hostname() // without it the token's name says less
+	made, err := cl.CreatePersonalToken(ctx, api.CreatePersonalToken{
+		Username: l.username, Password: password, Name: strings.TrimSuffix("nebula login on "+host, " on "),
+	})
+	if api.HasCode(err, api.CodeNotFound) || api.HasCode(err, api.CodeMethodNotAllowed) {
+		return api.Errorf(api.CodeNotFound, "this server knows no users with passwords: log in with a key, nebula login --token-stdin")
+	}
+	into.Token, into.KeyID = made.Token, made.ID
 	return err
+}
+
+// ask reads a line that is shown. Byte by byte, because what follows is for the next question.
+func (c *command) ask(prompt string) (string, error) {
+	fmt.Fprint(c.env.Stderr, prompt)
+	var line []byte
+	for b := make([]byte, 1); len(line) <= api.MaxUserName; {
+		n, err := c.env.Stdin.Read(b)
+		if n == 1 && b[0] != '\n' {
+			line = append(line, b[0])
+			continue
+		}
+		if text := strings.TrimSpace(string(line)); text != "" {
+			return text, nil
+		}
+		if err != nil || n == 1 {
+			return "", usagef("no user name was given: give --username NAME")
+		}
+	}
+	return "", usagef("that user name is too long: the longest has %d characters", api.MaxUserName)
 }
 
 // readToken reads a credential from standard input.
@@ -159,4 +222,79 @@ func (c *command) readHidden(what string, empty error) (api.Token, error) {
 		return "", usagef("what came on standard input is no credential: it must be one line")
 	}
 	return api.Token(s), nil
+}
+
+func (c *command) logoutCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "logout [CONTEXT]", Short: "Forget the credential of a context, and revoke the token that login made", ValidArgsFunction: c.completeContext,
+		Example: "  nebula logout\n  nebula logout production",
+		Long: "Forget the credential of CONTEXT (default: the current one), after revoking the token that \"nebula login\" had the server make. A key that\n" +
+			"you brought with --token-stdin stays valid. The context stays, for the next login.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%s takes one CONTEXT\nSee: %s --help", cmd.CommandPath(), cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error { return c.logout(cmd.Context(), strings.Join(args, "")) },
+	}
+}
+
+// logout forgets the credential also when the server cannot revoke it, but says so and fails then.
+func (c *command) logout(ctx context.Context, name string) error {
+	all, err := c.readContexts()
+	if err != nil {
+		return err
+	}
+	if name = cmp.Or(name, c.context, all.Current); name == "" {
+		return usagef("you are not logged in anywhere: see nebula context list")
+	}
+	item, err := all.find(name)
+	if err != nil {
+		return err
+	}
+	if item.Token == "" {
+		return c.say("You are not logged in at " + item.Server)
+	}
+	var revoked error
+	if item.KeyID != "" {
+		revoked = c.revoke(ctx, item)
+	}
+	err = c.changeContexts(func(all *contexts) error {
+		now, err := all.find(name)
+		if err == nil && now.Token == item.Token { // else somebody has logged in again meanwhile
+			now.Token, now.KeyID, now.User = "", "", ""
+			all.Contexts[name] = now
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case revoked != nil:
+		return fmt.Errorf("the credential is forgotten here, but the server has not revoked it: %w; somebody with the role admin can: nebula key delete %s", revoked, item.KeyID)
+	case item.KeyID == "":
+		return c.say("Logged out of " + item.Server + "; the key that you had brought is still valid there")
+	}
+	return c.say("Logged out of " + item.Server)
+}
+
+// revoke takes back the token that login made. One that is not valid any more needs no revoking.
+func (c *command) revoke(ctx context.Context, item contextItem) error {
+	t := target{server: item.Server, token: string(item.Token)}
+	if item.CA != "" {
+		t.ca = []byte(item.CA)
+	}
+	cl, err := c.reach(t)
+	if err != nil {
+		return err
+	}
+	res, err := cl.Do(ctx, http.MethodDelete, "/api/v2/keys/"+url.PathEscape(item.KeyID), nil, nil)
+	if api.HasCode(err, api.CodeUnauthorized) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return res.Body.Close()
 }

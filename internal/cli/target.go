@@ -169,6 +169,19 @@ func (c *command) reach(t target) (*client.Client, error) {
 	return c.trusting(client.New(u.String(), t.token), u, t, dir)
 }
 
+// stranger returns a client without a credential, for logging in.
+func (c *command) stranger(t target) (*client.Client, error) {
+	dir, err := c.dataDir()
+	if err != nil {
+		return nil, err
+	}
+	u, err := serverURL(t.server)
+	if err != nil {
+		return nil, err
+	}
+	return c.trusting(client.New(u.String(), ""), u, t, dir)
+}
+
 // ownServer is the address of the server on this machine.
 func (c *command) ownServer() (string, error) {
 	dir, err := c.dataDir()
