@@ -23,7 +23,8 @@ type Kind string
 
 // The kinds.
 const (
-	KindModel Kind = "Model"
+	KindModel    Kind = "Model"
+	KindTemplate Kind = "Template"
 )
 
 // Ref names an object of the cluster.
@@ -76,6 +77,8 @@ type kindRules struct {
 	noun   string     // how commands call one
 	id     string     // the field that names it
 	fields func() any // a new document, whose fields are those that may be written
+	// derive makes a name for an object whose document has none; "" when there is nothing to make it of.
+	derive func(doc map[string]any) string
 	// fresh is the document of an object of which nothing has been said but its name.
 	fresh func(id string) any
 	// expand writes the short forms of a patch out, before it meets the object.
@@ -92,12 +95,14 @@ func rulesOf(k Kind) (kindRules, bool) {
 	switch k {
 	case KindModel:
 		return modelRules(), true
+	case KindTemplate:
+		return templateRules(), true
 	}
 	return kindRules{}, false
 }
 
 // Kinds lists the kinds of documents in the order in which they are printed.
-func Kinds() []Kind { return []Kind{KindModel} }
+func Kinds() []Kind { return []Kind{KindTemplate, KindModel} }
 
 func noun(k Kind) string {
 	r, _ := rulesOf(k)

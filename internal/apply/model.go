@@ -38,6 +38,10 @@ type Model struct {
 func modelRules() kindRules {
 	return kindRules{
 		noun: "model", id: "model_uid", fields: func() any { return new(Model) },
+		derive: func(doc map[string]any) string {
+			name, _ := doc["model_name"].(string)
+			return api.DeriveUID(name)
+		},
 		fresh: func(id string) any {
 			return Model{
 				APIVersion: APIVersion, Kind: KindModel, ModelUID: id, ModelSource: api.SourceHuggingFace,
@@ -190,41 +194,13 @@ func (c *Change) ModelWrites() (ModelWrites, error) {
 }
 
 // updateOf names the fields that differ; an empty value clears.
-func updateOf(before, spec api.ModelSpec) *api.UpdateModel {
-	u := &api.UpdateModel{}
-	for _, f := range []struct {
-		dst      **string
-		was, now string
-	}{
-		{&u.ModelName, before.ModelName, spec.ModelName},
-		{&u.ModelPath, before.ModelPath, spec.ModelPath},
-		{&u.EngineType, before.EngineType, spec.EngineType},
-		{&u.DockerImage, before.DockerImage, spec.DockerImage},
-		{&u.Revision, before.Revision, spec.Revision},
-		{&u.TokenSecret, before.TokenSecret, spec.TokenSecret},
-	} {
-		if f.was != f.now {
-			*f.dst = &f.now
-		}
+func updateOf(was, now api.ModelSpec) *api.UpdateModel {
+	u := &api.UpdateModel{
+		ModelName: differs(was.ModelName, now.ModelName), ModelSource: differs(was.ModelSource, now.ModelSource), ModelPath: differs(was.ModelPath, now.ModelPath),
+		EngineType: differs(was.EngineType, now.EngineType), DockerImage: differs(was.DockerImage, now.DockerImage),
+		Revision: differs(was.Revision, now.Revision), TokenSecret: differs(was.TokenSecret, now.TokenSecret),
 	}
-	if before.ModelSource != spec.ModelSource {
-		u.ModelSource = &spec.ModelSource
-	}
-	if !reflect.DeepEqual(before.Config, spec.Config) {
-		if u.Config = spec.Config; u.Config == nil {
-			u.Config = &api.ModelConfig{}
-		}
-	}
-	if !reflect.DeepEqual(before.Labels, spec.Labels) {
-		if u.Labels = spec.Labels; u.Labels == nil {
-			u.Labels = map[string]string{}
-		}
-	}
-	if !reflect.DeepEqual(before.Files, spec.Files) {
-		if u.Files = spec.Files; u.Files == nil {
-			u.Files = []string{}
-		}
-	}
+	u.Config, u.Labels, u.Files = whole(was.Config, now.Config, was.Labels, now.Labels, was.Files, now.Files)
 	return u
 }
 

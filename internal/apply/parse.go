@@ -176,8 +176,7 @@ func readDoc(file string, root *yaml.Node) (Doc, []api.Field) {
 	delete(patch, "kind")
 	d.ID, _ = patch[rules.id].(string)
 	if d.ID == "" {
-		name, _ := patch["model_name"].(string)
-		d.ID = api.DeriveUID(name)
+		d.ID = rules.derive(patch)
 	}
 	if !api.KnownUID(d.ID) {
 		r.problems = append(r.problems, api.Field{Field: d.line(rules.id).String(), Reason: nameProblem(rules, d.ID)})
@@ -207,7 +206,7 @@ func (r *reader) header(root *yaml.Node, d *Doc) (kindRules, bool) {
 		return kindRules{}, false
 	}
 	if kind == nil || kind.Kind != yaml.ScalarNode {
-		r.wrong(root, "kind is missing: begin the document with kind: Model")
+		r.wrong(root, "kind is missing: begin the document with kind: Model or kind: Template")
 		return kindRules{}, false
 	}
 	for _, k := range Kinds() {
