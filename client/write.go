@@ -76,3 +76,31 @@ func (c *Client) write(ctx context.Context, req request, w Write, out any) (int6
 	}
 	return rev, nil
 }
+
+// CreateTemplateWith stores a template and returns its revision.
+func (c *Client) CreateTemplateWith(ctx context.Context, req api.CreateTemplate, w Write) (api.ModelTemplate, int64, error) {
+	var out api.ModelTemplate
+	rev, err := c.write(ctx, request{method: http.MethodPost, path: "/api/v2/templates", body: req}, w, &out)
+	return out, rev, err
+}
+
+// UpdateTemplateWith changes a stored template and returns its new revision.
+func (c *Client) UpdateTemplateWith(ctx context.Context, id string, req api.UpdateTemplate, w Write) (api.ModelTemplate, int64, error) {
+	var out api.ModelTemplate
+	path, err := templatePath(id)
+	if err != nil {
+		return out, 0, err
+	}
+	rev, err := c.write(ctx, request{method: http.MethodPut, path: path, body: req}, w, &out)
+	return out, rev, err
+}
+
+// DeleteTemplateWith forgets a stored template; models that were made of it stay.
+func (c *Client) DeleteTemplateWith(ctx context.Context, id string, w Write) error {
+	path, err := templatePath(id)
+	if err != nil {
+		return err
+	}
+	_, err = c.write(ctx, request{method: http.MethodDelete, path: path}, w, nil)
+	return err
+}

@@ -169,10 +169,6 @@ func requests(t *testing.T, c *apply.Change) string {
 	if len(c.Verbs) == 0 {
 		return ""
 	}
-	w, err := c.ModelWrites()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var b strings.Builder
 	line := func(what string, body any) {
 		text, err := json.Marshal(body)
@@ -180,6 +176,23 @@ func requests(t *testing.T, c *apply.Change) string {
 			t.Fatal(err)
 		}
 		b.WriteString(what + " " + string(text) + "\n")
+	}
+	if c.Kind == apply.KindTemplate {
+		w, err := c.TemplateWrites()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w.Create != nil {
+			line("POST", w.Create)
+		}
+		if w.Update != nil {
+			line("PUT", w.Update)
+		}
+		return b.String()
+	}
+	w, err := c.ModelWrites()
+	if err != nil {
+		t.Fatal(err)
 	}
 	if w.Create != nil {
 		line("POST", w.Create)

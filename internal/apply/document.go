@@ -174,9 +174,9 @@ func invalid(fields []api.Field) error {
 	if len(fields) == 0 {
 		return nil
 	}
-	var lines []string
-	for _, f := range fields {
-		lines = append(lines, f.Field+": "+f.Reason)
+	lines := make([]string, len(fields))
+	for i, f := range fields {
+		lines[i] = f.Field + ": " + f.Reason
 	}
 	return &api.Error{Code: api.CodeInvalidRequest, Message: strings.Join(lines, "\n"), Details: fields}
 }

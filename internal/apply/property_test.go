@@ -72,10 +72,33 @@ func randomDoc(t *rapid.T, uid string) string {
 	return string(b)
 }
 
+// randomTemplate is a document of a template.
+func randomTemplate(t *rapid.T, id string) string {
+	f := map[string]any{
+		"kind": "Template", "template_id": id, "name": rapid.SampledFrom([]string{"A", "yes", "a: b"}).Draw(t, "name"),
+		"model_name": rapid.SampledFrom([]string{"acme/A", "acme/C-GGUF:Q8_0"}).Draw(t, "model"),
+	}
+	sometimes(t, f, "description", "one", "two\nlines\n", "  three \n\tlines \n\n", "\n\nfour", "#five: |\n- x", "six\n  ", "x\n\n\n", "\ty")
+	sometimes(t, f, "category", "LLM", "vlm")
+	sometimes(t, f, "labels", map[string]any{"team": "x"}, map[string]any{"team": nil})
+	sometimes(t, f, "config", randomConfig(t, false))
+	sometimes(t, f, "licence", "MIT", "1.0")
+	sometimes(t, f, "memory_bytes", 70_000_000_000, 1)
+	sometimes(t, f, "homepage", "https://example.com/#x")
+	b, err := json.Marshal(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
 func randomDocs(t *rapid.T) []apply.Doc {
 	var texts []string
 	for i := range rapid.IntRange(1, 5).Draw(t, "documents") {
 		texts = append(texts, randomDoc(t, fmt.Sprintf("m%d", i)))
+		if rapid.Bool().Draw(t, "template?") {
+			texts = append(texts, randomTemplate(t, fmt.Sprintf("m%d", i)))
+		}
 	}
 	docs, err := apply.Parse([]apply.File{{Name: "random", Data: []byte(strings.Join(texts, "\n---\n"))}})
 	if err != nil {
@@ -151,7 +174,7 @@ func TestChange_requests(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		live := after(nil, mustPlan(t, randomDocs(t), nil, apply.Options{}))
 		for _, c := range mustPlan(t, randomDocs(t), live, apply.Options{Whole: rapid.Bool().Draw(t, "whole")}) {
-			if len(c.Verbs) == 0 {
+			if len(c.Verbs) == 0 || c.Kind != apply.KindModel {
 				continue
 			}
 			got, err := carryOut(&c)

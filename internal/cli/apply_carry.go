@@ -48,7 +48,7 @@ func refusal(ch *apply.Change, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case api.HasCode(err, api.CodeRevisionMismatch), api.HasCode(err, api.CodeModelExists), api.HasCode(err, api.CodeNotFound) && ch.Revision > 0:
+	case api.HasCode(err, api.CodeRevisionMismatch), api.HasCode(err, api.CodeModelExists), api.HasCode(err, api.CodeTemplateExists), api.HasCode(err, api.CodeNotFound) && ch.Revision > 0:
 		return api.Errorf(api.CodeRevisionMismatch,
 			"%s has changed since it was read, so nothing is done: look at it with nebula diff, then run the command again", ch.Ref)
 	}
@@ -128,8 +128,35 @@ func (r *carrying) one(ctx context.Context, ch *apply.Change) ([]apply.Verb, err
 	return r.requests(ctx, ch, client.Write{IfMatch: ch.Revision})
 }
 
-// requests sends what a change takes. Each step names the revision that the one before it has made; a trial makes none.
+// requests sends what a change takes.
 func (r *carrying) requests(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
+	if ch.Kind == apply.KindTemplate {
+		return r.templateRequest(ctx, ch, on)
+	}
+	return r.modelRequests(ctx, ch, on)
+}
+
+func (r *carrying) templateRequest(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
+	w, err := ch.TemplateWrites()
+	switch {
+	case err != nil:
+	case w.Delete:
+		if err = r.cl.DeleteTemplateWith(ctx, ch.ID, on); api.HasCode(err, api.CodeNotFound) { // somebody was faster
+			err = nil
+		}
+	case w.Create != nil:
+		_, _, err = r.cl.CreateTemplateWith(ctx, *w.Create, on)
+	default:
+		_, _, err = r.cl.UpdateTemplateWith(ctx, ch.ID, *w.Update, on)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ch.Verbs, nil
+}
+
+// modelRequests sends what a change of a model takes. Each step names the revision that the one before it has made; a trial makes none.
+func (r *carrying) modelRequests(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
 	w, err := ch.ModelWrites()
 	if err != nil {
 		return nil, err

@@ -42,17 +42,27 @@ func readObjects(ctx context.Context, cl *client.Client, refs []apply.Ref) (map[
 }
 
 func readObject(ctx context.Context, cl *client.Client, ref apply.Ref) (apply.Object, error) {
-	if ref.Kind != apply.KindModel {
-		return apply.Object{}, fmt.Errorf("objects of kind %q cannot be read", ref.Kind)
+	switch ref.Kind {
+	case apply.KindModel:
+		d, err := cl.Model(ctx, ref.ID)
+		if err != nil {
+			return apply.Object{}, err
+		}
+		if d.Spec == nil {
+			return apply.Object{}, api.Errorf(api.CodeConflict, "the stored spec of %s cannot be read: delete it with \"nebula model delete %s\", then declare it again", ref, ref.ID)
+		}
+		return apply.FromModel(*d.Spec, d.Deployment, d.Revision)
+	case apply.KindTemplate:
+		t, rev, err := cl.Template(ctx, ref.ID)
+		if err != nil {
+			return apply.Object{}, err
+		}
+		if t.Source == api.TemplateSystem {
+			return apply.Object{}, api.Errorf(api.CodeConflict, "%s is built into Nebula and cannot be changed: give yours another template_id", ref)
+		}
+		return apply.FromTemplate(t, rev)
 	}
-	d, err := cl.Model(ctx, ref.ID)
-	if err != nil {
-		return apply.Object{}, err
-	}
-	if d.Spec == nil {
-		return apply.Object{}, api.Errorf(api.CodeConflict, "the stored spec of %s cannot be read: delete it with \"nebula model delete %s\", then declare it again", ref, ref.ID)
-	}
-	return apply.FromModel(*d.Spec, d.Deployment, d.Revision)
+	return apply.Object{}, fmt.Errorf("objects of kind %q cannot be read", ref.Kind)
 }
 
 // selector chooses objects by their labels: all of key=value must hold.
@@ -111,4 +121,36 @@ func modelsWith(ctx context.Context, cl *client.Client, s selector) ([]apply.Ref
 		}
 		o.Cursor = next
 	}
+}
+
+// templatesWith lists the templates of people that have all labels of s; nil chooses all.
+func templatesWith(ctx context.Context, cl *client.Client, s selector) ([]apply.Ref, error) {
+	all, err := cl.Templates(ctx, client.TemplateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	var out []apply.Ref
+	for _, t := range all {
+		if t.Source != api.TemplateSystem && s.holds(t.Labels) {
+			out = append(out, apply.Ref{Kind: apply.KindTemplate, ID: t.TemplateID})
+		}
+	}
+	return out, nil
+}
+
+// objectsWith lists what there is of some kinds.
+func objectsWith(ctx context.Context, cl *client.Client, kinds []apply.Kind, s selector) ([]apply.Ref, error) {
+	var out []apply.Ref
+	for _, k := range kinds {
+		list := modelsWith
+		if k == apply.KindTemplate {
+			list = templatesWith
+		}
+		found, err := list(ctx, cl, s)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
 }

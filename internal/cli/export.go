@@ -86,7 +86,7 @@ func exported(ctx context.Context, cl *client.Client, kinds []apply.Kind, names 
 	}
 	if len(names) == 0 {
 		var err error
-		if refs, err = modelsWith(ctx, cl, sel); err != nil {
+		if refs, err = objectsWith(ctx, cl, kinds, sel); err != nil {
 			return nil, err
 		}
 	}
