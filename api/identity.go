@@ -74,6 +74,9 @@ type APIKey struct {
 	CreatedAtMS int64   `json:"created_at_ms"`
 	UpdatedAtMS int64   `json:"updated_at_ms"`
 	ExpiresAtMS int64   `json:"expires_at_ms,omitempty"` // 0 = never
+	// FormerHash is that of the secret before the last rotation, which is good until FormerUntilMS.
+	FormerHash    string `json:"former_hash,omitempty"`
+	FormerUntilMS int64  `json:"former_until_ms,omitempty"`
 }
 
 // Scopes narrow a key. What a scope does not name is denied; an empty list of models or routes means all that the role allows.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net/http"
+	"net/url"
 	"path/filepath"
 	"time"
 
@@ -49,8 +51,12 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 	})
 	l.goRun("gateway", gw.Run)
 	l.goRun("servers' addresses", func(ctx context.Context) error { return followServers(ctx, st, m) })
+	uses := &auth.Uses{}
+	l.goRun("key uses", storeUses(uses, func(ctx context.Context, uses []api.KeyUse) error {
+		return m.servers.JSON(ctx, http.MethodPost, "/api/v2/gateways/"+url.PathEscape(o.NodeID)+"/key-uses", api.KeyUses{Uses: uses}, nil)
+	}, false, o.Log.With("component", "keys")))
 	handler := httpapi.New(httpapi.Config{
-		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
+		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
 		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	serve(l, "http", ln, handler, secure)

@@ -155,6 +155,7 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.logoutCommand(),
 			c.whoamiCommand(),
 			c.contextCommand(),
+			c.keyCommand(),
 			c.secretCommand(),
 			c.userCommand(),
 			c.sessionCommand(),

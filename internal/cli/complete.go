@@ -86,6 +86,14 @@ func (c *command) completeSecret(cmd *cobra.Command, args []string, _ string) ([
 	})
 }
 
+// completeKey offers the ids of keys.
+func (c *command) completeKey(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return c.completeFirst(cmd, args, func(ctx context.Context, cl *client.Client) ([]string, error) {
+		keys, err := cl.Keys(ctx, "")
+		return each(keys, func(k api.KeyView) string { return k.ID + "\t" + k.Name }), err
+	})
+}
+
 // completeToken offers the ids of join tokens.
 func (c *command) completeToken(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	return c.completeFirst(cmd, args, func(ctx context.Context, cl *client.Client) ([]string, error) {

@@ -18,7 +18,7 @@ const (
 
 const (
 	maxSessions  = 32 // of one user: the oldest goes
-	maxKeys      = 50 // of one user
+	maxKeys      = 50 // personal tokens of one user
 	maxUserAgent = 200
 )
 
@@ -211,12 +211,12 @@ func (c *Control) CreatePersonalToken(ctx context.Context, n NewPersonalToken) (
 		}
 		count := 0
 		for _, e := range tx.State().APIKeys.Refs() {
-			if e.Value.Owner == n.User {
+			if e.Value.Owner == n.User && e.Value.Kind == api.KeyPersonal { // keys of programs do not keep people out
 				count++
 			}
 		}
 		if count >= maxKeys {
-			return api.Errorf(api.CodeConflict, "%s has %d keys and tokens, and no more are taken: delete some with: nebula key delete", n.User, count)
+			return api.Errorf(api.CodeConflict, "%s has %d personal tokens, and no more are taken: delete some with: nebula key delete", n.User, count)
 		}
 		now := c.now()
 		out = n.Key

@@ -90,7 +90,7 @@ func (x *exchange) open(r *http.Request) (*model, *fault) {
 	if x.req, f = scanRequest(*x.body); f != nil {
 		return nil, f
 	}
-	return x.g.table.Load().find(x.req.model)
+	return x.g.table.Load().find(x.req.model, allowed(r.Context()))
 }
 
 // dropBody gives the body back, once nothing can be sent a second time.

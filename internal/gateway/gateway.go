@@ -194,13 +194,13 @@ type kind struct {
 	form          *form // of the answer that a stream is collected into; nil where the API has no streams
 }
 
-func (g *Gateway) listModels(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, g.table.Load().list())
+func (g *Gateway) listModels(w http.ResponseWriter, r *http.Request) {
+	writeJSON(w, http.StatusOK, g.table.Load().list(allowed(r.Context())))
 }
 
 func (g *Gateway) getModel(w http.ResponseWriter, r *http.Request) {
 	t := g.table.Load()
-	m, f := t.find(r.PathValue("model"))
+	m, f := t.find(r.PathValue("model"), allowed(r.Context()))
 	if f == nil && len(m.ready) == 0 {
 		f = t.notServing(m, time.Now())
 	}

@@ -155,14 +155,15 @@ func (c capability) String() string {
 	return strings.Join(names, " and ")
 }
 
-// find returns the model of that uid, or else the only one of that name.
-func (t *table) find(name string) (*model, *fault) {
-	if m := t.models[name]; m != nil {
+// find returns the model of that uid, or else the only one of that name, among those that the caller may use. Another one is not there, in no way
+// other than one that does not exist.
+func (t *table) find(name string, may permit) (*model, *fault) {
+	if m := t.models[name]; m != nil && may.allows(name) {
 		return m, nil
 	}
-	switch uids := t.names[name]; len(uids) {
+	switch uids := may.of(t.names[name]); len(uids) {
 	case 0:
-		return nil, t.unknown(name)
+		return nil, t.unknown(name, may)
 	case 1:
 		return t.models[uids[0]], nil
 	default:
@@ -172,15 +173,20 @@ func (t *table) find(name string) (*model, *fault) {
 }
 
 // unknown says which models there are, so that a slip of the pen is seen at once.
-func (t *table) unknown(name string) *fault {
+func (t *table) unknown(name string, may permit) *fault {
 	uids := make([]string, 0, len(t.models))
 	for uid := range t.models {
-		uids = append(uids, uid)
+		if may.allows(uid) {
+			uids = append(uids, uid)
+		}
 	}
 	slices.Sort(uids)
 	say := "there are no models yet; declare one with: nebula model create"
-	if len(uids) > 0 {
+	switch {
+	case len(uids) > 0:
 		say = "the models are " + some(uids)
+	case may != nil:
+		say = "there are no models that this key may use"
 	}
 	return newFault(404, codeModelNotFound, "the model %.200q does not exist; %s", name, say).about("model")
 }
@@ -208,10 +214,10 @@ func (m *model) listed() listed {
 }
 
 // list returns the models that answer requests now, in order, as OpenAI's API lists them.
-func (t *table) list() []byte {
+func (t *table) list(may permit) []byte {
 	all := make([]listed, 0, len(t.models))
 	for _, m := range t.models {
-		if len(m.ready) > 0 {
+		if len(m.ready) > 0 && may.allows(m.uid) {
 			all = append(all, m.listed())
 		}
 	}

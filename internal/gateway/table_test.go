@@ -52,7 +52,7 @@ func TestBuildTable_keepsModelsWithUnreadableSpecs(t *testing.T) {
 	put(&s.Bad, "/deployments/other", cluster.BadValue{Key: "/deployments/other", Err: "x"})
 	addEndpoint(s, endpointAt("m", 0, "http://127.0.0.1:8000"))
 	got := buildTable(s, "n1")
-	if m, f := got.find("m"); f != nil || len(m.targets) != 1 {
+	if m, f := got.find("m", nil); f != nil || len(m.targets) != 1 {
 		t.Errorf("got %+v, %+v", m, f)
 	}
 	if len(got.models) != 1 {
@@ -65,7 +65,7 @@ func TestFind_namesModelsThatExist(t *testing.T) {
 	for i := range 30 {
 		addModel(s, fmt.Sprintf("model-%02d", i), "n")
 	}
-	_, f := buildTable(s, "n1").find(strings.Repeat("x", 10_000))
+	_, f := buildTable(s, "n1").find(strings.Repeat("x", 10_000), nil)
 	if f == nil || f.status != 404 || !strings.Contains(f.err.Message, "model-00, model-01") || !strings.HasSuffix(f.err.Message, "model-19, …") {
 		t.Fatalf("got %+v", f)
 	}

@@ -67,8 +67,13 @@ type Config struct {
 	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.
 	Inference []InferenceRoute
-	Metrics   http.Handler
-	Ready     func() error // nil when this process can serve
+	// WithModels returns a context for the gateway's routes in which only models for which may is true are there. Nil: keys that are limited to
+	// some models are refused.
+	WithModels func(ctx context.Context, may func(uid string) bool) context.Context
+	// KeyUsed is told of every use of a key that is let through; it must not wait. Nil: nobody wants to know.
+	KeyUsed func(keyID, source string)
+	Metrics http.Handler
+	Ready   func() error // nil when this process can serve
 	// Absent tells how long this server has missed each node, by its own monotonic clock; nil: it has missed none.
 	Absent func() map[string]time.Duration
 	// LostAfter is how long a node may be missed before it is shown as lost; 0 = cluster.LostAfter.
@@ -215,11 +220,17 @@ func (s *server) wrap(route Route) http.Handler {
 			if err == nil {
 				err = ownID(r, who)
 			}
+			if err == nil {
+				err = withinScopes(r, route, who)
+			}
 			if err != nil {
 				s.fail(w, r, err)
 				return
 			}
 			unhurried(w, r)
+			if who.KeyID != "" && s.KeyUsed != nil {
+				s.KeyUsed(who.KeyID, sourceOf(r))
+			}
 		}
 		if route.Has&OwnBody == 0 {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)

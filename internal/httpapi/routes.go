@@ -60,6 +60,7 @@ func (s *server) routes() []Route {
 			s.secretRoutes(),
 			s.authRoutes(),
 			s.userRoutes(),
+			s.keyRoutes(),
 			s.linkRoutes(),
 			s.fleetRoutes(),
 			s.adminRoutes(),
@@ -76,7 +77,7 @@ func (s *server) routes() []Route {
 	for _, r := range s.Inference {
 		table = append(table, Route{
 			Method: r.Method, Path: r.Path, Role: auth.Inference, Summary: r.Summary, Has: OwnBody,
-			Handle: func(w http.ResponseWriter, q *http.Request) error { r.Handler.ServeHTTP(w, q); return nil },
+			Handle: s.infer(r.Handler),
 		})
 	}
 	for i := range table {

@@ -154,7 +154,7 @@ var (
 		name: "key", owner: OwnerControl,
 		keys:   layout{"/auth/keys/", []check{api.KnownUID}, ""},
 		set:    func(s *cluster.State) *cluster.Set[api.APIKey] { return &s.APIKeys },
-		claims: func(id string, v *api.APIKey) bool { return v.ID == id }, private: []string{"secret_hash"},
+		claims: func(id string, v *api.APIKey) bool { return v.ID == id }, private: []string{"secret_hash", "former_hash"},
 	}
 	// KeyUses holds when keys were used last: /auth/key_use/{id}.
 	KeyUses = Table[api.KeyUse]{
