@@ -32,6 +32,7 @@ func TestKeys_onAGateway(t *testing.T) {
 		t.Cleanup(func() { cancel(); <-done })
 		return st
 	}
+	join(t, kv, gateway1)
 	at, gw := open(kv), open(NewKV(s))
 	now := time.Now()
 	gateway := auth.Directory{View: gw, Now: func() time.Time { return now }}

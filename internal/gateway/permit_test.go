@@ -30,10 +30,17 @@ func TestPermit_find(t *testing.T) {
 		may        permit
 		name, want string // "" = not found
 	}{
-		{nil, "a", "a"}, {nil, "acme/two", "c"}, {nil, "acme/one", ""},
-		{only("a"), "a", "a"}, {only("a"), "b", ""}, {only("a"), "acme/two", ""}, {only("a"), "A", ""},
+		{nil, "a", "a"},
+		{nil, "acme/two", "c"},
+		{nil, "acme/one", ""},
+		{only("a"), "a", "a"},
+		{only("a"), "b", ""},
+		{only("a"), "acme/two", ""},
+		{only("a"), "A", ""},
 		{only("a"), "acme/one", "a"}, // the other one of that name is not there for this caller
-		{only("ab"), "acme/one", ""}, {only(""), "a", ""}, {only("c"), "acme/two", "c"},
+		{only("ab"), "acme/one", ""},
+		{only(""), "a", ""},
+		{only("c"), "acme/two", "c"},
 	} {
 		m, f := permitted(t).find(c.name, c.may)
 		if (m != nil) != (c.want != "") || m != nil && m.uid != c.want || (f == nil) != (m != nil) {
@@ -52,7 +59,7 @@ func TestPermit_deniedIsUnknown(t *testing.T) {
 		}
 		w := httptest.NewRecorder()
 		f.write(w)
-		return w.Result().Status + strings.ReplaceAll(w.Body.String(), name, "X")
+		return w.Result().Status + strings.ReplaceAll(w.Body.String(), `\"`+name+`\"`, "X")
 	}
 	if denied, unknown := say("c"), say("zz"); denied != unknown || !strings.HasPrefix(denied, "404") || !strings.Contains(denied, codeModelNotFound) {
 		t.Errorf("denied: %s\nunknown: %s", denied, unknown)

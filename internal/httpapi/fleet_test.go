@@ -206,7 +206,7 @@ func TestMachine_triesEverything(t *testing.T) {
 			"GET /api/v2/nodes/me/desired", "PUT /api/v2/nodes/me/observed", "POST /api/v2/nodes/me/heartbeat", "POST /api/v2/nodes/me/blobs",
 			"POST /api/v2/renew",
 		},
-		"gateway": {"POST /api/v2/renew", "GET /api/v2/feed"},
+		"gateway": {"POST /api/v2/gateways/me/key-uses", "POST /api/v2/renew", "GET /api/v2/feed"},
 	}
 	var public []string
 	for _, role := range []api.MachineRole{api.MachineNode, api.MachineGateway} {

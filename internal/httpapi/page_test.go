@@ -31,6 +31,7 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/join_tokens/"+id] = fmt.Sprintf(`{"id":%q,"for":"node"}`, id)
 		docs["/templates/"+id] = fmt.Sprintf(`{"template_id":%q,"name":"%s","model_name":"acme/m","source":"user"}`, id, id)
 		docs["/auth/users/"+id] = fmt.Sprintf(`{"name":%q,"role":"viewer"}`, id)
+		docs["/auth/keys/"+id] = fmt.Sprintf(`{"id":%q,"kind":"key","name":"k","owner":%q,"role":"viewer","scopes":{}}`, id, id)
 		session := fmt.Sprintf("%016x%048x", i+1, 0) // what is shown are the first digits
 		docs["/auth/sessions/"+session] = fmt.Sprintf(`{"id":%q,"user":%q,"created_at_ms":1,"expires_at_ms":9000000000000}`, session, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
