@@ -23,7 +23,7 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build man up test test-race test-chaos test-chaos-full test-short fuzz-api lint fmt check bench bench-fleet bench-files cover clean engine setup help
+.PHONY: build man up test test-race test-chaos test-chaos-full test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files cover clean engine setup help
 
 build: ## build bin/nebula, one static binary (default)
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -66,6 +66,9 @@ check: ## what CI runs: vet, lint and every test
 
 bench: ## measure; prints one "bench: NAME = VALUE UNIT (target ...) ok|short" line per figure
 	@if [[ -x scripts/bench.sh ]]; then exec scripts/bench.sh; else $(MAKE) bench-go; fi
+
+bench-api: ## the same for the API alone: lists and watches of 10,000 models
+	@exec scripts/bench.sh -only api
 
 bench-fleet: ## the same for a fleet: 1,000 hollow nodes, then faults on real servers, nodes and gateways; some need root
 	@$(with_hosts) exec scripts/bench-fleet.sh
