@@ -52,12 +52,15 @@ type ModelCreated struct {
 	Spec       ModelSpec
 	Deployment *ModelDeployment
 	Status     ModelStatus
+	// Explanation is in the answer of a dry run: where the model would go, or why it would not.
+	Explanation *Explanation
 }
 
 // created is what stands beside the spec's own fields.
 type created struct {
 	Deployment *ModelDeployment `json:"deployment"`
 	ModelStatus
+	Explanation *Explanation `json:"explanation,omitempty"`
 }
 
 // MarshalJSON writes the spec's own fields on the top level, as the existing API does, and ours beside them.
@@ -65,7 +68,7 @@ func (m ModelCreated) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		ModelSpec
 		created
-	}{m.Spec, created{m.Deployment, m.Status}})
+	}{m.Spec, created{m.Deployment, m.Status, m.Explanation}})
 }
 
 // UnmarshalJSON reads what MarshalJSON writes.
@@ -77,7 +80,7 @@ func (m *ModelCreated) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
 	}
-	*m = ModelCreated{v.ModelSpec, v.Deployment, v.ModelStatus}
+	*m = ModelCreated{v.ModelSpec, v.Deployment, v.ModelStatus, v.Explanation}
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/pki"
 	"github.com/nebula-serve/nebula/internal/registry"
+	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
@@ -103,8 +104,8 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	l.goRun("key uses", storeUses(uses, s.control.StoreKeyUses, true, s.o.Log.With("component", "keys")))
 	s.handler = httpapi.New(httpapi.Config{
 		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup,
-		Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx), Store: storeAdmin{s.kv},
-		Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log),
+		Explain: scheduler.Explain, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
+		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log),
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	return s, nil

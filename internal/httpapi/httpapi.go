@@ -60,9 +60,11 @@ type Config struct {
 	Sessions Sessions
 	Setup    *auth.Setup // who may make the first user; nil: nobody
 	Logs     Logs
-	Caches   Caches     // nil: this process reaches none
-	Nodes    Nodes      // nil: this server takes no nodes
-	Store    StoreAdmin // nil: this server does not look after the store
+	Caches   Caches // nil: this process reaches none
+	Nodes    Nodes  // nil: this server takes no nodes
+	// Explain says why a model stands as it does in a State, by the scheduler's rules.
+	Explain func(s *cluster.State, uid string, now time.Time) api.Explanation
+	Store   StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.
 	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.

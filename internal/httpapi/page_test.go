@@ -34,6 +34,7 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/auth/keys/"+id] = fmt.Sprintf(`{"id":%q,"kind":"key","name":"k","owner":%q,"role":"viewer","scopes":{}}`, id, id)
 		session := fmt.Sprintf("%016x%048x", i+1, 0) // what is shown are the first digits
 		docs["/auth/sessions/"+session] = fmt.Sprintf(`{"id":%q,"user":%q,"created_at_ms":1,"expires_at_ms":9000000000000}`, session, id)
+		docs["/endpoints/"+id+"/0"] = fmt.Sprintf(`{"model_uid":%q,"replica_id":0,"node_id":"n","status":"ready"}`, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
 		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id, ModelSource: api.SourceHuggingFace}}
 		b, err := json.Marshal(wish)

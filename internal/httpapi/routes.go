@@ -54,6 +54,7 @@ func (s *server) routes() []Route {
 	if s.Control != nil { // what servers have and a gateway alone has not; each group stands beside its handlers
 		for _, rows := range [][]Route{
 			s.modelRoutes(),
+			s.explainRoutes(),
 			s.nodeRoutes(),
 			s.cacheRoutes(),
 			s.templateRoutes(),

@@ -58,6 +58,7 @@ func (s *server) createModel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	s.foretell(r, &made)
 	s.setETag(w, made.Spec.ModelUID)
 	w.Header().Set("Location", "/api/v2/models/"+made.Spec.ModelUID)
 	writeJSON(w, http.StatusCreated, made)

@@ -43,6 +43,7 @@ var standIns = map[reflect.Type]reflect.Type{
 		api.ModelSpec
 		Deployment *api.ModelDeployment `json:"deployment"`
 		api.ModelStatus
+		Explanation *api.Explanation `json:"explanation,omitempty"`
 	}](),
 }
 

@@ -52,11 +52,7 @@ func Plan(s *cluster.State, m Memory, now time.Time, lostAfter time.Duration) ([
 	if len(r.jobs) == 0 {
 		return r.dropped, r.memory
 	}
-	jobs := slices.Clone(r.jobs)
-	slices.SortFunc(jobs, func(a, b *job) int { // 6
-		return cmp.Or(cmp.Compare(a.wish.rev, b.wish.rev), cmp.Compare(a.wish.uid, b.wish.uid))
-	})
-	settle(t, jobs)
+	settle(t, inOrder(r.jobs))
 	changes := r.dropped
 	for _, j := range r.jobs {
 		if plan := j.plan(t, now); plan != nil { // 9
@@ -65,6 +61,15 @@ func Plan(s *cluster.State, m Memory, now time.Time, lostAfter time.Duration) ([
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.UID, b.UID) })
 	return changes, r.memory
+}
+
+// inOrder returns the jobs with the oldest wish first.
+func inOrder(jobs []*job) []*job {
+	jobs = slices.Clone(jobs)
+	slices.SortFunc(jobs, func(a, b *job) int { // 6
+		return cmp.Or(cmp.Compare(a.wish.rev, b.wish.rev), cmp.Compare(a.wish.uid, b.wish.uid))
+	})
+	return jobs
 }
 
 // settle gives every job what there is for it, in order, until nothing that becomes free on the way is of use to another.

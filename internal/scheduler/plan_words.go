@@ -159,8 +159,19 @@ func (n *node) largest(pinned []uint32) uint64 {
 	return most
 }
 
-// advice lists what would help.
+// advice says what would help.
 func (w *need) advice(refusals []nodeRefusal) string {
+	options := w.options(refusals)
+	last := len(options) - 1
+	s := options[last]
+	if last > 0 {
+		s = strings.Join(options[:last], ", ") + ", or " + s
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
+
+// options lists what would help where some node refuses for lack of room; never none.
+func (w *need) options(refusals []nodeRefusal) []string {
 	found := func(f func(slot) bool) bool {
 		return slices.ContainsFunc(refusals, func(r nodeRefusal) bool { return f(r.slot) })
 	}
@@ -191,12 +202,7 @@ func (w *need) advice(refusals []nodeRefusal) string {
 	} else {
 		options = append(options, "connect a node that has the room")
 	}
-	last := len(options) - 1
-	s := options[last]
-	if last > 0 {
-		s = strings.Join(options[:last], ", ") + ", or " + s
-	}
-	return strings.ToUpper(s[:1]) + s[1:] + "."
+	return options
 }
 
 func title(engine string) string {
