@@ -40,8 +40,10 @@ type ReplicaPlace struct {
 	// Planned is false for what the scheduler would decide now, and has not written.
 	Planned bool `json:"planned"`
 	// Status is what its node says of it; empty: nothing yet.
-	Status  EndpointStatus  `json:"status,omitempty"`
-	Failure *ReplicaFailure `json:"failure,omitempty"`
+	Status EndpointStatus `json:"status,omitempty"`
+	// StartedAtMS is when its engine was last started; 0: never.
+	StartedAtMS int64           `json:"started_at_ms,omitempty"`
+	Failure     *ReplicaFailure `json:"failure,omitempty"`
 }
 
 // NodeFit says whether a node could take one more replica of a model, and if not, why and by how much.

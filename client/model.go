@@ -103,7 +103,8 @@ func (c *Client) PurgeModel(ctx context.Context, uid string) (api.Purged, error)
 // LogOptions choose a part of a replica's log.
 type LogOptions struct {
 	Replica  uint32
-	Tail     int // 0 = all that is kept
+	Node     string // empty: where the replica is
+	Tail     int    // 0 = all that is kept
 	Follow   bool
 	Previous bool
 }
@@ -111,6 +112,9 @@ type LogOptions struct {
 // Logs returns a replica's log; the caller closes it.
 func (c *Client) Logs(ctx context.Context, uid string, o LogOptions) (io.ReadCloser, error) {
 	q := url.Values{"replica": {strconv.FormatUint(uint64(o.Replica), 10)}}
+	if o.Node != "" {
+		q.Set("node", o.Node)
+	}
 	if o.Tail > 0 {
 		q.Set("tail", strconv.Itoa(o.Tail))
 	}

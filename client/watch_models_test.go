@@ -39,6 +39,7 @@ func TestWatchModels_goesOnByItself(t *testing.T) {
 		streams(answers[min(n, len(answers)-1)].text, answers[min(n, len(answers)-1)].end)(w, r)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var got []string
 	for e, err := range c.WatchModels(ctx, client.ListOptions{Label: "team=x", Limit: 3}) {
 		if err != nil {

@@ -17,7 +17,10 @@ import (
 
 // OpenLog opens the log of a replica's engine, on this machine or through the node that has it.
 func (s *server) OpenLog(ctx context.Context, uid string, replica uint32, o httpapi.LogOptions) (io.ReadCloser, error) {
-	node, addr := s.whereIs(uid, replica)
+	node, addr, err := s.whereIs(uid, replica, o.Node)
+	if err != nil {
+		return nil, err
+	}
 	if node == "" || node == s.localNode {
 		return supervise.OpenLog(ctx, s.o.replicaDir(), uid, replica, supervise.LogOptions{Tail: o.Tail, Follow: o.Follow, Previous: o.Previous})
 	}
@@ -49,18 +52,25 @@ func (s *server) OpenLog(ctx context.Context, uid string, replica uint32, o http
 	return res.Body, nil
 }
 
-// whereIs finds the node that has a replica, or is to have it.
-func (s *server) whereIs(uid string, replica uint32) (node, addr string) {
+// whereIs finds the node that has a replica, or is to have it; or the one that people name.
+func (s *server) whereIs(uid string, replica uint32, named string) (node, addr string, err error) {
 	st, _ := s.store.Current()
+	if named != "" {
+		n, ok := st.Nodes.Value(named)
+		if !ok && named != s.localNode {
+			return "", "", api.Errorf(api.CodeNotFound, "node %.80q does not report; list those that do with: nebula node list", named)
+		}
+		return named, n.APIAddr, nil
+	}
 	if e, ok := st.Endpoints.Value(api.EndpointKey(uid, replica)); ok {
-		return e.NodeID, e.NodeAddr
+		return e.NodeID, e.NodeAddr, nil
 	}
 	plan, _ := st.Placements.Value(uid)
 	for _, a := range plan.Assignments {
 		if a.ReplicaID == replica {
 			n, _ := st.Nodes.Value(a.NodeID)
-			return a.NodeID, n.APIAddr
+			return a.NodeID, n.APIAddr, nil
 		}
 	}
-	return "", ""
+	return "", "", nil
 }

@@ -143,6 +143,7 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.clusterCommand(),
 			c.topCommand(),
 			c.asNode(c.nodeCommand()),
+			c.endpointCommand(),
 			c.cacheCommand(),
 			c.diskCommand(),
 			c.memberCommand(),

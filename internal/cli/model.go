@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"path/filepath"
 	"strings"
@@ -27,6 +26,7 @@ func (c *command) modelCommand() *cobra.Command {
 		c.modelEdit(),
 		c.modelDelete(),
 		c.modelWait(),
+		c.modelExplain(),
 		c.modelLogs(),
 		c.modelLoad(),
 		c.modelUnload(),
@@ -168,7 +168,7 @@ func (c *command) modelCreate() *cobra.Command {
 	var vram uint64
 	var gmu float32
 	var gpuArgs []uint
-	var wait bool
+	var wait, dryRun bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "create [NAME]", Short: "Declare a model, and start it with --start",
@@ -206,9 +206,12 @@ func (c *command) modelCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := cl.CreateModel(cmd.Context(), req)
+			made, _, err := cl.CreateModelWith(cmd.Context(), req, client.Write{DryRun: dryRun})
 			if err != nil {
 				return err
+			}
+			if dryRun {
+				return c.print(made, func(bool) error { return c.foretold(made) })
 			}
 			if err := c.print(made, func(bool) error { return c.created(made) }); err != nil || !wait || !req.AutoStart {
 				return err
@@ -228,6 +231,7 @@ func (c *command) modelCreate() *cobra.Command {
 	f.StringSliceVar(&labelArgs, "label", nil, "label key=value; may be repeated")
 	f.BoolVar(&req.AutoStart, "start", false, "start it at once")
 	f.BoolVar(&wait, "wait", false, "with --start: wait until it runs")
+	f.BoolVar(&dryRun, "dry-run", false, "check it and say where it would go, and declare nothing")
 	f.DurationVar(&timeout, "timeout", defaultWait, "with --wait: how long")
 	f.Uint32Var(&replicas, "replicas", 1, "number of replicas, with --start")
 	c.addNode(cmd, &req.NodeID, "run it on this node only")
@@ -312,37 +316,6 @@ func (c *command) created(m api.ModelCreated) error {
 	}
 	_, err := fmt.Fprintf(c.env.Stdout, "Model %s created; %s\n", clean(m.Spec.ModelUID), next)
 	return err
-}
-
-func (c *command) modelLogs() *cobra.Command {
-	var o client.LogOptions
-	cmd := &cobra.Command{
-		Use: "logs UID", Short: "Show the log of a model's engine", Args: exactly(1, "the model's UID"), ValidArgsFunction: c.completeUID,
-		Example: "  nebula model logs my-model --tail 100 -f\n  nebula model logs my-model --previous",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			log, err := cl.Logs(cmd.Context(), args[0], o)
-			if err != nil {
-				return err
-			}
-			defer func() { _ = log.Close() }()
-			_, err = io.Copy(c.env.Stdout, log)
-			if cmd.Context().Err() != nil {
-				return cmd.Context().Err()
-			}
-			return err
-		},
-	}
-	f := cmd.Flags()
-	f.Uint32Var(&o.Replica, "replica", 0, "which replica")
-	f.IntVar(&o.Tail, "tail", 0, "only the last lines")
-	f.IntVar(&o.Tail, "lines", 0, "the same as --tail")
-	f.BoolVarP(&o.Follow, "follow", "f", false, "go on until Ctrl-C")
-	f.BoolVar(&o.Previous, "previous", false, "the engine before this one, after a crash")
-	return cmd
 }
 
 func deref(s *string) string {

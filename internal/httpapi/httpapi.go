@@ -46,9 +46,10 @@ type Logs interface {
 
 // LogOptions choose a part of a log.
 type LogOptions struct {
-	Tail     int  // last lines; 0 = all that is kept
-	Follow   bool // go on until the caller leaves
-	Previous bool // the incarnation before this one
+	Node     string // whose file; empty: where the replica is
+	Tail     int    // last lines; 0 = all that is kept
+	Follow   bool   // go on until the caller leaves
+	Previous bool   // the incarnation before this one
 }
 
 // Config is what the HTTP surface needs.

@@ -19,6 +19,7 @@ func (s *server) modelRoutes() []Route {
 	const models, model = "/api/v2/models", "/api/v2/models/{uid}"
 	logQuery := []Param{
 		{Name: "replica", Type: "integer", Summary: "Number of the replica; 0 when absent"},
+		{Name: "node", Type: "string", Summary: "The log on this node, also when the replica is there no more; where it is when absent"},
 		{Name: "tail", Type: "integer", Summary: "Only so many of the last lines"},
 		{Name: "follow", Type: "boolean", Summary: "Stay, and send what is written from now on"},
 		{Name: "previous", Type: "boolean", Summary: "The log of the engine before this one, after a restart"},
@@ -231,7 +232,9 @@ func (s *server) modelLogs(w http.ResponseWriter, r *http.Request) error {
 		case <-ctx.Done():
 		}
 	}()
-	log, err := s.Logs.OpenLog(ctx, uid, uint32(replica), LogOptions{tail, r.Method == http.MethodGet && queryBool(r, "follow"), queryBool(r, "previous")})
+	log, err := s.Logs.OpenLog(ctx, uid, uint32(replica), LogOptions{
+		Node: r.URL.Query().Get("node"), Tail: tail, Follow: r.Method == http.MethodGet && queryBool(r, "follow"), Previous: queryBool(r, "previous"),
+	})
 	if err != nil {
 		return err
 	}

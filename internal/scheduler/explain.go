@@ -81,7 +81,7 @@ func (r *reviewed) places(uid string) ([]api.ReplicaPlace, *api.Reason) {
 			p.GPUIndices = []uint32{}
 		}
 		if e, ok := r.s.Endpoints.Value(api.EndpointKey(uid, a.ReplicaID)); ok && e.NodeID == a.NodeID {
-			p.Status, p.Failure = e.Status, e.Failure
+			p.Status, p.StartedAtMS, p.Failure = e.Status, e.StartedAtMS, e.Failure
 		}
 		out = append(out, p)
 	}
@@ -223,7 +223,9 @@ func help(x *api.Explanation, w *wish, found []examined) (list []string) {
 		if p.Failure == nil || p.Status == api.EndpointReady {
 			continue
 		}
-		list = append(list, fmt.Sprintf("read what replica %d last said: nebula model logs %s --replica %d", p.ReplicaID, x.ModelUID, p.ReplicaID))
+		if p.StartedAtMS > 0 {
+			list = append(list, fmt.Sprintf("read what replica %d last said: nebula model logs %s --replica %d", p.ReplicaID, x.ModelUID, p.ReplicaID))
+		}
 		if p.Failure.Final {
 			list = append(list, "change what the failure names (nebula model edit "+x.ModelUID+"), or start it again with: nebula model start "+x.ModelUID)
 		}
