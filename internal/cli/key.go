@@ -169,7 +169,7 @@ func (c *command) keySwitch(verb string, disabled bool) *cobra.Command {
 		short = "Let nobody use a key until it is enabled again"
 	}
 	return doCommand(c, doing{
-		Use: verb + " ID", Short: short, Arg: "the key's ID", Complete: c.completeKey,
+		Use: verb + " ID", Short: short, Arg: "the key's ID", Complete: c.completeKey, Example: "  nebula key " + verb + " 3k9x0c1v2b7n",
 		Do: func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
 			v, err := cl.UpdateKey(ctx, id, api.UpdateKey{Disabled: &disabled})
 			return v, "Key " + id + " is " + verb + "d", err
@@ -202,6 +202,7 @@ func (c *command) keyRotate() *cobra.Command {
 func (c *command) keyDelete() *cobra.Command {
 	return doCommand(c, doing{
 		Use: "delete ID", Aliases: []string{"rm"}, Short: "End a key for good", Arg: "the key's ID", Complete: c.completeKey,
+		Example: "  nebula key delete 3k9x0c1v2b7n",
 		Do: func(ctx context.Context, cl *client.Client, id string) (any, string, error) {
 			return api.KeyDeleted{ID: id, Status: "deleted"}, "Key " + id + " is deleted", cl.DeleteKey(ctx, id)
 		},
