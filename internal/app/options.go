@@ -7,6 +7,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
+	"github.com/nebula-serve/nebula/internal/openid"
 )
 
 // Options are the options of a process that runs for long. Each role reads those of its groups.
@@ -24,7 +25,8 @@ type Options struct {
 	TLSCert      string // certificate and key files for Listen; empty: plain HTTP
 	TLSKey       string
 	AllowedHosts []string
-	AuthTokens   string // static credentials, as TOKEN:ROLE,TOKEN:ROLE
+	AuthTokens   string        // static credentials, as TOKEN:ROLE,TOKEN:ROLE
+	OpenID       openid.Config // of the login provider; no Issuer: there is none
 
 	// What joins a cluster: nebula node, gateway, and a server with Join set.
 	Servers []string // of the cluster: host:port or URL

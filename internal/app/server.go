@@ -18,6 +18,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
 	"github.com/nebula-serve/nebula/internal/obs"
+	"github.com/nebula-serve/nebula/internal/openid"
 	"github.com/nebula-serve/nebula/internal/pki"
 	"github.com/nebula-serve/nebula/internal/registry"
 	"github.com/nebula-serve/nebula/internal/scheduler"
@@ -49,13 +50,16 @@ type server struct {
 // LocalNode is the node that will run in this process, or empty. It is long because it is the list of parts.
 func startServer(ctx context.Context, l *life, o Options, localNode string) (*server, error) {
 	s := &server{o: o, life: l, localNode: localNode}
+	provider, err := openID(o)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.listen(ctx); err != nil { // early, so that a taken port is known before anything runs
 		return nil, err
 	}
 	if err := s.takeKeys(ctx); err != nil {
 		return nil, err
 	}
-	var err error
 	if s.cred, err = s.formerCredential(); err != nil {
 		return nil, err
 	}
@@ -103,12 +107,21 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	uses := &auth.Uses{}
 	l.goRun("key uses", storeUses(uses, s.control.StoreKeyUses, true, s.o.Log.With("component", "keys")))
 	s.handler = httpapi.New(httpapi.Config{
-		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup,
+		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup, OpenID: provider,
 		Explain: scheduler.Explain, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
 		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log),
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	return s, nil
+}
+
+// openID is where people may log in beside here; nil: nowhere. It is not called yet: a server starts without it.
+func openID(o Options) (*openid.Provider, error) {
+	if o.OpenID.Issuer == "" {
+		return nil, nil
+	}
+	o.OpenID.Now, o.OpenID.Log = time.Now, o.Log.With("component", "openid")
+	return openid.New(o.OpenID)
 }
 
 // withStatic adds the credentials of NEBULA_AUTH_TOKENS.

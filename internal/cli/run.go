@@ -25,6 +25,7 @@ type runner struct {
 	logLevel, logFormat string
 	joinTokenFile       string
 	hubs                hubOptions
+	login               loginOptions
 }
 
 const exitConflict = 4
@@ -57,6 +58,9 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 			if r.o.Token, err = readSecret(r.joinTokenFile); err != nil {
 				return err
 			}
+		}
+		if err := r.readLogin(); err != nil {
+			return err
 		}
 		r.o.Log, r.o.Version, r.o.Started = log, ownVersion(), r.started
 		err = start(cmd.Context(), r.o)
@@ -110,6 +114,7 @@ func (c *command) upCommand() *cobra.Command {
 	f := cmd.Flags()
 	r.common(f)
 	r.people(f, "127.0.0.1:8081")
+	r.openID(f)
 	r.fleet(f, "")
 	f.StringVar(&r.o.Running.NodeListen, "node-listen", "", "where gateways on other machines reach this machine's engines, for example 0.0.0.0:8083 (default: nowhere)")
 	r.engines(f)
@@ -146,6 +151,7 @@ func (c *command) serverCommand() *cobra.Command {
 	f := cmd.Flags()
 	r.common(f)
 	r.people(f, "127.0.0.1:8081")
+	r.openID(f)
 	r.fleet(f, "0.0.0.0:8443")
 	s := &r.o.Serving
 	f.BoolVar(&s.ClusterInit, "cluster-init", false, "this is the first of several servers: others can join its store")

@@ -22,6 +22,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/live"
+	"github.com/nebula-serve/nebula/internal/openid"
 )
 
 // View is the state that answers every GET.
@@ -59,7 +60,8 @@ type Config struct {
 	Keys    Keys
 	// Sessions knows people by their cookies; nil: nobody is known by one.
 	Sessions Sessions
-	Setup    *auth.Setup // who may make the first user; nil: nobody
+	Setup    *auth.Setup      // who may make the first user; nil: nobody
+	OpenID   *openid.Provider // where people may log in, too; nil: nowhere
 	Logs     Logs
 	Caches   Caches // nil: this process reaches none
 	Nodes    Nodes  // nil: this server takes no nodes
@@ -104,6 +106,8 @@ type server struct {
 	refusals throttle   // of attempts to join
 	models   *live.List // what lists and watches of models show
 	logins   *logins
+	// attemptKey signs the cookies of logins at the OpenID provider.
+	attemptKey []byte
 	// described is the API as a document and as a page, made when it is first asked for.
 	described func() (described, error)
 }
@@ -116,7 +120,7 @@ func New(cfg Config) http.Handler {
 	if cfg.SlowAfter == 0 {
 		cfg.SlowAfter = slowAfter
 	}
-	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins()}
+	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins(), attemptKey: newAttemptKey(cfg.OpenID)}
 	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {

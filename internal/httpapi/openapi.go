@@ -115,7 +115,7 @@ func operations(table []Route) []openapi.Operation {
 		}
 		add(r.Has&(Conditional|Cached) != 0, "ETag")
 		add(r.Has&Pages != 0, "Link", "Nebula-Next-Cursor")
-		add(r.Status == http.StatusCreated, "Location")
+		add(r.Status == http.StatusCreated || r.Status == http.StatusSeeOther, "Location")
 		out = append(out, op)
 	}
 	return out

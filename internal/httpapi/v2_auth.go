@@ -76,6 +76,7 @@ func (s *server) touch(ctx context.Context, id string) {
 type proof struct {
 	user          api.User
 	hash, renewed string
+	external      bool // by an OpenID provider, without a password here
 }
 
 // errWrong is the one answer to a login that fails, whatever the reason.
@@ -156,22 +157,31 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) error {
 
 // openSession gives the browser a session of a user.
 func (s *server) openSession(w http.ResponseWriter, r *http.Request, p proof) error {
-	b := make([]byte, 32)
-	if _, err := rand.Read(b); err != nil {
-		return fmt.Errorf("make a session: %w", err)
-	}
-	cookie := base64.RawURLEncoding.EncodeToString(b)
-	session, err := s.Control.OpenSession(control.As(r.Context(), p.user), control.NewSession{
-		ID: auth.Digest(cookie), User: p.user.Name, UserAgent: r.UserAgent(), Hash: p.hash, Renewed: p.renewed,
-	})
+	session, err := s.startSession(w, r, p)
 	if err != nil {
 		return err
 	}
-	setCookie(w, r.TLS != nil, cookie, int(control.SessionLife/time.Second))
 	view := session.View()
 	view.Current = true
 	writeJSON(w, http.StatusOK, api.Whoami{ID: p.user.Name, Kind: string(auth.KindUser), Role: p.user.Role, User: &p.user, Session: &view})
 	return nil
+}
+
+// startSession stores a session of a user and sets its cookie.
+func (s *server) startSession(w http.ResponseWriter, r *http.Request, p proof) (api.Session, error) {
+	b := make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return api.Session{}, fmt.Errorf("make a session: %w", err)
+	}
+	cookie := base64.RawURLEncoding.EncodeToString(b)
+	session, err := s.Control.OpenSession(control.As(r.Context(), p.user), control.NewSession{
+		ID: auth.Digest(cookie), User: p.user.Name, UserAgent: r.UserAgent(), Hash: p.hash, Renewed: p.renewed, External: p.external,
+	})
+	if err != nil {
+		return api.Session{}, err
+	}
+	setCookie(w, r.TLS != nil, cookie, int(control.SessionLife/time.Second))
+	return session, nil
 }
 
 func (s *server) logout(w http.ResponseWriter, r *http.Request) error {

@@ -55,6 +55,8 @@ var ids = map[string]string{
 	"PUT /api/v2/models/{uid}":                    "updateModel",
 	"POST /api/v2/templates/{id}/deploy":          "deployTemplate",
 	"POST /api/v2/models/{uid}/save-as-template":  "saveModelAsTemplate",
+	"GET /api/v2/auth/oidc/login":                 "loginByOIDC",
+	"GET /api/v2/auth/oidc/callback":              "finishLoginByOIDC",
 	"POST /api/v2/join":                           "join",
 	"POST /api/v2/renew":                          "renew",
 	"POST /api/v2/nodes/{id}/blobs":               "askBlobs",

@@ -150,8 +150,8 @@ func (g *generator) bodies(op Operation, o *OperationObject) error {
 	for _, media := range op.Media {
 		res.Content[media] = Media{Schema: &Schema{Type: "string", Description: mediaWords[media]}}
 	}
-	if (len(res.Content) == 0) != (op.Status == http.StatusNoContent) {
-		return fmt.Errorf("must have a Response, a Media, or the status 204, and not both")
+	if (len(res.Content) == 0) != (op.Status == http.StatusNoContent || op.Status == http.StatusSeeOther) {
+		return fmt.Errorf("must have a Response, a Media, or one of the statuses 204 and 303, and not both")
 	}
 	o.Responses[strconv.Itoa(op.Status)] = res
 	if op.NotModified {
