@@ -84,7 +84,7 @@ func carryOut[T any](ctx context.Context, c *Control, verb, object string, keep 
 		who.after = after
 		return out, err
 	}
-	_, err := c.store.Update(ctx, store.OwnerControl, do)
+	_, err := c.store.Update(ctx, store.OwnerControl, do, store.InTurn())
 	return out, err
 }
 
@@ -173,7 +173,7 @@ func (c *Control) Record(ctx context.Context, rec api.AuditRecord) error {
 	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
 		_, err := c.append(tx, who, rec)
 		return err
-	})
+	}, store.InTurn())
 	return err
 }
 

@@ -28,7 +28,7 @@ type Store struct {
 	running atomic.Bool
 	closed  chan struct{}
 	flights flights
-	lane    chan struct{} // held by the one Update that retries after a conflict
+	lane    chan struct{} // held by the one Update whose turn it is: see InTurn, and after a conflict
 }
 
 // view is a State and the channels that close when it is outdated.

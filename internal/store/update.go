@@ -26,11 +26,18 @@ var ErrFenced = errors.New("fenced off: this is not the leader any more")
 // Option changes how an Update commits.
 type Option func(*options)
 
-type options struct{ fences []Cond }
+type options struct {
+	fences []Cond
+	inTurn bool
+}
 
 // Fence makes the commit depend on one more condition, as a rule [Leader.Fence]. When it does not hold the Update
 // fails with ErrFenced and is not tried again.
 func Fence(c Cond) Option { return func(o *options) { o.fences = append(o.fences, c) } }
+
+// InTurn makes an Update wait for its turn before its first try already, not only after a conflict: for those that all write one document, of
+// which two at a time would always be one too many.
+func InTurn() Option { return func(o *options) { o.inTurn = true } }
 
 // Update runs fn on the newest State and commits what it wrote as one transaction, provided that nothing it read
 // or wrote has changed meanwhile; otherwise it runs fn again on the newer State. It returns the revision of the
@@ -48,11 +55,13 @@ func (s *Store) Update(ctx context.Context, owner Owner, fn func(*Tx) error, opt
 	}
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
+	inLane := false
 	for try := range maxTries {
-		if try == 1 {
+		if !inLane && (o.inTurn || try > 0) {
 			if err := s.enterLane(ctx); err != nil {
 				return 0, err
 			}
+			inLane = true
 			defer func() { <-s.lane }()
 		}
 		state, _ := s.Current()

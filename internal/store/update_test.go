@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -471,6 +472,54 @@ func TestUpdate_leaseGone(t *testing.T) {
 		})
 		if !errors.Is(err, store.ErrLeaseGone) {
 			t.Errorf("error %v, want ErrLeaseGone", err)
+		}
+	})
+}
+
+// Of many that write one document, each waits for its turn and runs once: nobody loses a race, however many there are.
+func TestUpdate_inTurn(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *storetest.MemKV, s *store.Store) {
+		const writers = 100
+		var runs atomic.Int64
+		var wg sync.WaitGroup
+		for range writers {
+			wg.Go(func() {
+				_, err := s.Update(t.Context(), store.OwnerControl, func(tx *store.Tx) error {
+					runs.Add(1)
+					d, _, err := store.Deployments.Get(tx, "m")
+					if err != nil {
+						return err
+					}
+					return store.Deployments.Put(tx, "m", deployment("m", d.Version+1))
+				}, store.InTurn())
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if st, _ := s.Current(); runs.Load() != writers {
+			t.Errorf("%d writers ran %d times", writers, runs.Load())
+		} else if d, _ := st.Deployments.Value("m"); d.Version != writers {
+			t.Errorf("%d increments made %d", writers, d.Version)
+		}
+	})
+}
+
+// Whoever waits for a turn does so no longer than its context lets it, and has changed nothing.
+func TestUpdate_turnEndsWithTheContext(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *storetest.MemKV, s *store.Store) {
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := s.Update(t.Context(), store.OwnerControl, func(tx *store.Tx) error {
+			cancel()
+			_, err := s.Update(ctx, store.OwnerControl, func(*store.Tx) error { t.Error("it was not its turn"); return nil }, store.InTurn())
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("the waiting one: %v", err)
+			}
+			return store.Models.Put(tx, "m", spec("m"))
+		}, store.InTurn())
+		if err != nil {
+			t.Error(err)
 		}
 	})
 }
