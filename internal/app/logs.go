@@ -22,7 +22,11 @@ func (s *server) OpenLog(ctx context.Context, uid string, replica uint32, o http
 		return nil, err
 	}
 	if node == "" || node == s.localNode {
-		return supervise.OpenLog(ctx, s.o.replicaDir(), uid, replica, supervise.LogOptions{Tail: o.Tail, Follow: o.Follow, Previous: o.Previous})
+		log, err := supervise.OpenLog(ctx, s.o.replicaDir(), uid, replica, supervise.LogOptions{Tail: o.Tail, Follow: o.Follow, Previous: o.Previous})
+		if node == "" && api.HasCode(err, api.CodeNotFound) && s.hasOtherNodes() {
+			err = api.Errorf(api.CodeNotFound, "replica %d of %s has no place now, and has left no log here: name the node where it ran, with --node or ?node=", replica, uid)
+		}
+		return log, err
 	}
 	if addr == "" || s.cred == nil {
 		return nil, api.Errorf(api.CodeUnavailable, "the replica is on node %s, which has told no address: look at its log there", node)
@@ -73,4 +77,10 @@ func (s *server) whereIs(uid string, replica uint32, named string) (node, addr s
 		}
 	}
 	return "", "", nil
+}
+
+// hasOtherNodes tells whether a node beside this machine's own reports.
+func (s *server) hasOtherNodes() bool {
+	st, _ := s.store.Current()
+	return st.Nodes.Len() > 1 || st.Nodes.Len() == 1 && !st.Nodes.Has(s.localNode)
 }
