@@ -101,6 +101,7 @@ func (l *listing[T]) table(list []T, wide bool, now time.Time) (header []string,
 			header = append(header, col.Title)
 		}
 	}
+	paint := painter{}
 	for _, v := range list {
 		row := make([]string, 0, len(header))
 		for _, col := range l.Columns {
@@ -112,13 +113,26 @@ func (l *listing[T]) table(list []T, wide bool, now time.Time) (header []string,
 			case text == "":
 				text = "-"
 			case col.Colour != nil:
-				text = lipgloss.NewStyle().Foreground(lipgloss.Color(col.Colour(v))).Render(text)
+				text = paint.in(col.Colour(v), text)
 			}
 			row = append(row, text)
 		}
 		rows = append(rows, row)
 	}
 	return header, rows
+}
+
+// painter colours texts, each kind once: a list has thousands of cells, and a handful of states.
+type painter map[[2]string]string
+
+func (p painter) in(colour, text string) string {
+	key := [2]string{colour, text}
+	done, ok := p[key]
+	if !ok {
+		done = lipgloss.NewStyle().Foreground(lipgloss.Color(colour)).Render(text)
+		p[key] = done
+	}
+	return done
 }
 
 // showing is a command that shows one object, or again at every change with --watch.

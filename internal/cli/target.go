@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -115,8 +116,12 @@ func (c *command) options(cmd *cobra.Command) error {
 	return applyOptions(cmd.Flags(), c.env.Getenv)
 }
 
+// collectAt is how much a command's heap grows, in percent, before garbage is collected: it ends soon, and a long list is decoded without that.
+const collectAt = 800
+
 // client finds the server and the credential.
 func (c *command) client() (*client.Client, error) {
+	debug.SetGCPercent(collectAt)
 	t, err := c.target()
 	if err != nil {
 		return nil, err
