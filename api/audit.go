@@ -49,6 +49,15 @@ type DocumentChange struct {
 type AuditHead struct {
 	Seq  uint64 `json:"seq"`
 	Hash string `json:"hash"`
+	// Anchor is where the records that are kept begin; nil: none was removed.
+	Anchor *AuditAnchor `json:"anchor,omitempty"`
+}
+
+// AuditAnchor is the newest record that was removed for its age, or because there are too many: the first that is kept follows it.
+type AuditAnchor struct {
+	Seq    uint64 `json:"seq"`
+	Hash   string `json:"hash"`
+	TimeMS int64  `json:"time_ms"` // of its removal
 }
 
 // AuditHeadID is the id of the one AuditHead.

@@ -2,11 +2,16 @@ package app
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"sync"
+	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/history"
 	"github.com/nebula-serve/nebula/internal/registry"
 	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
@@ -17,7 +22,7 @@ const schedulerOffice = "scheduler"
 
 // schedulerLoop runs the scheduler whenever this process leads. Each term has its own fence, which the store checks in every
 // transaction: a leader that was paused for too long writes nothing any more.
-func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o Options) func(context.Context) error {
+func schedulerLoop(st *store.Store, kv *etcd.Client, people *control.Control, nodes *registry.Registry, o Options) func(context.Context) error {
 	log := o.Log.With("component", "scheduler")
 	return func(ctx context.Context) error {
 		for ctx.Err() == nil {
@@ -25,7 +30,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o
 			if err != nil {
 				return err
 			}
-			err = term(ctx, st, leader, nodes, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
+			err = term(ctx, st, leader, people, nodes, scheduler.Config{LostAfter: o.Serving.LostAfter, Log: log})
 			if ctx.Err() != nil {
 				return leader.Resign(context.WithoutCancel(ctx))
 			}
@@ -36,7 +41,7 @@ func schedulerLoop(st *store.Store, kv *etcd.Client, nodes *registry.Registry, o
 }
 
 // term schedules, and clears away what removed nodes have left, until the leadership or ctx ends.
-func term(ctx context.Context, st *store.Store, leader *store.Leader, nodes *registry.Registry, cfg scheduler.Config) error {
+func term(ctx context.Context, st *store.Store, leader *store.Leader, people *control.Control, nodes *registry.Registry, cfg scheduler.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -47,6 +52,10 @@ func term(ctx context.Context, st *store.Store, leader *store.Leader, nodes *reg
 		}
 	})
 	watch.Go(func() { _ = nodes.Sweeper(ctx, store.Fence(leader.Fence())) }) // it ends with the term, whose end is told anyway
+	keep := control.AuditKeep{Age: control.AuditKeepAge, Records: control.AuditKeepRecords}
+	watch.Go(func() { _ = people.TrimAudit(ctx, keep, store.Fence(leader.Fence())) })
+	told := history.Config{Cluster: histories{st, people, leader.Fence()}, Now: time.Now, Log: cfg.Log}
+	watch.Go(func() { _ = history.Run(ctx, told) })
 	cfg.Cluster = placements{st, leader.Fence()}
 	err := scheduler.Run(ctx, cfg)
 	cancel()
@@ -87,3 +96,48 @@ func (p placements) Place(ctx context.Context, changes []scheduler.Change) error
 	}, store.Fence(p.fence))
 	return err
 }
+
+// histories is the store as the recorder of the models' histories sees it.
+type histories struct {
+	store  *store.Store
+	people *control.Control
+	fence  store.Cond
+}
+
+func (h histories) Current() (*cluster.State, <-chan struct{}) { return h.store.Current() }
+
+func (h histories) Histories(ctx context.Context) ([]string, error) { return h.people.Histories(ctx) }
+
+func (h histories) Events(ctx context.Context, uid string) ([]api.ModelEvent, error) {
+	return h.people.ModelEvents(ctx, uid)
+}
+
+func (h histories) Write(ctx context.Context, events []api.ModelEvent) error {
+	_, err := h.store.Update(ctx, store.OwnerScheduler, func(tx *store.Tx) error {
+		for i := range events {
+			value, err := json.Marshal(events[i])
+			if err != nil {
+				return fmt.Errorf("encode an event: %w", err)
+			}
+			if err := tx.Append(eventKey(events[i].ModelUID, events[i].ID), value, 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, store.Fence(h.fence))
+	return err
+}
+
+func (h histories) Forget(ctx context.Context, uid string, ids []string) error {
+	_, err := h.store.Update(ctx, store.OwnerScheduler, func(tx *store.Tx) error {
+		for _, id := range ids {
+			if err := tx.Forget(eventKey(uid, id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, store.Fence(h.fence))
+	return err
+}
+
+func eventKey(uid, id string) string { return store.EventsPrefix + uid + "/" + id }

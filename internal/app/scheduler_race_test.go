@@ -50,7 +50,7 @@ const (
 func race(t *testing.T, seed uint64, total *tally) {
 	kv := storetest.NewMem()
 	defer func() { _ = kv.Close() }()
-	log := &history{}
+	log := &tries{}
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	for i := range 3 {
@@ -79,7 +79,7 @@ func race(t *testing.T, seed uint64, total *tally) {
 }
 
 // disturb does one thing that may happen.
-func disturb(ctx context.Context, kv *storetest.MemKV, log *history, rng *rand.Rand) {
+func disturb(ctx context.Context, kv *storetest.MemKV, log *tries, rng *rand.Rand) {
 	s := log.servers[rng.IntN(len(log.servers))]
 	switch rng.IntN(10) {
 	default:
@@ -135,7 +135,7 @@ func checkPlans(t *testing.T, kv *storetest.MemKV) {
 // racer is one server: it sees the store through itself, so that it can be paused and its writes are on record.
 type racer struct {
 	*storetest.MemKV
-	log *history
+	log *tries
 	id  int
 
 	mu     sync.Mutex
@@ -224,8 +224,8 @@ func (r *racer) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) (stor
 	return res, err
 }
 
-// history is every try to write a placement, by all servers.
-type history struct {
+// tries is every try to write a placement, by all servers.
+type tries struct {
 	servers []*racer
 	terms   atomic.Int64
 	clock   atomic.Int64
@@ -248,9 +248,9 @@ type outcome struct {
 	revision    int64
 }
 
-func (h *history) tick() int64 { return h.clock.Add(1) }
+func (h *tries) tick() int64 { return h.clock.Add(1) }
 
-func (h *history) write(server int, called int64, ifs []store.Cond, ops []store.Op, res store.TxnResult, err error) {
+func (h *tries) write(server int, called int64, ifs []store.Cond, ops []store.Op, res store.TxnResult, err error) {
 	returned := h.tick()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -315,7 +315,7 @@ var model = porcupine.NondeterministicModel{
 }
 
 // check holds the record to the model, and the revisions of the store to the order of leaders.
-func (h *history) check(t *testing.T, kv *storetest.MemKV, total *tally) {
+func (h *tries) check(t *testing.T, kv *storetest.MemKV, total *tally) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	end := h.tick()
@@ -332,7 +332,7 @@ func (h *history) check(t *testing.T, kv *storetest.MemKV, total *tally) {
 }
 
 // epochs replays what the store holds and looks for a write of an earlier leader after one of a later.
-func (h *history) epochs(t *testing.T, kv *storetest.MemKV, total *tally) {
+func (h *tries) epochs(t *testing.T, kv *storetest.MemKV, total *tally) {
 	byValue, newest := map[string]int64{}, int64(0)
 	var done []porcupine.Operation
 	for _, op := range h.all {

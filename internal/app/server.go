@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/audit"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/etcd"
@@ -92,7 +94,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 		Store: s.store, Leases: s.kv, Log: o.Log.With("component", "registry"), Open: s.keys.openSecret(o.keyDir("")),
 	})
 	l.goRun("registry", s.registry.Run)
-	l.goRun("scheduler", schedulerLoop(s.store, s.kv, s.registry, o))
+	l.goRun("scheduler", schedulerLoop(s.store, s.kv, s.control, s.registry, o))
 	metrics := obs.NewRegistry()
 	s.gateway = gateway.New(gateway.Config{
 		View: s.store, LocalNode: s.localNode, NodeTLS: s.nodeTLS(), Log: o.Log.With("component", "gateway"), Registry: metrics,
@@ -107,7 +109,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	uses := &auth.Uses{}
 	l.goRun("key uses", storeUses(uses, s.control.StoreKeyUses, true, s.o.Log.With("component", "keys")))
 	s.handler = httpapi.New(httpapi.Config{
-		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup, OpenID: provider,
+		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup, OpenID: provider, Denied: s.recordDenials(),
 		Explain: scheduler.Explain, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
 		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log),
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
@@ -176,6 +178,13 @@ func (s *server) openStore(ctx context.Context) error {
 		case <-time.After(time.Second):
 		}
 	}
+}
+
+// recordDenials returns where the API tells what it has refused; a loop records it.
+func (s *server) recordDenials() func(api.AuditRecord) {
+	denials := &audit.Denials{}
+	s.life.goRun("denials", func(ctx context.Context) error { return s.control.KeepDenials(ctx, denials) })
+	return func(rec api.AuditRecord) { denials.Add(rec, time.Now()) }
 }
 
 // feed brings the store to gateways on other machines; nil: none can connect.

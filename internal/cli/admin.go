@@ -24,6 +24,7 @@ func (c *command) adminCommand() *cobra.Command {
 		c.storeVerb("defrag", "Give the store's free space back to the disk",
 			"One member after the other, the leader last. A member answers nothing for the moment that it takes.", (*client.Client).DefragmentStore),
 		c.alarmCommand(),
+		c.auditRepair(),
 		c.migrateCommand(),
 	)
 }

@@ -149,6 +149,7 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.memberCommand(),
 			c.tokenCommand(),
 			c.metricsCommand(),
+			c.auditCommand(),
 			c.adminCommand(),
 		}},
 		{"access", "Access:", []*cobra.Command{

@@ -28,6 +28,7 @@ func (c *command) modelCommand() *cobra.Command {
 		c.modelWait(),
 		c.modelExplain(),
 		c.modelLogs(),
+		c.modelEvents(),
 		c.modelLoad(),
 		c.modelUnload(),
 	)

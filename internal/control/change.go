@@ -85,7 +85,7 @@ func carryOut[T any](ctx context.Context, c *Control, verb, object string, keep 
 		return out, err
 	}
 	_, err := c.store.Update(ctx, store.OwnerControl, do, store.InTurn())
-	return out, err
+	return out, c.endless(ctx, err)
 }
 
 // replay gives the answer that a request had before.
@@ -140,41 +140,6 @@ func (c *Control) note(tx *store.Tx, who *Caller, verb, object string) error {
 		}
 	}
 	return nil
-}
-
-// append puts a record at the end of the audit log and returns its number.
-func (c *Control) append(tx *store.Tx, who *Caller, rec api.AuditRecord) (uint64, error) {
-	head, _, err := store.AuditHead.Get(tx, api.AuditHeadID)
-	if err != nil {
-		return 0, err
-	}
-	rec.TimeMS, rec.Actor, rec.Source, rec.RequestID = c.now().UnixMilli(), who.Actor, who.Source, who.RequestID
-	rec, head, err = audit.Chain(head, rec)
-	if err != nil {
-		return 0, err
-	}
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return 0, fmt.Errorf("encode an audit record: %w", err)
-	}
-	if err := tx.Append(store.AuditPrefix+fmt.Sprintf("%020d", rec.Seq), b, 0); err != nil {
-		return 0, err
-	}
-	return rec.Seq, store.AuditHead.Put(tx, api.AuditHeadID, head)
-}
-
-// Record writes what is no change into the audit log: a login, a denial, the reading of a secret. Its error means that nothing is recorded, and
-// whoever asked must not get what needs a record.
-func (c *Control) Record(ctx context.Context, rec api.AuditRecord) error {
-	who := CallerOf(ctx)
-	if who == nil {
-		return errors.New("an audit record without a caller: " + rec.Verb)
-	}
-	_, err := c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
-		_, err := c.append(tx, who, rec)
-		return err
-	}, store.InTurn())
-	return err
 }
 
 // modelOf tells which model a change is about.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +12,6 @@ import (
 	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/httpapi"
-	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
 
@@ -38,15 +35,8 @@ func (a *storeAdmin) Reclaim(context.Context) error                { return a.no
 
 func adminServer(t *testing.T, admin httpapi.StoreAdmin) *client.Client {
 	t.Helper()
-	st, err := store.Open(t.Context(), storetest.NewMem(), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf := config(st)
-	conf.Store = admin
-	h := httptest.NewServer(newAPI(t, conf))
-	t.Cleanup(h.Close)
-	return client.New(h.URL, secrets[auth.Admin])
+	s := serveOn(t, storetest.NewMem(), func(cfg *httpapi.Config) { cfg.Store = admin })
+	return client.New(s.URL, secrets[auth.Admin])
 }
 
 func TestAdmin_store(t *testing.T) {

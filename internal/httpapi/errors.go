@@ -27,6 +27,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if ok && status >= http.StatusInternalServerError {
 		s.Log.Warn("request not served", "request_id", out.RequestID, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
+	if (status == http.StatusUnauthorized || status == http.StatusForbidden) && !errors.Is(err, errLogin) { // a failed login has its own record
+		s.denied(r, out.Code)
+	}
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="nebula"`)
 	}

@@ -85,6 +85,8 @@ type Config struct {
 	LostAfter time.Duration
 	// SlowAfter is how long one write to a watcher may take before it is dropped; 0 = 10 s.
 	SlowAfter time.Duration
+	// Denied takes what was refused, for the audit log; it must not block. nil: nobody records it.
+	Denied func(api.AuditRecord)
 	// Closing closes when the process is about to end: watches and logs that follow end then, so that nothing waits for them.
 	Closing <-chan struct{}
 	Version api.ServerVersion
@@ -231,6 +233,9 @@ func (s *server) wrap(route Route) http.Handler {
 				err = withinScopes(r, route, who)
 			}
 			if err != nil {
+				if who.ID != "" {
+					r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who)) // for the record of the denial
+				}
 				s.fail(w, r, err)
 				return
 			}

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/audit"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/store"
@@ -21,6 +22,7 @@ import (
 func manyOfEverything(t *testing.T, s *server) {
 	t.Helper()
 	docs := map[string]string{}
+	var end api.AuditHead
 	for i, id := range []string{"n", "a", "a-b", "z.9", "a.b", "m_1", "Q"} {
 		docs["/models/"+id+"/spec"] = fmt.Sprintf(`{"model_uid":%q,"model_name":"acme/%s","model_source":"huggingface"}`, id, id)
 		docs["/nodes/"+id+"/status"] = fmt.Sprintf(`{"node_id":%q}`, id)
@@ -42,7 +44,15 @@ func manyOfEverything(t *testing.T, s *server) {
 			t.Fatal(err)
 		}
 		docs["/cache_wishes/"+wish.Key()] = string(b)
+		docs[fmt.Sprintf("/events/n/%013d-%012d", i, i)] = fmt.Sprintf(`{"id":"%013d-%012d","model_uid":"n","verb":"model.stop"}`, i, i)
+		rec, line, head, err := audit.Chain(end, api.AuditRecord{Verb: "model.stop", Object: "model/" + id, Result: api.AuditOK})
+		if err != nil {
+			t.Fatal(err)
+		}
+		end = head
+		docs[fmt.Sprintf("/audit/%020d", rec.Seq)] = string(line)
 	}
+	docs["/audit_head/last"] = fmt.Sprintf(`{"seq":%d,"hash":%q}`, end.Seq, end.Hash)
 	for key, doc := range docs {
 		if _, err := s.kv.Txn(t.Context(), nil, []store.Op{{Key: key, Value: []byte(doc)}}); err != nil {
 			t.Fatal(err)

@@ -148,13 +148,16 @@ func (c *counted) Watch(ctx context.Context, prefix string, revision int64, fn f
 	return c.KV.Watch(ctx, prefix, revision, fn)
 }
 
-// TestReads_askTheStoreNothing: whatever is read through the API, the store is listed and watched once, by the server itself.
+// TestReads_askTheStoreNothing: whatever is read through the API but histories, the store is listed and watched once, by the server itself.
 func TestReads_askTheStoreNothing(t *testing.T) {
 	kv := &counted{KV: storetest.NewMem()}
 	s := serveOn(t, kv, func(*httpapi.Config) {})
 	manyOfEverything(t, s)
 	lists := kv.lists.Load()
 	for path := range listsOf(t, config(s.st)) {
+		if path == "/api/v2/audit" || strings.HasSuffix(path, "/events") { // histories are in no State: few ask for them, and they would fill the memory
+			continue
+		}
 		for range 3 {
 			s.must(200, "GET", path, "")
 			s.must(200, "GET", path+"?limit=2", "")

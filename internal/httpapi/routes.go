@@ -66,6 +66,8 @@ func (s *server) routes() []Route {
 			s.linkRoutes(),
 			s.fleetRoutes(),
 			s.adminRoutes(),
+			s.auditRoutes(),
+			s.eventRoutes(),
 		} {
 			table = append(table, rows...)
 		}

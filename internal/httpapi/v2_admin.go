@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/control"
 )
 
 // StoreAdmin looks after the store underneath. Its errors for people are *api.Error.
@@ -24,17 +26,17 @@ type StoreAdmin interface {
 // adminRoutes are the rows about the store.
 func (s *server) adminRoutes() []Route {
 	const store = "/api/v2/admin/store"
-	verb := func(do func(StoreAdmin, context.Context) error) func(http.ResponseWriter, *http.Request) error {
-		return func(w http.ResponseWriter, r *http.Request) error { return s.storeVerb(w, r, do) }
+	verb := func(name string, do func(StoreAdmin, context.Context) error) func(http.ResponseWriter, *http.Request) error {
+		return func(w http.ResponseWriter, r *http.Request) error { return s.storeVerb(w, r, name, do) }
 	}
 	nothing := func(StoreAdmin, context.Context) error { return nil }
 	return []Route{
-		{Method: "GET", Path: "/api/v2/admin/backup", Role: auth.Admin, Summary: "A backup of the store", Media: "application/octet-stream", Handle: s.backup},
-		{Method: "GET", Path: store, Role: auth.Admin, Summary: "Condition of the store", Response: api.StoreStatus{}, Handle: verb(nothing)},
-		{Method: "POST", Path: store + "/compact", Role: auth.Admin, Summary: "Forget the store's history", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Compact)},
-		{Method: "POST", Path: store + "/defragment", Role: auth.Admin, Summary: "Give the store's free space back", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Defragment)},
-		{Method: "POST", Path: store + "/disarm", Role: auth.Admin, Summary: "Take back the alarm that the store is full", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Disarm)},
-		{Method: "POST", Path: store + "/reclaim", Role: auth.Admin, Summary: "Compact, defragment, and take back the alarm", Response: api.StoreStatus{}, Handle: verb(StoreAdmin.Reclaim)},
+		{Method: "GET", Path: "/api/v2/admin/backup", Role: auth.Admin, Summary: "A backup of the store", Errors: []api.Code{api.CodeConflict, api.CodeTimeout}, Media: "application/octet-stream", Handle: s.backup},
+		{Method: "GET", Path: store, Role: auth.Admin, Summary: "Condition of the store", Response: api.StoreStatus{}, Handle: verb("", nothing)},
+		{Method: "POST", Path: store + "/compact", Role: auth.Admin, Summary: "Forget the store's history", Response: api.StoreStatus{}, Handle: verb("store.compact", StoreAdmin.Compact)},
+		{Method: "POST", Path: store + "/defragment", Role: auth.Admin, Summary: "Give the store's free space back", Response: api.StoreStatus{}, Handle: verb("store.defragment", StoreAdmin.Defragment)},
+		{Method: "POST", Path: store + "/disarm", Role: auth.Admin, Summary: "Take back the alarm that the store is full", Response: api.StoreStatus{}, Handle: verb("store.disarm", StoreAdmin.Disarm)},
+		{Method: "POST", Path: store + "/reclaim", Role: auth.Admin, Summary: "Compact, defragment, and take back the alarm", Response: api.StoreStatus{}, Handle: verb("store.reclaim", StoreAdmin.Reclaim)},
 	}
 }
 
@@ -45,14 +47,27 @@ func (s *server) storeAdmin() (StoreAdmin, error) {
 	return s.Store, nil
 }
 
-// storeVerb does something to the store and answers with its condition.
-func (s *server) storeVerb(w http.ResponseWriter, r *http.Request, do func(StoreAdmin, context.Context) error) error {
+// storeVerb does something to the store and answers with its condition. It is recorded first, but for one case: a full store takes no record, and this
+// is the way out of that, so then it is recorded as soon as it has helped.
+func (s *server) storeVerb(w http.ResponseWriter, r *http.Request, name string, do func(StoreAdmin, context.Context) error) error {
 	store, err := s.storeAdmin()
 	if err != nil {
 		return err
 	}
+	full := false
+	if name != "" {
+		err := s.record(r, name, "cluster/store")
+		if full = errors.Is(err, control.ErrFull); err != nil && !full {
+			return err
+		}
+	}
 	if err := do(store, r.Context()); err != nil {
 		return err
+	}
+	if full {
+		if err := s.record(r, name, "cluster/store"); err != nil {
+			s.Log.Warn("not in the audit log, because the store is full", "verb", name, "by", caller(r), "request_id", idOf(r), "error", err)
+		}
 	}
 	status, err := store.Status(r.Context())
 	if err != nil {
@@ -66,6 +81,9 @@ func (s *server) storeVerb(w http.ResponseWriter, r *http.Request, do func(Store
 func (s *server) backup(w http.ResponseWriter, r *http.Request) error {
 	store, err := s.storeAdmin()
 	if err != nil {
+		return err
+	}
+	if err := s.record(r, "store.backup", "cluster/store"); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -81,8 +82,11 @@ type proof struct {
 
 // errWrong is the one answer to a login that fails, whatever the reason.
 func errWrong() error {
-	return api.Errorf(api.CodeUnauthorized, "user name or password is wrong, or the user is disabled")
+	return fmt.Errorf("%w: %w", errLogin, api.Errorf(api.CodeUnauthorized, "user name or password is wrong, or the user is disabled"))
 }
+
+// errLogin is in the chain of errors of logins that failed.
+var errLogin = errors.New("a login failed")
 
 // proven compares a password. An account that does not exist, one that is disabled and a wrong password cost the same work and get the same
 // answer; who keeps failing has to wait, also with the right password.
@@ -136,8 +140,8 @@ func (s *server) failedLogin(r *http.Request, name string, known bool) {
 	if known {
 		object = "user/" + name
 	}
-	err := s.Control.Record(r.Context(), api.AuditRecord{Verb: "login", Object: object, Result: api.AuditFailed, Code: api.CodeUnauthorized})
-	s.Log.Warn("a login failed", "user", object, "source", sourceOf(r), "request_id", idOf(r), "error", err)
+	s.collect(r, api.AuditRecord{Verb: "login", Object: object, Result: api.AuditFailed, Code: api.CodeUnauthorized})
+	s.Log.Warn("a login failed", "user", object, "source", sourceOf(r), "request_id", idOf(r))
 }
 
 func (s *server) login(w http.ResponseWriter, r *http.Request) error {

@@ -40,6 +40,11 @@ func (s *server) prune(w http.ResponseWriter, r *http.Request, dry bool) error {
 	}
 	ctx, cancel := s.untilClosing(r)
 	defer cancel()
+	if !req.DryRun {
+		if err := s.record(r, "cache.prune", "node/"+node); err != nil {
+			return err
+		}
+	}
 	out, err := s.Caches.PruneCache(ctx, node, req)
 	if err != nil {
 		return err
@@ -59,6 +64,9 @@ func (s *server) verifyCache(w http.ResponseWriter, r *http.Request) error {
 	}
 	node, err := s.cacheNode(r)
 	if err != nil {
+		return err
+	}
+	if err := s.record(r, "cache.verify", "node/"+node); err != nil {
 		return err
 	}
 	ctx, cancel := s.untilClosing(r)

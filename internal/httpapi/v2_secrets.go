@@ -15,7 +15,7 @@ func (s *server) secretRoutes() []Route {
 		{Method: "GET", Path: secrets, Role: auth.Operator, Summary: "List secrets, without their values", Response: []api.SecretView{}, Has: Pages | Watches, Handle: s.listSecrets},
 		{Method: "PUT", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Store a secret, or change its value", Request: api.PutSecret{}, Response: api.SecretView{}, Has: DryRuns, Handle: s.putSecret},
 		{Method: "DELETE", Path: secrets + "/{name}", Role: auth.Admin, Summary: "Forget a secret", Query: []Param{{Name: "force", Type: "boolean", Summary: "Also when models name it"}}, Response: api.SecretDeleted{}, Has: DryRuns, Handle: s.deleteSecret},
-		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Handle: s.nodeSecret},
+		{Method: "GET", Path: "/api/v2/nodes/{id}/secrets/{uid}", Role: auth.Node, Summary: "The token for a model that the calling node is to run", Response: api.ModelToken{}, Errors: []api.Code{api.CodeConflict, api.CodeTimeout}, Handle: s.nodeSecret},
 	}
 }
 
@@ -52,8 +52,14 @@ func (s *server) nodeSecret(w http.ResponseWriter, r *http.Request) error {
 	if s.Nodes == nil {
 		return errNoNodes
 	}
-	token, err := s.Nodes.Secret(r.PathValue("id"), r.PathValue("uid"))
+	node, uid := r.PathValue("id"), r.PathValue("uid")
+	st, _ := s.View.Current()
+	name, _ := cluster.TokenSecret(st, node, uid)
+	token, err := s.Nodes.Secret(node, uid)
 	if err != nil {
+		return err
+	}
+	if err := s.record(r, "secret.read", "secret/"+name+" for model/"+uid); err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, api.ModelToken{Token: token})

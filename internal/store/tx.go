@@ -16,12 +16,14 @@ const MaxDocuments = 100
 // Tx is a transaction being prepared: it reads one State, remembers what it read, and keeps its writes to itself
 // until [Store.Update] commits them. It is valid only inside the function that got it, on that goroutine.
 type Tx struct {
-	state  *cluster.State
-	owner  Owner
-	revs   map[string]int64 // every key read or written, with its revision in state; 0 = absent
-	writes map[string]write
-	added  []Op  // append-only records
-	err    error // the first write that was refused
+	state     *cluster.State
+	owner     Owner
+	revs      map[string]int64 // every key read or written, with its revision in state; 0 = absent
+	writes    map[string]write
+	added     []Op // append-only records
+	forgotten []Op
+	removed   []Cond // records that go, at the revisions at which they were read
+	err       error  // the first write that was refused
 }
 
 // write is a buffered write.
@@ -57,6 +59,24 @@ func (tx *Tx) Append(key string, value []byte, lease int64) error {
 	return nil
 }
 
+// Remove takes a record away that was read at a revision, for histories that keep only so much.
+func (tx *Tx) Remove(key string, rev int64) error {
+	if !slices.ContainsFunc(HistoryPrefixes(), func(p string) bool { return strings.HasPrefix(key, p) && len(key) > len(p) }) {
+		return tx.failed(fmt.Errorf("remove %q: not under a prefix of histories", key))
+	}
+	tx.removed = append(tx.removed, Cond{Key: key, ModRev: rev})
+	return nil
+}
+
+// Forget takes a record away, whatever it is. Records do not change, so there is nothing to compare.
+func (tx *Tx) Forget(key string) error {
+	if !strings.HasPrefix(key, EventsPrefix) || len(key) == len(EventsPrefix) {
+		return tx.failed(fmt.Errorf("forget %q: not under the prefix of events", key))
+	}
+	tx.forgotten = append(tx.forgotten, Op{Key: key, Delete: true})
+	return nil
+}
+
 func newTx(s *cluster.State, owner Owner) *Tx {
 	return &Tx{state: s, owner: owner, revs: map[string]int64{}, writes: map[string]write{}}
 }
@@ -76,7 +96,7 @@ func (tx *Tx) failed(err error) error {
 // request returns the transaction for the KV: a condition for every key that was read or written, so that it can
 // commit at most once and only on the State it was made from.
 func (tx *Tx) request() ([]Cond, []Op, error) {
-	if n := len(tx.revs) + len(tx.added); n > MaxDocuments {
+	if n := len(tx.revs) + len(tx.added) + len(tx.removed) + len(tx.forgotten); n > MaxDocuments {
 		return nil, nil, api.Errorf(api.CodeTooLarge,
 			"this change touches %d documents, and one transaction holds at most %d: split it into smaller ones", n, MaxDocuments)
 	}
@@ -90,6 +110,10 @@ func (tx *Tx) request() ([]Cond, []Op, error) {
 	}
 	for _, op := range tx.added {
 		ifs, ops = append(ifs, Cond{Key: op.Key}), append(ops, op)
+	}
+	ops = append(ops, tx.forgotten...)
+	for _, c := range tx.removed {
+		ifs, ops = append(ifs, c), append(ops, Op{Key: c.Key, Delete: true})
 	}
 	return ifs, ops, nil
 }

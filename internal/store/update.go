@@ -69,7 +69,7 @@ func (s *Store) Update(ctx context.Context, owner Owner, fn func(*Tx) error, opt
 		if err := tx.run(fn); err != nil {
 			return 0, err
 		}
-		if len(tx.writes)+len(tx.added) == 0 {
+		if len(tx.writes)+len(tx.added)+len(tx.removed)+len(tx.forgotten) == 0 {
 			return state.Revision, nil
 		}
 		rev, conflict, err := s.commit(ctx, tx, o.fences)

@@ -100,6 +100,24 @@ func checkHabits(s source) []string {
 	return bad
 }
 
+// checkAudited finds changes in the name of people that go past package control: they would be in no audit log.
+func checkAudited(s source) []string {
+	var bad []string
+	for _, f := range s.files {
+		name := localName(f, module+"/internal/store")
+		if f.test || name == "" || within(s.pkg, "internal/control") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if e, ok := n.(ast.Expr); ok && isSelector(e, name, "OwnerControl") {
+				bad = append(bad, fmt.Sprintf("%s: only package control writes in the name of people, because it records what it does: add a verb there", f.at(n.Pos())))
+			}
+			return true
+		})
+	}
+	return bad
+}
+
 func isSelector(e ast.Expr, pkg, name string) bool {
 	sel, ok := e.(*ast.SelectorExpr)
 	if !ok || sel.Sel.Name != name {
@@ -111,7 +129,7 @@ func isSelector(e ast.Expr, pkg, name string) bool {
 
 func TestHabits(t *testing.T) {
 	for _, s := range load(t) {
-		for _, bad := range slices.Concat(checkDoc(s), checkClock(s), checkHabits(s)) {
+		for _, bad := range slices.Concat(checkDoc(s), checkClock(s), checkHabits(s), checkAudited(s)) {
 			t.Error(bad)
 		}
 	}
@@ -134,6 +152,8 @@ func TestHabits_catches(t *testing.T) {
 		{"init", "internal/x/a.go", doc + "package x\nfunc init() {}\n", "no init functions"},
 		{"a method named init", "internal/x/a.go", doc + "package x\ntype T int\nfunc (T) init() {}\n", ""},
 		{"context", "internal/x/a.go", doc + "package x\nimport \"context\"\ntype T struct{ ctx context.Context }\n", "no context in a struct"},
+		{"past the audit log", "internal/x/a.go", doc + "package x\nimport \"github.com/nebula-serve/nebula/internal/store\"\nvar o = store.OwnerControl\n", "only package control"},
+		{"into the audit log", "internal/control/a.go", doc + "package x\nimport \"github.com/nebula-serve/nebula/internal/store\"\nvar o = store.OwnerControl\n", ""},
 		{"bad name", "internal/util/a.go", doc + "package x\n", "noun of the domain"},
 	}
 	for _, c := range cases {
@@ -143,7 +163,7 @@ func TestHabits_catches(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := source{pkg: path.Dir(c.file), name: "x", files: []file{f}}
-			got := strings.Join(slices.Concat(checkDoc(s), checkClock(s), checkHabits(s)), "\n")
+			got := strings.Join(slices.Concat(checkDoc(s), checkClock(s), checkHabits(s), checkAudited(s)), "\n")
 			if c.want == "" && got != "" || !strings.Contains(got, c.want) {
 				t.Errorf("got %q, want it to contain %q", got, c.want)
 			}

@@ -1,11 +1,7 @@
-// Package audit makes the records of the audit log and proves that nobody changed them since: each record carries the hash of the one before
-// it. Everything here is a function of its arguments; control stores the records and httpapi shows them.
 package audit
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -101,42 +97,4 @@ func bounded(v json.RawMessage) json.RawMessage {
 	}
 	b, _ := json.Marshal(fmt.Sprintf("(%d bytes of JSON)", len(v))) // a string
 	return b
-}
-
-// Chain puts a record at the end of a chain and returns it with its number and hashes, and the new end.
-func Chain(head api.AuditHead, rec api.AuditRecord) (api.AuditRecord, api.AuditHead, error) {
-	rec.Seq, rec.PrevHash = head.Seq+1, head.Hash
-	hash, err := Hash(rec)
-	if err != nil {
-		return rec, head, err
-	}
-	rec.Hash = hash
-	return rec, api.AuditHead{Seq: rec.Seq, Hash: hash}, nil
-}
-
-// Hash is the SHA-256, in hex, of a record as JSON with an empty hash field.
-func Hash(rec api.AuditRecord) (string, error) {
-	rec.Hash = ""
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return "", fmt.Errorf("encode an audit record: %w", err)
-	}
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:]), nil
-}
-
-// Verify tells whether rec follows the record before it, of which only the end of the chain is needed; the zero head checks nothing about
-// what came before.
-func Verify(head api.AuditHead, rec api.AuditRecord) error {
-	if head != (api.AuditHead{}) && (rec.Seq != head.Seq+1 || rec.PrevHash != head.Hash) {
-		return fmt.Errorf("record %d does not follow record %d: one between them is missing, or one of them was changed", rec.Seq, head.Seq)
-	}
-	hash, err := Hash(rec)
-	if err != nil {
-		return err
-	}
-	if hash != rec.Hash {
-		return fmt.Errorf("record %d was changed after it was written", rec.Seq)
-	}
-	return nil
 }
