@@ -59,6 +59,16 @@ func (c *Client) WithHTTP(h *http.Client) *Client {
 	return &other
 }
 
+// Through returns a client of the same server whose calls go through what wrap makes of the transport, to count them for example.
+func (c *Client) Through(wrap func(http.RoundTripper) http.RoundTripper) *Client {
+	h := *c.http
+	if h.Transport == nil {
+		h.Transport = http.DefaultTransport
+	}
+	h.Transport = wrap(h.Transport)
+	return c.WithHTTP(&h)
+}
+
 // Base returns the server's address.
 func (c *Client) Base() string { return c.base }
 

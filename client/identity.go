@@ -67,3 +67,21 @@ func (c *Client) DeleteSession(ctx context.Context, id string) error {
 	_, err := c.call(ctx, request{method: http.MethodDelete, path: "/api/v2/sessions/" + url.PathEscape(id)}, nil)
 	return err
 }
+
+// User returns one user.
+func (c *Client) User(ctx context.Context, name string) (out api.User, err error) {
+	_, err = c.call(ctx, request{method: http.MethodGet, path: "/api/v2/users/" + url.PathEscape(name)}, &out)
+	return out, err
+}
+
+// ChangePassword gives the caller another password, and ends the caller's other sessions.
+func (c *Client) ChangePassword(ctx context.Context, req api.ChangePassword) error {
+	_, err := c.call(ctx, request{method: http.MethodPut, path: "/api/v2/password", body: req}, nil)
+	return err
+}
+
+// UpdateProfile changes what the caller says of himself or herself.
+func (c *Client) UpdateProfile(ctx context.Context, req api.UpdateProfile) (out api.User, err error) {
+	_, err = c.call(ctx, request{method: http.MethodPut, path: "/api/v2/profile", body: req}, &out)
+	return out, err
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -24,6 +25,8 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
+	// Through is put around the transport of every request to a server; nil: nothing is.
+	Through func(http.RoundTripper) http.RoundTripper
 }
 
 // Exit codes, beside those of api.Code.ExitCode.
@@ -35,7 +38,10 @@ const (
 )
 
 // Main runs one command line and returns the exit code: 0 ok, 1 error, 2 usage, 3 not found, 4 conflict, 5 timeout.
-func Main(args []string) int {
+func Main(args []string) int { return MainThrough(nil, args) }
+
+// MainThrough is Main with something around the transport of every request to a server: tests look at what is answered.
+func MainThrough(through func(http.RoundTripper) http.RoundTripper, args []string) int {
 	if len(args) > 0 {
 		if code, ok := app.Child(args[0], args[1:]); ok { // the shim and the store's process: light, and not for people
 			return code
@@ -44,7 +50,7 @@ func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
-	return Run(ctx, Env{os.Stdin, os.Stdout, os.Stderr, os.Getenv}, args)
+	return Run(ctx, Env{os.Stdin, os.Stdout, os.Stderr, os.Getenv, through}, args)
 }
 
 // Run is Main in a world of the caller's.

@@ -193,9 +193,18 @@ func (c *command) ownServer() (string, error) {
 	return cmp.Or(app.ServerAddress(dir), defaultServer), err
 }
 
-// trusting makes the client accept an https server whose authority no system knows: that of --ca-file, of the context, or the one that a
-// server keeps in its data directory. Without any the system's authorities decide.
+// trusting returns the client with the transport that the server needs.
 func (c *command) trusting(cl *client.Client, server *url.URL, t target, dir string) (*client.Client, error) {
+	cl, err := c.trusted(cl, server, t, dir)
+	if err == nil && c.env.Through != nil {
+		cl = cl.Through(c.env.Through)
+	}
+	return cl, err
+}
+
+// trusted makes the client accept an https server whose authority no system knows: that of --ca-file, of the context, or the one that a
+// server keeps in its data directory. Without any the system's authorities decide.
+func (c *command) trusted(cl *client.Client, server *url.URL, t target, dir string) (*client.Client, error) {
 	if server.Scheme != "https" {
 		return cl, nil
 	}

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
-	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/test/llama"
 	"github.com/nebula-serve/nebula/test/procs"
 )
@@ -120,7 +119,7 @@ func TestFleet_walk(t *testing.T) {
 		nodes[id] = join(t, s, "node", id, "--listen", port(t), "--llama-server", engine)
 	}
 	gateway := join(t, s, "gateway", "gateway1", "--listen", front)
-	g := &nebula{t: t, dir: s.dir, url: "http://" + front, client: client.New("http://"+front, s.token())}
+	g := &nebula{t: t, dir: s.dir, url: "http://" + front, client: checkedClient(t, "http://"+front, s.token())}
 	eventually(t, 30*time.Second, func() error { return g.client.Ready(context.Background()) })
 
 	s.nodesReady(2)

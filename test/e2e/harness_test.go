@@ -19,6 +19,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
 	"github.com/nebula-serve/nebula/internal/demomodel"
+	"github.com/nebula-serve/nebula/test/answers"
 	"github.com/nebula-serve/nebula/test/procs"
 )
 
@@ -119,9 +120,14 @@ func (n *nebula) start() {
 			return err
 		}
 		n.url = strings.TrimSpace(string(addr))
-		n.client = client.New(n.url, n.token())
+		n.client = checkedClient(n.t, n.url, n.token())
 		return n.client.Ready(context.Background())
 	})
+}
+
+// checkedClient is a client whose every answer is held against the OpenAPI document.
+func checkedClient(t *testing.T, url, token string) *client.Client {
+	return client.New(url, token).Through(func(next http.RoundTripper) http.RoundTripper { return answers.Checked(t, next) })
 }
 
 func (n *nebula) token() string {
@@ -283,7 +289,7 @@ func (n *nebula) tryCall(method, path, body string, header ...string) (int, stri
 			req.Header.Del(header[i])
 		}
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := (&http.Client{Transport: answers.Checked(n.t, http.DefaultTransport)}).Do(req)
 	if err != nil {
 		return 0, "", nil, err
 	}

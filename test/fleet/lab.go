@@ -13,6 +13,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
+	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
 	"github.com/nebula-serve/nebula/internal/demomodel"
 	"github.com/nebula-serve/nebula/test/netns"
 	"github.com/nebula-serve/nebula/test/procs"
@@ -252,13 +253,13 @@ func (l *lab) ready(ctx context.Context, m *machine) error {
 	return err
 }
 
-// http is a client that connects from where people are.
+// http is a client that connects from where people are. What it is answered is kept, and held against the API's document when the part is over.
 func (l *lab) http() *http.Client {
 	t := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 20 * time.Second}
 	if l.people != nil {
 		t.DialContext = l.people.Dial
 	}
-	return &http.Client{Transport: t}
+	return &http.Client{Transport: openapitest.Through(t, openapitest.ToFolder(answersIn(l.o.dir)))}
 }
 
 // whole waits until every server answers and sees every node, and every gateway routes.

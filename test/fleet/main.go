@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
+	"github.com/nebula-serve/nebula/test/answers"
 	"github.com/nebula-serve/nebula/test/figures"
 	"github.com/nebula-serve/nebula/test/llama"
 )
@@ -109,7 +111,27 @@ func (p part) in(ctx context.Context, o options) error {
 	} else {
 		defer os.RemoveAll(o.dir)
 	}
-	return p.run(ctx, o)
+	if err := os.Mkdir(answersIn(o.dir), 0o700); err != nil {
+		return err
+	}
+	return errors.Join(p.run(ctx, o), checkAnswers(o))
+}
+
+// answersIn is where a part keeps what servers answered.
+func answersIn(dir string) string { return filepath.Join(dir, "answers") }
+
+// checkAnswers holds what servers answered against the API's document.
+func checkAnswers(o options) error {
+	c, err := answers.NewChecker()
+	if err != nil {
+		return err
+	}
+	n, err := openapitest.CheckFolder(c, answersIn(o.dir))
+	o.out.Note("%d answers held against the API's document", n)
+	if err != nil {
+		return fmt.Errorf("answers that the API's document does not promise: %w", err)
+	}
+	return nil
 }
 
 func choose(only string) ([]part, error) {

@@ -76,7 +76,10 @@ func (m *meddler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			code = http.StatusTeapot
 		}
-		http.Error(w, `{"error":{"message":"the meddler says no"}}`, code)
+		w.Header().Set("X-Request-Id", "req_of_the_meddler")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, `{"error":{"code":"unavailable","message":"the meddler says no","request_id":"req_of_the_meddler"}}`)
 	case hit.action == "hang":
 		_ = os.WriteFile(m.dir+"/"+hit.arg, nil, 0o600) // where it fails the script never sees it, and says so
 		_, _ = io.Copy(io.Discard, r.Body)              // only then the server sees that the caller leaves

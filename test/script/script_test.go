@@ -13,25 +13,27 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/nebula-serve/nebula/internal/cli"
+	"github.com/nebula-serve/nebula/test/answers"
 	"github.com/nebula-serve/nebula/test/llama"
 )
 
 // TestMain makes this binary stand for nebula inside the scripts, its child processes included.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"nebula": func() { os.Exit(cli.Main(os.Args[1:])) },
+		"nebula": func() { os.Exit(cli.MainThrough(answers.Keeping(), os.Args[1:])) },
 	})
 }
 
-// TestScripts runs each file of testdata as a terminal session.
+// TestScripts runs each file of testdata as a terminal session. Whatever servers answer there is held against the OpenAPI document.
 func TestScripts(t *testing.T) {
-	engine := llama.Find()
+	engine, kept := llama.Find(), answers.CheckAtEnd(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("NEBULA_DATA_DIR", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv(answers.Folder, kept)
 			e.Setenv("NEBULA_LLAMA_SERVER", engine)
 			return nil
 		},
