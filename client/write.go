@@ -35,6 +35,17 @@ func (c *Client) UpdateModelWith(ctx context.Context, uid string, req api.Update
 	return out, rev, err
 }
 
+// PatchModelWith changes the fields of a model that the patch names, and returns the model's new revision.
+func (c *Client) PatchModelWith(ctx context.Context, uid string, patch api.PatchModel, w Write) (api.ModelSpec, int64, error) {
+	var out api.ModelSpec
+	path, err := modelPath(uid, "")
+	if err != nil {
+		return out, 0, err
+	}
+	rev, err := c.write(ctx, request{method: http.MethodPatch, path: path, body: patch}, w, &out)
+	return out, rev, err
+}
+
 // PutDeployment replaces the whole wish to run a model and returns the model's new revision.
 func (c *Client) PutDeployment(ctx context.Context, uid string, req api.PutDeployment, w Write) (api.ModelDeployment, int64, error) {
 	var out api.ModelDeployment

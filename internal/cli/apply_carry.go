@@ -26,6 +26,7 @@ type carrying struct {
 	cl      *client.Client
 	say     func(line string)
 	dryRun  bool
+	patch   bool // a model is changed by naming the fields that change, and not as a whole
 	results []applied
 	left    []string // what is not done, in words
 }
@@ -174,7 +175,7 @@ func (r *carrying) modelRequests(ctx context.Context, ch *apply.Change, on clien
 		}
 		done = []apply.Verb{apply.VerbCreate}
 	case w.Update != nil:
-		if _, rev, err = r.cl.UpdateModelWith(ctx, ch.ID, *w.Update, on); err != nil {
+		if rev, err = r.update(ctx, ch, *w.Update, on); err != nil {
 			return nil, err
 		}
 		done = []apply.Verb{apply.VerbUpdate}
@@ -189,6 +190,19 @@ func (r *carrying) modelRequests(ctx context.Context, ch *apply.Change, on clien
 		return done, err
 	}
 	return ch.Verbs, nil
+}
+
+// update changes what a model is, and returns its new revision.
+func (r *carrying) update(ctx context.Context, ch *apply.Change, whole api.UpdateModel, on client.Write) (rev int64, err error) {
+	if !r.patch {
+		_, rev, err = r.cl.UpdateModelWith(ctx, ch.ID, whole, on)
+		return rev, err
+	}
+	patch, err := ch.ModelPatch()
+	if err == nil {
+		_, rev, err = r.cl.PatchModelWith(ctx, ch.ID, patch, on)
+	}
+	return rev, err
 }
 
 var past = map[apply.Verb]string{

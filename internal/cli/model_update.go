@@ -127,7 +127,7 @@ func (c *command) runUpdate(ctx context.Context, uid string, all []apply.Assignm
 				return err
 			}
 		}
-		run := carrying{cl: cl, say: func(string) {}, dryRun: dryRun}
+		run := carrying{cl: cl, say: func(string) {}, dryRun: dryRun, patch: true}
 		err = run.all(ctx, changes)
 		if api.HasCode(err, api.CodeRevisionMismatch) && try < maxTries {
 			continue
