@@ -201,6 +201,7 @@ func pullOf(p api.PullView, model string) bool {
 }
 
 func (c *command) diskCommand() *cobra.Command {
+	node := ""
 	status := &cobra.Command{
 		Use: "status", Short: "Show the nodes' model disks, and what people should look at", Args: exactly(0, "no argument"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -209,6 +210,9 @@ func (c *command) diskCommand() *cobra.Command {
 				return err
 			}
 			var s diskStatus
+			if node != "" {
+				return c.diskOf(cmd.Context(), cl, node)
+			}
 			all, err := cl.CacheSummary(cmd.Context())
 			if err != nil {
 				return err
@@ -220,14 +224,27 @@ func (c *command) diskCommand() *cobra.Command {
 			return c.print(s, func(bool) error { return c.diskTable(s) })
 		},
 	}
+	status.Flags().StringVar(&node, "node", "", "the disk of this node alone")
 	c.addOutput(status)
+	c.completeNodeFlag(status)
 	return group("disk", "Look at the nodes' model disks", status)
+}
+
+// diskOf shows the disk of one node.
+func (c *command) diskOf(ctx context.Context, cl *client.Client, node string) error {
+	d, err := cl.NodeDisk(ctx, node)
+	if err != nil {
+		return err
+	}
+	return c.print(d, func(bool) error { return c.diskTable(diskStatus{Nodes: []api.NodeDiskStatus{d}, OneNode: true}) })
 }
 
 // diskStatus is what "disk status" prints as JSON or YAML.
 type diskStatus struct {
 	Nodes  []api.NodeDiskStatus `json:"nodes"`
 	Alerts []api.DiskAlert      `json:"alerts"`
+
+	OneNode bool `json:"-"` // nobody has asked for the alerts
 }
 
 func (c *command) diskTable(s diskStatus) error {
@@ -243,7 +260,7 @@ func (c *command) diskTable(s diskStatus) error {
 	for _, a := range s.Alerts {
 		fmt.Fprintf(c.env.Stdout, "%s: %s\n", clean(a.AlertType), clean(a.Message))
 	}
-	if len(s.Alerts) == 0 {
+	if len(s.Alerts) == 0 && !s.OneNode {
 		fmt.Fprintln(c.env.Stdout, "No alerts")
 	}
 	return nil

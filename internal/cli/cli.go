@@ -162,6 +162,8 @@ func (c *command) addCommands(root *cobra.Command) {
 			c.loginCommand(),
 			c.logoutCommand(),
 			c.whoamiCommand(),
+			c.passwordCommand(),
+			c.profileCommand(),
 			c.contextCommand(),
 			c.keyCommand(),
 			c.secretCommand(),

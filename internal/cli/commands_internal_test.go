@@ -64,11 +64,12 @@ func TestMan(t *testing.T) {
 var offline = []string{
 	"nebula up", "nebula server", "nebula gateway", "nebula node", // run for long
 	"nebula version", "nebula demo-model", "nebula man", "nebula admin restore", "nebula context *", "nebula logout", "nebula completion *", "nebula help",
+	"nebula password", // reads two lines: TestPassword_readsTwoLines
 }
 
 // tries are the command lines of commands that need more than their arguments.
 var tries = map[string]string{
-	"nebula user update": "m --role viewer", "nebula key update": "m --name x", "nebula model create": "x/y", "nebula model scale": "m --replicas 2", "nebula model load": "--name x/y --uid m", "nebula scale": "--id m --replicas 2",
+	"nebula profile": "--email a@example.com", "nebula key update": "m --name x", "nebula user update": "m --role viewer", "nebula model create": "x/y", "nebula model scale": "m --replicas 2", "nebula model load": "--name x/y --uid m", "nebula scale": "--id m --replicas 2",
 	"nebula token create": "--for node", "nebula member delete": "node/n1", "nebula chat": "-m m hello", "nebula logs": "m", "nebula export": "",
 	"nebula cache pull": "m --node n1", "nebula login": "--token-stdin", "nebula logout": "", "nebula model wait": "m", "nebula admin backup": "FILE",
 	"nebula apply": "-f DOC", "nebula diff": "-f DOC", "nebula model edit": "m", "nebula drain": "--model-uid m --replica-id 0",

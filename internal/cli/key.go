@@ -14,7 +14,7 @@ import (
 
 func (c *command) keyCommand() *cobra.Command {
 	cmd := group("key", "Make and manage API keys, for programs",
-		c.keyList(), c.keyCreate(), c.keyUpdate(), c.keySwitch("disable", true), c.keySwitch("enable", false), c.keyRotate(), c.keyDelete())
+		c.keyList(), c.keyGet(), c.keyCreate(), c.keyUpdate(), c.keySwitch("disable", true), c.keySwitch("enable", false), c.keyRotate(), c.keyDelete())
 	cmd.Aliases = []string{"keys"}
 	return cmd
 }
@@ -45,6 +45,17 @@ func (c *command) keyList() *cobra.Command {
 	})
 	cmd.Flags().StringVar(&owner, "owner", "", "keys of this user only; for admins")
 	return cmd
+}
+
+func (c *command) keyGet() *cobra.Command {
+	return showCommand(c, showing[api.KeyView]{
+		Use: "get ID", Short: "Show one key, without its secret", Example: "  nebula key get 0123456789abcdef", Arg: "the key's ID", Complete: c.completeKey,
+		Fetch: func(ctx context.Context, cl *client.Client, id string) (api.KeyView, error) { return cl.Key(ctx, id) },
+		Detail: func(k api.KeyView) error {
+			return c.fields("ID", k.ID, "Name", k.Name, "Owner", k.Owner, "Role", string(k.Role), "State", k.State, "Models", allOr(k.Scopes.Models),
+				"Routes", allOr(k.Scopes.Routes), "Expires", day(k.ExpiresAtMS))
+		},
+	})
 }
 
 func allOr(list []string) string {

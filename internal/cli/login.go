@@ -224,6 +224,24 @@ func (c *command) readHidden(what string, empty error) (api.Token, error) {
 	return api.Token(s), nil
 }
 
+// readLines reads so many lines that are secrets from standard input, which has no more and no fewer. Nothing of them is in an error.
+func (c *command) readLines(n int) ([]string, error) {
+	b, err := io.ReadAll(io.LimitReader(c.env.Stdin, int64(n*(api.MaxSecretBytes+2))))
+	if err != nil {
+		return nil, fmt.Errorf("read from standard input: %w", err)
+	}
+	lines := strings.Split(strings.TrimRight(strings.ReplaceAll(string(b), "\r\n", "\n"), "\n"), "\n")
+	for _, l := range lines {
+		if l == "" || len(l) > api.MaxSecretBytes {
+			lines = nil
+		}
+	}
+	if len(lines) != n {
+		return nil, usagef("standard input must have %d lines, none of them empty", n)
+	}
+	return lines, nil
+}
+
 func (c *command) logoutCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "logout [CONTEXT]", Short: "Forget the credential of a context, and revoke the token that login made", ValidArgsFunction: c.completeContext,

@@ -16,7 +16,7 @@ import (
 )
 
 func (c *command) nodeCommand() *cobra.Command {
-	cmd := group("node", "Look after the machines that run engines", c.nodeList(), c.nodeCordon(), c.nodeUncordon(), c.nodeDrain(), c.nodeDelete())
+	cmd := group("node", "Look after the machines that run engines", c.nodeList(), c.nodeGet(), c.nodeCordon(), c.nodeUncordon(), c.nodeDrain(), c.nodeDelete())
 	cmd.Aliases = []string{"nodes"}
 	return cmd
 }
@@ -110,16 +110,27 @@ func (c *command) demoModelCommand() *cobra.Command {
 }
 
 func (c *command) versionCommand() *cobra.Command {
+	remote := false
 	cmd := &cobra.Command{
-		Use: "version", Short: "Print the version", Args: exactly(0, "no argument"),
-		RunE: func(*cobra.Command, []string) error {
+		Use: "version", Short: "Print the version, of this program or of the server", Args: exactly(0, "no argument"), Example: "  nebula version --remote",
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			v := ownVersion()
+			if remote {
+				cl, err := c.client()
+				if err != nil {
+					return err
+				}
+				if v, err = cl.Version(cmd.Context()); err != nil {
+					return err
+				}
+			}
 			return c.print(v, func(bool) error {
-				_, err := fmt.Fprintf(c.env.Stdout, "nebula %s (%s, %s)\n", v.Version, v.GoVersion, v.Platform)
+				_, err := fmt.Fprintf(c.env.Stdout, "nebula %s (%s, %s)\n", clean(v.Version), clean(v.GoVersion), clean(v.Platform))
 				return err
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&remote, "remote", false, "the server's version instead of this program's")
 	c.addOutput(cmd)
 	return cmd
 }

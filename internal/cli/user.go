@@ -15,7 +15,7 @@ import (
 var errNoPassword = errors.New("the password is empty: type it when asked, or write it to standard input")
 
 func (c *command) userCommand() *cobra.Command {
-	cmd := group("user", "Look after the people who may use the API", c.userList(), c.userCreate(), c.userUpdate(), c.userPassword(), c.userDelete())
+	cmd := group("user", "Look after the people who may use the API", c.userList(), c.userGet(), c.userCreate(), c.userUpdate(), c.userPassword(), c.userDelete())
 	cmd.Aliases = []string{"users"}
 	return cmd
 }
@@ -80,7 +80,7 @@ func (c *command) userUpdate() *cobra.Command {
 	var role, display, email string
 	disabled := false
 	cmd := &cobra.Command{
-		Use: "update NAME", Short: "Change a user's role, name or mail, or disable a user", Args: exactly(1, "the user's NAME"),
+		Use: "update NAME", Short: "Change a user's role, name or mail, or disable a user", Args: exactly(1, "the user's NAME"), ValidArgsFunction: c.completeUser,
 		Example: "  nebula user update ann --role admin\n  nebula user update bob --disabled\n  nebula user update bob --disabled=false",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var req api.UpdateUser
@@ -118,7 +118,7 @@ func (c *command) userUpdate() *cobra.Command {
 
 func (c *command) userPassword() *cobra.Command {
 	return &cobra.Command{
-		Use: "password NAME", Short: "Give a user another password", Args: exactly(1, "the user's NAME"),
+		Use: "password NAME", Short: "Give a user another password", Args: exactly(1, "the user's NAME"), ValidArgsFunction: c.completeUser,
 		Example: "  nebula user password ann",
 		Long:    "Give a user another password, which is asked for or comes from standard input. The user's sessions end; keys and tokens stay.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -140,7 +140,7 @@ func (c *command) userPassword() *cobra.Command {
 
 func (c *command) userDelete() *cobra.Command {
 	return doCommand(c, doing{
-		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Remove a user, with sessions and keys", Arg: "the user's NAME",
+		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Remove a user, with sessions and keys", Arg: "the user's NAME", Complete: c.completeUser,
 		Example: "  nebula user delete bob",
 		Do: func(ctx context.Context, cl *client.Client, name string) (any, string, error) {
 			return nil, "User " + name + " is removed", cl.DeleteUser(ctx, name)

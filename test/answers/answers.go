@@ -16,7 +16,9 @@ import (
 )
 
 // NewChecker returns the checker of a server that has every route.
-func NewChecker() (*openapitest.Checker, error) { return openapitest.NewChecker(httpapi.Operations(Config())) }
+func NewChecker() (*openapitest.Checker, error) {
+	return openapitest.NewChecker(httpapi.Operations(Config()))
+}
 
 // Config is that of a server that has every route, for its table alone: it serves nothing.
 func Config() httpapi.Config {
@@ -36,7 +38,9 @@ func Keeping() func(http.RoundTripper) http.RoundTripper {
 	if dir == "" {
 		return nil
 	}
-	return func(next http.RoundTripper) http.RoundTripper { return openapitest.Through(next, openapitest.ToFolder(dir)) }
+	return func(next http.RoundTripper) http.RoundTripper {
+		return openapitest.Through(next, openapitest.ToFolder(dir))
+	}
 }
 
 // CheckAtEnd returns a folder for Keeping, and holds what is in it against the document when the test and its subtests are over.
