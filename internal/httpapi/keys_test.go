@@ -23,6 +23,8 @@ import (
 type keyring struct {
 	*server
 	personal map[string]string
+	cfg      httpapi.Config
+	sessions int
 }
 
 type mayKey struct{}
@@ -39,6 +41,7 @@ func newKeyring(t *testing.T) *keyring {
 	go func() { defer close(done); _ = st.Run(ctx) }()
 	cfg := config(st)
 	cfg.Control = cfg.Control.WithFleet(control.Fleet{Leases: kv})
+	cfg.Feed = says("application/x-ndjson", "")
 	cfg.WithModels = func(ctx context.Context, may func(string) bool) context.Context {
 		return context.WithValue(ctx, mayKey{}, may)
 	}
@@ -55,7 +58,7 @@ func newKeyring(t *testing.T) *keyring {
 	)}}
 	h := httptest.NewServer(newAPI(t, cfg))
 	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
-	k := &keyring{&server{h, t, kv, st}, map[string]string{}}
+	k := &keyring{server: &server{h, t, kv, st}, personal: map[string]string{}, cfg: cfg}
 	k.write(func(tx *store.Tx) error {
 		for name, role := range map[string]api.Role{"ann": api.RoleAdmin, "otto": api.RoleOperator, "vic": api.RoleViewer, "eve": api.RoleViewer} {
 			if err := store.Users.Put(tx, name, api.User{Name: name, Role: role}); err != nil {
