@@ -125,6 +125,9 @@ func (c *Control) note(tx *store.Tx, who *Caller, verb, object string) error {
 		if uid, ok := modelOf(ch); ok {
 			models[uid] = true
 		}
+		if uid, ok := modelOf(ch); ok && object == "" {
+			object = "model/" + uid
+		}
 		if object == "" {
 			object = strings.ReplaceAll(ch.Table, " ", "-") + "/" + ch.ID
 		}
