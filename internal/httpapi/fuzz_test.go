@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
@@ -26,7 +27,7 @@ import (
 // takes longer has missed its deadline.
 const (
 	fuzzSeconds  = 12
-	fuzzEpisode  = 400
+	fuzzEpisode  = 1000
 	fuzzDeadline = 20 * time.Second
 	fuzzStream   = 20 * time.Millisecond
 )
@@ -166,6 +167,13 @@ func newTarget(t *testing.T) *target {
 			t.Fatal(err)
 		}
 		out.machines[string(role)] = m
+	}
+	hash, err := auth.NewPasswords().Hash(t.Context(), "correct horse battery staple 7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.control.CreateUser(control.System(t.Context(), "test"), api.CreateUser{Name: "ann", Role: api.RoleAdmin}, hash); err != nil { // who may log in, and own keys
+		t.Fatal(err)
 	}
 	return out
 }

@@ -17,7 +17,7 @@ import (
 func (s *server) linkRoutes() []Route {
 	return []Route{
 		{Method: "GET", Path: "/api/v2/nodes/{id}/desired", Role: auth.Node, Summary: "What the calling node should run, or watch it", Query: []Param{{Name: "watch", Type: "boolean", Summary: "Stay, and send it anew with each change, as a line of JSON"}}, Response: api.NodeDesired{}, Media: "application/x-ndjson", Handle: s.nodeDesired},
-		{Method: "PUT", Path: "/api/v2/nodes/{id}/observed", Role: auth.Node, Summary: "What is true on the calling node", Request: api.NodeObserved{}, Status: 204, Has: OwnBody, Handle: s.nodeObserved},
+		{Method: "PUT", Path: "/api/v2/nodes/{id}/observed", Role: auth.Node, Summary: "What is true on the calling node", Request: api.NodeObserved{}, Status: 204, Errors: []api.Code{api.CodeConflict}, Has: OwnBody, Handle: s.nodeObserved},
 		{Method: "POST", Path: "/api/v2/nodes/{id}/heartbeat", Role: auth.Node, Summary: "Sign of life of the calling node", Request: api.NodeHeartbeat{}, Status: 204, Errors: []api.Code{api.CodeConflict}, Has: OwnBody, Handle: s.nodeHeartbeat},
 		{Method: "POST", Path: "/api/v2/nodes/{id}/blobs", Role: auth.Node, Summary: "Who has the large files that the calling node fetches", Request: api.BlobsAsk{}, Response: api.BlobsAnswer{}, Has: OwnBody, Handle: s.nodeBlobs},
 	}

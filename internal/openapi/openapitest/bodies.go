@@ -145,7 +145,7 @@ func (f *Fuzzer) object(s *openapi.Schema, depth int) any {
 var usual = map[string][]string{
 	"model_name": {"acme/demo", "acme/demo-7b", "acme/embed"}, "model_uid": {"m1", "m2", "m3"}, "model_source": {"huggingface", "hf", "modelscope"},
 	"engine_type": {"llamacpp", "vllm", "sglang"}, "node_id": {"n1", "n1", "n1", "n2"}, "node_ids": {"n1", "n2"}, "value": {"hf_0123456789"}, "for": {"node", "gateway"},
-	"name": {"n1", "one", "two"}, "id": {"n1", "one", "two"}, "role": {"viewer", "operator", "admin", "node"}, "username": {"ann", "bob"}, "user": {"ann", "bob"}, "owner": {"ann", "admin"},
+	"name": {"n1", "one", "two", "ann"}, "id": {"n1", "one", "two"}, "role": {"viewer", "operator", "admin", "node"}, "username": {"ann", "bob"}, "user": {"ann", "bob"}, "owner": {"ann"}, "models": {"m1", "*"}, "routes": {"/v1/*", "/api/v2/models"},
 	"password": {"correct horse battery staple 7", "short"}, "token_secret": {"one", "two"}, "revision": {"main"}, "hash": {strings.Repeat("ab", 32)},
 }
 

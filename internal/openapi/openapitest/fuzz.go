@@ -20,6 +20,8 @@ type Fuzzer struct {
 	// seen are values of answers: ids by the collection that they are of, and texts by the name of their field.
 	seen map[string][]string
 	last Call
+	// near is the collection in which something was made last: the next calls are often about it, before something else takes it away.
+	near string
 	// bent says that the call that is being made may be wrong somewhere; the others are as people mean them, as far as a document tells.
 	bent bool
 }
@@ -69,7 +71,7 @@ func (f *Fuzzer) Next() Call {
 }
 
 func (f *Fuzzer) make() Call {
-	op := pick(f, f.calls)
+	op := f.operation()
 	f.bent = f.one(2)
 	c := Call{Operation: op.OperationID, Method: op.method, Header: map[string]string{}, As: f.caller(op)}
 	if f.bent && f.one(15) {
@@ -106,6 +108,21 @@ func (f *Fuzzer) make() Call {
 	return c
 }
 
+// operation is what the next call is about: any, or one on what was made last.
+func (f *Fuzzer) operation() operation {
+	other, stay, n := pick(f, f.calls), f.one(2), f.rng.IntN(1<<20) // drawn always
+	var near []operation
+	for _, op := range f.calls {
+		if f.near != "" && strings.Contains(op.path, "/"+f.near+"/{") {
+			near = append(near, op)
+		}
+	}
+	if !stay || len(near) == 0 {
+		return other
+	}
+	return near[n%len(near)]
+}
+
 // caller is who makes a call: mostly somebody who may.
 func (f *Fuzzer) caller(op operation) string {
 	switch {
@@ -138,9 +155,20 @@ func (f *Fuzzer) path(template string) string {
 			segments[i] = pick(f, badIDs)
 			continue
 		}
-		segments[i] = url.PathEscape(f.known("of:"+segments[i-1], "m1"))
+		segments[i] = url.PathEscape(f.known("of:"+segments[i-1], idOf(segments[i-1])))
 	}
 	return strings.Join(segments, "/")
+}
+
+// idOf is what an object of a collection may be called of which no answer has shown any.
+func idOf(collection string) string {
+	switch collection {
+	case "nodes":
+		return "n1"
+	case "gateways":
+		return "g1"
+	}
+	return "m1"
 }
 
 // known is a value that an answer has shown, or one that is likely enough.
@@ -228,6 +256,9 @@ func (f *Fuzzer) Learn(c Call, a Answer) {
 	if a.Status < 300 {
 		f.learn(segments[0], parse(a.Body), 0)
 	}
+	if a.Status == 201 {
+		f.near = segments[0]
+	}
 }
 
 func (f *Fuzzer) learn(collection string, v any, depth int) {
@@ -237,12 +268,15 @@ func (f *Fuzzer) learn(collection string, v any, depth int) {
 			f.learn(collection, inner, depth)
 		}
 	case map[string]any:
+		for _, k := range idFields {
+			if s, ok := v[k].(string); ok && depth < 2 {
+				f.remember("of:"+collection, s)
+				break // the others are of other objects, or for people
+			}
+		}
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			if s, ok := v[k].(string); ok {
 				f.remember(k, s)
-				if depth < 2 && slices.Contains(idFields, k) {
-					f.remember("of:"+collection, s)
-				}
 				continue
 			}
 			f.learn(collection, v[k], depth+1)
@@ -250,8 +284,8 @@ func (f *Fuzzer) learn(collection string, v any, depth int) {
 	}
 }
 
-// idFields are what objects are asked for by.
-var idFields = []string{"model_uid", "node_id", "id", "name", "uid", "pull_id", "template_id", "username", "key_id"}
+// idFields are what objects are asked for by: the first of them that an object has.
+var idFields = []string{"pull_id", "template_id", "model_uid", "uid", "node_id", "key_id", "id", "username", "name"}
 
 func (f *Fuzzer) remember(key, value string) {
 	if value == "" || len(value) > 300 || slices.Contains(f.seen[key], value) {
