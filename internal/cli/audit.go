@@ -91,7 +91,7 @@ func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02
 
 func (c *command) auditShow() *cobra.Command {
 	return showCommand(c, showing[api.AuditRecord]{
-		Use: "show SEQ", Short: "Show one record: what changed, from what to what", Arg: "the record's number",
+		Use: "show SEQ", Short: "Show one record: what changed, from what to what", Example: "  nebula audit show 7", Arg: "the record's number",
 		Fetch: func(ctx context.Context, cl *client.Client, seq string) (api.AuditRecord, error) {
 			return cl.AuditRecord(ctx, seq)
 		},
