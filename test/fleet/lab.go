@@ -13,8 +13,8 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
-	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
 	"github.com/nebula-serve/nebula/internal/demomodel"
+	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
 	"github.com/nebula-serve/nebula/test/netns"
 	"github.com/nebula-serve/nebula/test/procs"
 	"github.com/nebula-serve/nebula/test/traffic"
