@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -138,28 +139,32 @@ func (s *server) attemptOf(r *http.Request) (attempt, error) {
 func (s *server) comeIn(w http.ResponseWriter, r *http.Request, a attempt) error {
 	q := r.URL.Query()
 	if q.Get("error") != "" { // its texts are the provider's, or anybody's: they are not shown
-		s.failedLogin(r, "", false)
-		return api.Errorf(api.CodeForbidden, "the provider let nobody in: start again at /api/v2/auth/oidc/login")
+		return s.noLogin(r, api.Errorf(api.CodeForbidden, "the provider let nobody in: start again at /api/v2/auth/oidc/login"))
 	}
 	code := q.Get("code")
 	if code == "" || len(code) > maxCode {
 		return api.Errorf(api.CodeInvalidRequest, "the provider's answer has no code: start again at /api/v2/auth/oidc/login")
 	}
 	who, err := s.OpenID.Redeem(r.Context(), s.forProvider(r, a), code)
-	if err != nil {
-		if !api.HasCode(err, api.CodeUnavailable) {
-			s.failedLogin(r, "", false)
-		}
+	if api.HasCode(err, api.CodeUnavailable) {
 		return err
+	}
+	if err != nil {
+		return s.noLogin(r, err)
 	}
 	user, err := s.Control.External(r.Context(), api.ExternalID{Issuer: who.Issuer, Subject: who.Subject},
 		api.CreateUser{Name: who.Name, Role: who.Role, DisplayName: who.DisplayName, Email: who.Email})
 	if err != nil {
-		s.failedLogin(r, "", false)
-		return err
+		return s.noLogin(r, err)
 	}
 	_, err = s.startSession(w, r, proof{user: user, external: true})
 	return err
+}
+
+// noLogin records a login that failed, once: its error is not recorded as a refusal, too.
+func (s *server) noLogin(r *http.Request, err error) error {
+	s.failedLogin(r, "", false)
+	return fmt.Errorf("%w: %w", errLogin, err)
 }
 
 // ownPath tells whether a browser that is sent to path stays on this server.

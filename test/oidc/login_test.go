@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -394,4 +395,26 @@ func (n *nebula) people(t *testing.T) {
 	}
 	b = n.browser(t)
 	b.refused(b.get(b.walk("dan")), 403, "is disabled")
+	n.recordedOnce(t)
+}
+
+// recordedOnce: a login that failed is in the audit log as that, and not as a refusal of the route, too.
+func (n *nebula) recordedOnce(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		all, _, err := n.admin.Audit(t.Context(), client.AuditOptions{})
+		failed := 0
+		for _, r := range all {
+			if r.Verb == "login" && r.Result == api.AuditFailed {
+				failed += 1 + r.Repeated
+			}
+			if r.Result == api.AuditDenied && strings.Contains(r.Object, callback) && r.Code == api.CodeForbidden {
+				t.Errorf("recorded twice: %+v", r)
+			}
+		}
+		if err == nil && failed == 0 {
+			err = errors.New("no login that failed is in the audit log")
+		}
+		return err
+	})
 }
