@@ -40,8 +40,14 @@ func serve(t *testing.T) *server {
 
 func serveOn(t *testing.T, kv store.KV, change func(*httpapi.Config)) *server {
 	t.Helper()
+	return serveLogging(t, kv, slog.New(slog.DiscardHandler), change)
+}
+
+// serveLogging is one whose store tells log what it does.
+func serveLogging(t *testing.T, kv store.KV, log *slog.Logger, change func(*httpapi.Config)) *server {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	st, err := store.Open(ctx, kv, slog.New(slog.DiscardHandler))
+	st, err := store.Open(ctx, kv, log)
 	if err != nil {
 		t.Fatal(err)
 	}

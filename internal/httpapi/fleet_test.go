@@ -54,7 +54,12 @@ func (s *safeBuffer) String() string {
 
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	s := serve(t)
+	return newFleetOn(t, serve(t), func(*httpapi.Config) {})
+}
+
+// newFleetOn is one on the store of a server, with what change makes of its configuration.
+func newFleetOn(t *testing.T, s *server, change func(*httpapi.Config)) *fleet {
+	t.Helper()
 	ca, err := pki.NewCA("test", time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +76,7 @@ func newFleet(t *testing.T) *fleet {
 	})
 	f.cfg.Feed = says("application/x-ndjson", "{}")
 	f.cfg.Log = slog.New(slog.NewTextHandler(f.log, nil))
+	change(&f.cfg)
 	info, err := f.cfg.Control.InitCluster(t.Context())
 	if err != nil {
 		t.Fatal(err)
