@@ -106,7 +106,7 @@ func (c *Control) CreateToken(ctx context.Context, req api.CreateJoinToken) (api
 func (c *Control) RevokeToken(ctx context.Context, id string) error {
 	err := c.update(ctx, "token.revoke", "token/"+id, func(tx *store.Tx) error {
 		if !tx.State().JoinTokens.Has(id) {
-			return api.Errorf(api.CodeNotFound, "there is no join token %.40q: it may have been used, or have expired; list them with: nebula token list", id)
+			return api.Errorf(api.CodeNotFound, "there is no join token %s: it may have been used, or have expired; list them with: nebula token list", asGiven(id))
 		}
 		return store.JoinTokens.Delete(tx, id)
 	})

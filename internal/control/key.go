@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -50,7 +51,18 @@ func (h KeyHolder) holds(key *api.APIKey, owner *api.User) error {
 }
 
 func noKey(id string) error {
-	return api.Errorf(api.CodeNotFound, "there is no key %.40q; list them with: nebula key list", id)
+	return api.Errorf(api.CodeNotFound, "there is no key %s; list them with: nebula key list", asGiven(id))
+}
+
+// maxShownID is longer than any id of a key, a session or a join token.
+const maxShownID = 24
+
+// asGiven is an id as an error repeats it. What is longer than ids are may be the secret itself, given where its id is meant: that is not repeated.
+func asGiven(id string) string {
+	if len(id) > maxShownID {
+		return "of that id (it is too long for one: give the id alone, never the secret)"
+	}
+	return strconv.Quote(id)
 }
 
 // Keys lists the keys that a holder may see: those of owner, or, when that is empty, all of them for admins and their own for others.

@@ -159,7 +159,7 @@ func (c *Control) RevokeSession(ctx context.Context, shown, user string) error {
 				return store.Sessions.Delete(tx, e.ID)
 			}
 		}
-		return api.Errorf(api.CodeNotFound, "there is no session %.40q: it may be over; list them with: nebula session list", shown)
+		return api.Errorf(api.CodeNotFound, "there is no session %s: it may be over; list them with: nebula session list", asGiven(shown))
 	})
 }
 

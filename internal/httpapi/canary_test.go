@@ -136,6 +136,9 @@ func (n *nest) send(status int, method, path, body string, header ...string) (an
 
 func (n *nest) keep(method, path string, res answer, text string) {
 	path, _, _ = strings.Cut(path, "?")
+	for secret := range n.names {
+		path = strings.ReplaceAll(path, secret, "(secret)") // what was asked is not what was told
+	}
 	n.told = append(n.told, fmt.Sprintf("the answer to %s %s: %d %v %s", method, path, res.StatusCode, res.Header, text))
 }
 
@@ -290,6 +293,19 @@ func (n *nest) keys(session []string) {
 	n.key("key after rotation", made)
 	for _, path := range []string{"/api/v2/keys", "/api/v2/keys/" + id} {
 		n.send(200, "GET", path, "", with()...)
+	}
+	// Somebody gives the whole secret where its id is meant.
+	_, cookie, _ := strings.Cut(session[1], "=")
+	for _, call := range []string{
+		"GET /api/v2/keys/" + key, "PUT /api/v2/keys/" + key, "DELETE /api/v2/keys/" + key, "POST /api/v2/keys/" + key + "/rotate", "DELETE /api/v2/sessions/" + cookie,
+		"DELETE /api/v2/tokens/nbj_" + id + "_" + n.plant("join token in a path"),
+	} {
+		method, path, _ := strings.Cut(call, " ")
+		body := ""
+		if method == "PUT" || method == "POST" {
+			body = `{}`
+		}
+		n.asAdmin(404, method, path, body)
 	}
 }
 
