@@ -17,7 +17,9 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/gateway"
 	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
@@ -100,12 +102,21 @@ func newNest(t *testing.T) *nest {
 	n.setup = token
 	n.names[token] = "setup token"
 	now := time.Now() // it stands still for whoever has to wait
+	metrics := obs.NewRegistry()
+	gw := gateway.New(gateway.Config{View: base.st, LocalNode: "n1", Log: log, Registry: metrics})
 	n.fleet = newFleetOn(t, base, func(cfg *httpapi.Config) {
 		known := auth.Directory{View: base.st, Fixed: auth.Keyring{}.With(n.admin, auth.Principal{ID: "root", Role: auth.Admin}), Now: time.Now}
 		cfg.Keys, cfg.Sessions, cfg.Setup, cfg.Log = known, known, setup, log
 		cfg.Now = func() time.Time { return now }
 		cfg.Denied = n.deny
-		cfg.Inference = []httpapi.InferenceRoute{{Method: "POST", Path: "/v1/completions", Summary: "It breaks", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("it breaks") })}}
+		cfg.Metrics = obs.Handler(metrics, log)
+		cfg.Inference = nil
+		for _, r := range gw.Routes() {
+			if r.Path == "/v1/embeddings" {
+				r.Handler = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("it breaks") })
+			}
+			cfg.Inference = append(cfg.Inference, httpapi.InferenceRoute{Method: r.Method, Path: r.Path, Summary: r.Summary, Handler: r.Handler})
+		}
 	})
 	return n
 }
@@ -182,6 +193,10 @@ func (n *nest) key(what, text string) string {
 // search looks for every secret in all that was told, logged, recorded and stored.
 func (n *nest) search() {
 	n.t.Helper()
+	if page := n.asAdmin(200, "GET", "/metrics", ""); !strings.Contains(page, "go_goroutines") {
+		n.t.Errorf("these are no metrics: %s", page)
+	}
+	n.asAdmin(200, "GET", "/api/v2/models/m/events", "")
 	n.asAdmin(200, "GET", "/api/v2/audit/export", "")
 	n.asAdmin(200, "GET", "/api/v2/audit?limit=1000", "")
 	all, _, err := n.kv.List(n.t.Context(), "/")
@@ -387,7 +402,15 @@ func (n *nest) hostile() {
 
 // broken is what happens when the server itself fails, with secrets in its hands.
 func (n *nest) broken() {
-	n.asAdmin(500, "POST", "/v1/completions", `{"prompt":"`+n.plant("prompt")+`"}`)
+	n.asAdmin(500, "POST", "/v1/embeddings", `{"input":"`+n.plant("prompt when it breaks")+`"}`)
+	prompt := n.plant("prompt") // no engine runs: each of these is refused
+	for _, body := range []string{
+		`{"model":"none","prompt":"` + prompt + `"}`, `{"model":"m","prompt":"` + prompt + `"}`, `{"model":"m","prompt":"` + prompt, `{"model":["` + prompt + `"]}`, `{"prompt":"` + prompt + `"}`, prompt,
+		`{"model":"m","messages":[{"role":"user","content":"` + prompt + `"}],"stream":true}`,
+	} {
+		n.asAdmin(0, "POST", "/v1/completions", body)
+		n.asAdmin(0, "POST", "/v1/chat/completions", body)
+	}
 	for path, body := range map[string]string{
 		"POST /api/v2/users":        text(n.t, api.CreateUser{Name: "eve", Role: api.RoleViewer, Password: api.Token(n.plant("password when the store fails"))}),
 		"PUT /api/v2/secrets/other": text(n.t, api.PutSecret{Value: api.Token(n.plant("secret when the store fails"))}),
