@@ -15,8 +15,8 @@ import (
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e, ok := api.AsError(err)
 	if !ok {
-		if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
-			return // the caller has left
+		if over := r.Context().Err(); over != nil && (errors.Is(err, over) || errors.Is(err, context.Canceled)) {
+			return // the caller has left, or has no time any more
 		}
 		s.Log.Error("request failed", "request_id", idOf(r), "method", r.Method, "path", r.URL.Path, "error", err)
 		e = api.Errorf(api.CodeInternal, "something went wrong inside Nebula; its log has the details under this request id")

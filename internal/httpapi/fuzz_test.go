@@ -108,6 +108,9 @@ func fuzzOnce(t *testing.T, seed uint64, end time.Time, tally *tally) {
 		if t.Failed() {
 			break
 		}
+		if a.Cut && len(a.Body) == 0 && a.Header.Get("Content-Type") == "" {
+			continue // it left before there was an answer
+		}
 		tally.count(c, a)
 		if a.Status >= 500 {
 			t.Errorf("answered with %d: %.1000s", a.Status, a.Body)

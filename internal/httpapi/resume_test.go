@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -190,5 +192,22 @@ func TestWatch_everyList(t *testing.T) {
 		if res, body := s.call(http.MethodHead, path+"?watch=1", ""); res.StatusCode != 200 {
 			t.Errorf("HEAD %s: %d %s", path, res.StatusCode, body)
 		}
+	}
+}
+
+// TestWatch_callerWithoutTime: a watch from a revision that is still to come waits, and a caller whose time is over meanwhile is no failure inside.
+func TestWatch_callerWithoutTime(t *testing.T) {
+	s := serve(t)
+	cfg := config(s.st)
+	var log strings.Builder
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/api/v2/models?watch=1&since=100000", nil)
+	r.Header.Set("Authorization", "Bearer "+secrets[auth.Admin])
+	w := httptest.NewRecorder()
+	newAPI(t, cfg).ServeHTTP(w, r)
+	if w.Code >= 500 || strings.Contains(log.String(), "request failed") {
+		t.Errorf("%d %s\n%s", w.Code, w.Body, log.String())
 	}
 }
