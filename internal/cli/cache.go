@@ -24,7 +24,11 @@ func (c *command) cacheList() *cobra.Command {
 		Key: func(e api.CacheEntryView) string { return e.NodeID + "/" + e.ModelName },
 		Fetch: func(ctx context.Context, cl *client.Client) ([]api.CacheEntryView, error) {
 			if node != "" {
-				return cl.NodeCache(ctx, node)
+				list, err := cl.NodeCache(ctx, node)
+				if err == nil && len(list) == 0 { // an empty cache, or no such node: that is an error
+					_, err = cl.Node(ctx, node)
+				}
+				return list, err
 			}
 			all, err := cl.CacheSummary(ctx)
 			return all.Caches, err
