@@ -255,11 +255,15 @@ func (l *lab) ready(ctx context.Context, m *machine) error {
 
 // http is a client that connects from where people are. What it is answered is kept, and held against the API's document when the part is over.
 func (l *lab) http() *http.Client {
-	t := &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 20 * time.Second}
+	t := transport()
 	if l.people != nil {
 		t.DialContext = l.people.Dial
 	}
 	return &http.Client{Transport: openapitest.Through(t, openapitest.ToFolder(answersIn(l.o.dir)))}
+}
+
+func transport() *http.Transport {
+	return &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 20 * time.Second}
 }
 
 // whole waits until every server answers and sees every node, and every gateway routes.
@@ -365,9 +369,9 @@ func (l *lab) asGateways(machines ...*machine) []traffic.Gateway {
 	var out []traffic.Gateway
 	for i, m := range machines {
 		order := append(slices.Clone(machines[i:]), machines[:i]...)
-		c := l.http()
-		c.Transport.(*http.Transport).DialContext = dialFirst(order)
-		out = append(out, traffic.Gateway{Name: m.name, URL: m.url, Token: l.token, Client: c})
+		t := transport()
+		t.DialContext = dialFirst(order)
+		out = append(out, traffic.Gateway{Name: m.name, URL: m.url, Token: l.token, Client: &http.Client{Transport: t}})
 	}
 	return out
 }
