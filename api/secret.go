@@ -38,6 +38,52 @@ const (
 // ValidSecretName applies the rule for names of secrets, which is that of [KnownUID].
 func ValidSecretName(name string) bool { return validSegment(name, MaxSecretName) }
 
+// tokenPrefixes begin the tokens of hubs, of Nebula, and of what people use beside them.
+var tokenPrefixes = []string{"hf_", "ms-", "sk-", "neb_", "nbj_", "nba_", "ghp_", "gho_", "github_pat_", "glpat-", "xoxb-", "AKIA", "eyJ"}
+
+// How long an unbroken run of letters and digits is in a token: after one of the prefixes, and anywhere.
+const (
+	tokenRun     = 12
+	longTokenRun = 20
+)
+
+// LooksLikeToken tells whether a text that is meant as a name is likely a token that was put in its place: one with a known prefix, a UUID, or a long
+// run of letters and digits. Names are stored in clear and shown to everybody.
+func LooksLikeToken(name string) bool {
+	run := longTokenRun
+	for _, prefix := range tokenPrefixes {
+		if rest, ok := strings.CutPrefix(name, prefix); ok {
+			name, run = rest, tokenRun
+			break
+		}
+	}
+	if isUUID(name) {
+		return true
+	}
+	for part := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '.' || r == '_' || r == '-' }) {
+		letters := strings.Trim(part, "0123456789") != ""
+		digits := strings.ContainsAny(part, "0123456789")
+		if len(part) >= run && letters && digits || len(part) >= longTokenRun && run == tokenRun {
+			return true
+		}
+	}
+	return false
+}
+
+// isUUID tells whether a text is 32 hexadecimal digits in five groups.
+func isUUID(s string) bool {
+	groups := strings.Split(s, "-")
+	if len(groups) != 5 {
+		return false
+	}
+	for i, n := range []int{8, 4, 4, 4, 12} {
+		if len(groups[i]) != n || strings.Trim(groups[i], "0123456789abcdefABCDEF") != "" {
+			return false
+		}
+	}
+	return true
+}
+
 // Token is the value of a secret on its way. It prints as stars, whatever the verb, so that no message has it by mistake; JSON, the wire, has it.
 type Token string
 
@@ -66,6 +112,9 @@ func (p *PutSecret) Validate(name string) error {
 	var bad problems
 	if !ValidSecretName(name) {
 		bad.add("name", "%q is not a legal name: use letters, digits, \".\", \"_\" and \"-\", start with a letter or digit, at most %d characters", clip(name), MaxSecretName)
+	} else if LooksLikeToken(name) { // it is not repeated: it may be one
+		bad.add("name", "looks like a token itself, and names are stored in clear: choose a name that says what the secret is for, such as hf-members, and give the token as the value; "+
+			"if it is a token, it has been sent as a name, so renew it where it comes from when others may read along")
 	}
 	switch v := string(p.Value); {
 	case v == "":

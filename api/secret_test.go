@@ -39,6 +39,7 @@ func TestPutSecret_Validate(t *testing.T) {
 		"path as name":    {"../x", planted, "is not a legal name"},
 		"slash":           {"a/b", planted, "is not a legal name"},
 		"long name":       {strings.Repeat("a", 64), planted, "at most 63"},
+		"token as name":   {planted, planted, "name looks like a token itself"},
 		"no value":        {"a", "", "value must not be empty"},
 		"long value":      {"a", strings.Repeat("v", 4097), "4097 bytes long; at most 4096"},
 		"line break":      {"a", planted + "\n", "without spaces, line breaks"},
@@ -59,6 +60,22 @@ func TestPutSecret_Validate(t *testing.T) {
 				t.Errorf("the value is in %v", err)
 			}
 		})
+	}
+}
+
+func TestLooksLikeToken(t *testing.T) {
+	for name, want := range map[string]bool{
+		"hf_AbCdEfGhIjKlMnOpQrStUvWxYz012345": true, "hf_abcdefghijklmnopqrstuvwxyzabcdefgh": true, "sk-proj-a1b2c3d4e5f6": true, "neb_k3j2h1_0a1b2c3d4e5f6a7b8c9d": true,
+		"nbj_ab12cd34_0123456789abcdef01234567_x": true, "ghp_16C7e42F292c6912E7710c838347Ae178B4a": true, "123e4567-e89b-12d3-a456-426614174000": true, "ms-123e4567-e89b-12d3-a456-426614174000": true,
+		"0a1b2c3d4e5f60718293a4b5c6d7e8f9": true, "x-0a1b2c3d4e5f60718293a4b5": true, "AKIAIOSFODNN7EXAMPLE1": true,
+
+		"hf": false, "hf_token": false, "hf-members": false, "hf_production_eu_2": false, "sk-learn-models-2026": false, "modelscope": false, "team7": false, "": false,
+		"internationalisation-of-everything": false, "HuggingFaceProductionToken": false, "hf_huggingfaceproduction": true, "20261128093000": false, "meta-llama-3.1-70b-instruct": false,
+		"123e4567-e89b-12d3-a456-42661417400g": false,
+	} {
+		if got := api.LooksLikeToken(name); got != want {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
 	}
 }
 

@@ -310,8 +310,18 @@ func checkTokenSecret(p *problems, s *ModelSpec) {
 // maxEcho bounds, in bytes, what a message repeats of one piece of input.
 const maxEcho = 80
 
-// clip shortens hostile input for a message.
+// WithoutUser hides what people have written before the host of a URL: it may hold a password.
+func WithoutUser(address string) string {
+	scheme, rest, ok := strings.Cut(address, "://")
+	if at := strings.LastIndex(rest, "@"); ok && at >= 0 {
+		return scheme + "://…@" + rest[at+1:]
+	}
+	return address
+}
+
+// clip shortens hostile input for a message, and leaves out what may be a password in it.
 func clip(s string) string {
+	s = WithoutUser(s)
 	if len(s) <= maxEcho {
 		return s
 	}

@@ -247,3 +247,19 @@ func TestValidate_refusesNumbersThatJSONCannotHold(t *testing.T) {
 		}
 	}
 }
+
+func TestWithoutUser(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://ann:pass@host/x": "https://…@host/x", "https://token@host": "https://…@host", "https://ann:p@ss@host/a": "https://…@host/a", "https://host/a": "https://host/a",
+		"ann@host": "ann@host", "": "", "acme/model": "acme/model", "://@": "://…@",
+	} {
+		if got := api.WithoutUser(in); got != want {
+			t.Errorf("%q: %q, want %q", in, got, want)
+		}
+	}
+	long := "https://ann:" + strings.Repeat("p", 100) + "@host/x"
+	err := (&api.ModelSpec{ModelUID: "m", ModelName: long}).Validate()
+	if err == nil || strings.Contains(err.Error(), "ppp") {
+		t.Errorf("a password is repeated: %v", err)
+	}
+}

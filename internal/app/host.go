@@ -144,7 +144,8 @@ func (h *host) version(ctx context.Context, e api.NodeEngine) string {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, e.Path, "--version")
-	cmd.WaitDelay = time.Second // a child of it may hold the pipe for ever
+	cmd.Env = engine.Inherited(os.Environ()) // the node's tokens are not its business
+	cmd.WaitDelay = time.Second              // a child of it may hold the pipe for ever
 	out, err := cmd.CombinedOutput()
 	version := ""
 	if err == nil {

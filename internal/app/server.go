@@ -130,7 +130,7 @@ func openID(o Options) (*openid.Provider, error) {
 func withStatic(k auth.Keyring, o Options) auth.Keyring {
 	k, warnings := k.WithStatic(o.AuthTokens)
 	for _, w := range warnings {
-		o.Log.Warn("a token of NEBULA_AUTH_TOKENS is not used", "reason", w)
+		o.Log.Warn("check the tokens of NEBULA_AUTH_TOKENS", "reason", w)
 	}
 	return k
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,6 +135,9 @@ func (c *command) serverCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if join != "" && r.o.Serving.ClusterInit {
 				return usagef("--cluster-init is for the first server, --join for the others: give one of them")
+			}
+			if slices.ContainsFunc(r.o.Serving.External.Endpoints, func(e string) bool { return strings.Contains(e, "@") }) {
+				return usagef("--etcd-endpoints has a user or a password in an address: etcd knows this server by --etcd-cert and --etcd-key")
 			}
 			if r.o.Serving.ClusterInit && len(r.o.Serving.External.Endpoints) > 0 {
 				return usagef("--cluster-init is about the store inside Nebula, --etcd-endpoints about one of yours: give one of them")

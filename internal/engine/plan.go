@@ -130,15 +130,21 @@ func InheritedEnv() []string {
 	}
 }
 
-// environ returns the complete environment: what may be inherited, the GPUs, and the engine's own.
-func environ(in Input, own ...string) []string {
+// Inherited returns what of the node's environment an engine may inherit.
+func Inherited(base []string) []string {
 	var env []string
 	for _, key := range InheritedEnv() {
-		i := slices.IndexFunc(in.BaseEnv, func(kv string) bool { return strings.HasPrefix(kv, key+"=") })
-		if i >= 0 && !strings.ContainsRune(in.BaseEnv[i], 0) {
-			env = append(env, in.BaseEnv[i])
+		i := slices.IndexFunc(base, func(kv string) bool { return strings.HasPrefix(kv, key+"=") })
+		if i >= 0 && !strings.ContainsRune(base[i], 0) {
+			env = append(env, base[i])
 		}
 	}
+	return env
+}
+
+// environ returns the complete environment: what may be inherited, the GPUs, and the engine's own.
+func environ(in Input, own ...string) []string {
+	env := Inherited(in.BaseEnv)
 	if cache, _, found := strings.Cut(in.Path, "/models--"); found { // what else a model refers to may be there too
 		env = append(env, "HF_HUB_CACHE="+cache)
 	}

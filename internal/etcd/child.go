@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -34,6 +37,7 @@ type child struct {
 // startChild starts a process in a session of its own, so that a Ctrl-C for us does not end it before its users.
 func startChild(command []string, log *slog.Logger) (*child, error) {
 	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = childEnvironment(os.Environ())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	stdin, err1 := cmd.StdinPipe()
 	stdout, err2 := cmd.StdoutPipe()
@@ -54,6 +58,19 @@ func startChild(command []string, log *slog.Logger) (*child, error) {
 		c.waitErr = cmd.Wait()
 	}()
 	return c, nil
+}
+
+// childEnvironment is what the child gets of our environment: what the Go runtime and the system's libraries look at. The rest may be secret, and the
+// child needs none of it.
+func childEnvironment(ours []string) []string {
+	return slices.DeleteFunc(slices.Clone(ours), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		switch name {
+		case "PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "GODEBUG", "GOTRACEBACK", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GOCOVERDIR":
+			return false
+		}
+		return true
+	})
 }
 
 func (c *child) pid() int { return c.cmd.Process.Pid }

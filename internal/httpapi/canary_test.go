@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,45 +21,8 @@ import (
 	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
+	"github.com/nebula-serve/nebula/test/canary"
 )
-
-// canaryPart is how much of a secret, from its begin or its end, counts as the secret: half of one is a leak, too.
-const canaryPart = 16
-
-// leaked tells whether a text, and the same in lower case, holds the begin or the end of a secret: in clear, in hex, or in either base64. Secrets here
-// are of letters, digits, - and _, which no URL and no JSON writes in another way.
-func leaked(text, lower, secret string) bool {
-	for _, part := range []string{secret[:canaryPart], secret[len(secret)-canaryPart:]} {
-		if strings.Contains(lower, strings.ToLower(part)) || strings.Contains(lower, hex.EncodeToString([]byte(part))) {
-			return true
-		}
-		for shift := range 3 { // three bytes make four of base64, so a word may begin at three places in it; its middle looks the same then
-			std := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + part))
-			std = std[4 : len(std)-4]
-			if strings.Contains(text, std) || strings.Contains(text, strings.NewReplacer("+", "-", "/", "_").Replace(std)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func TestLeaked_seesEveryEncoding(t *testing.T) {
-	secret := rand.Text() + "-_" + rand.Text()
-	for name, text := range map[string]string{
-		"clear": secret, "begin": secret[:20], "end": secret[len(secret)-20:], "lower": strings.ToLower(secret), "hex": hex.EncodeToString([]byte("a" + secret)),
-		"HEX": fmt.Sprintf("%X", secret), "base64": base64.StdEncoding.EncodeToString([]byte("user:" + secret)),
-		"base64 shifted": base64.StdEncoding.EncodeToString([]byte("Bearer " + secret)), "base64url": base64.RawURLEncoding.EncodeToString([]byte("12345678" + secret)),
-	} {
-		text = `{"a":"` + text + `"}`
-		if !leaked(text, strings.ToLower(text), secret) {
-			t.Errorf("%s is not seen: %s", name, text)
-		}
-	}
-	if other := rand.Text() + rand.Text(); leaked(other, strings.ToLower(other), secret) {
-		t.Error("another secret is taken for it")
-	}
-}
 
 // recordingKV keeps whatever was ever sent to the store, keys and values.
 type recordingKV struct {
@@ -164,7 +126,7 @@ func (n *nest) asAdmin(status int, method, path, body string, header ...string) 
 func (n *nest) shown(what, whole, secret string) string {
 	n.t.Helper()
 	last := &n.told[len(n.told)-1]
-	if len(secret) < canaryPart || strings.Count(*last, whole) != 1 {
+	if len(secret) < canary.Part || strings.Count(*last, whole) != 1 {
 		n.t.Fatalf("%s is not in the answer once: %s", what, *last)
 	}
 	*last = strings.Replace(*last, whole, "(shown once)", 1)
@@ -216,26 +178,18 @@ func (n *nest) search() {
 	for _, text := range n.told {
 		places[text[:min(100, len(text))]] += text
 	}
+	planted := &canary.Set{}
+	for secret, what := range n.names {
+		if err := planted.Add(what+" "+secret[:4], secret); err != nil {
+			n.t.Fatal(err)
+		}
+	}
 	for where, text := range places {
-		lower := strings.ToLower(text)
-		for secret, what := range n.names {
-			if leaked(text, lower, secret) {
-				n.t.Errorf("%s has the %s %s:\n%s", where, what, secret, around(text, secret))
-			}
+		for _, leak := range planted.Leaks([]byte(text)) {
+			n.t.Errorf("%s has the %s:\n%s", where, leak.What, leak.Lines)
 		}
 	}
 	n.t.Logf("%d secrets, %d places", len(n.names), len(places))
-}
-
-// around is the first lines that have a part of a secret, cut short.
-func around(text, secret string) string {
-	var out strings.Builder
-	for line := range strings.Lines(text) {
-		if leaked(line, strings.ToLower(line), secret) && out.Len() < 1000 {
-			out.WriteString(line[:min(400, len(line))] + "\n")
-		}
-	}
-	return out.String()
 }
 
 // TestCanary_appearsNowhere plants secrets in every field that takes one, on ways that succeed and on ways that fail, and looks for them, and for those

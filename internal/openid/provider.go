@@ -78,7 +78,7 @@ func New(c Config) (*Provider, error) {
 	case c.Otherwise != "" && !ForPeople(c.Otherwise):
 		return nil, api.Errorf(api.CodeInvalidRequest, "--oidc-default-role %q is no role of a user: use viewer, operator or admin", c.Otherwise)
 	}
-	if p, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || p.Host == "" || p.Scheme != "https" && p.Scheme != "http" || strings.Trim(p.Path, "/") != "") {
+	if p, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || p.Host == "" || p.User != nil || p.Scheme != "https" && p.Scheme != "http" || strings.Trim(p.Path, "/") != "") {
 		return nil, api.Errorf(api.CodeInvalidRequest, "--public-url must be as browsers call this server, without a path, for example https://nebula.example.com")
 	}
 	return &Provider{Config: c, http: &http.Client{Timeout: answerTime, Transport: bounded{http.DefaultTransport}}}, nil
@@ -160,7 +160,11 @@ func (p *Provider) errRefused(reason string, err error) error {
 // plain leaves out of an error what a provider may have put into it: its answer may name tokens.
 func plain(err error) error {
 	if r, ok := errors.AsType[*oauth2.RetrieveError](err); ok {
-		return fmt.Errorf("the provider answered %.40q", r.ErrorCode)
+		switch r.ErrorCode { // those of RFC 6749, section 5.2: anything else may be what the provider was told
+		case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope":
+			return fmt.Errorf("the provider answered %s", r.ErrorCode)
+		}
+		return errors.New("the provider answered with an error of its own")
 	}
 	return err
 }

@@ -24,6 +24,8 @@ type machine struct {
 	args []string
 	proc *procs.Running
 	log  *procs.Log
+
+	token string // with which it has joined
 }
 
 // join starts a machine that joins the server's cluster, and ends it with all it started when the test does.
@@ -41,7 +43,7 @@ func join(t *testing.T, server *nebula, role, id string, args ...string) *machin
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{t: t, dir: dir, args: append([]string{
+	m := &machine{t: t, dir: dir, token: made.Token, args: append([]string{
 		role, "--data-dir", dir, "--node-id", id, "--server", "https://" + view.Servers[0].Addr, "--log-level", "debug",
 	}, args...)}
 	t.Cleanup(func() {

@@ -90,7 +90,7 @@ func New(cfg Config) (*Client, error) {
 	base := strings.TrimRight(cfg.Endpoint, "/")
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, fmt.Errorf("%q is not the address of a hub: use https://HOST or http://HOST", withoutUser(base))
+		return nil, fmt.Errorf("%q is not the address of a hub: use https://HOST or http://HOST", api.WithoutUser(base))
 	}
 	if cfg.Source == "" {
 		cfg.Source = api.SourceHuggingFace
@@ -115,15 +115,6 @@ func New(cfg Config) (*Client, error) {
 		source: cfg.Source, base: base, origin: u, token: strings.TrimSpace(cfg.Token), agent: cfg.UserAgent, patience: cfg.Patience,
 		entries: cfg.MaxEntries, log: cfg.Log, parked: &parking{until: map[string]time.Time{}},
 	}, nil
-}
-
-// withoutUser hides what people may have written before the host: it could be a password.
-func withoutUser(address string) string {
-	scheme, rest, ok := strings.Cut(address, "://")
-	if _, host, found := strings.Cut(rest, "@"); ok && found {
-		return scheme + "://…@" + host
-	}
-	return address
 }
 
 // As returns a client of the same hub that shows another credential. Both wait together when the hub says so.
