@@ -84,6 +84,32 @@ func (m *ModelCreated) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// ModelWritten answers what changes a model's spec: the spec as it is now, or, in a dry run, as it would be.
+type ModelWritten struct {
+	ModelSpec
+	// Explanation is in the answer of a dry run: where the model would run then, or why it would not.
+	Explanation *Explanation `json:"explanation,omitempty"`
+}
+
+// DeploymentWritten answers what changes the wish to run a model: the wish as it is now, or, in a dry run, as it would be.
+type DeploymentWritten struct {
+	ModelDeployment
+	// Explanation is in the answer of a dry run: where the model would run then, or why it would not.
+	Explanation *Explanation `json:"explanation,omitempty"`
+}
+
+// UnmarshalJSON reads both parts: the wish has a method of its own, which would be the only one to be asked.
+func (d *DeploymentWritten) UnmarshalJSON(b []byte) error {
+	var v struct {
+		Explanation *Explanation `json:"explanation"`
+	}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	d.Explanation = v.Explanation
+	return json.Unmarshal(b, &d.ModelDeployment)
+}
+
 // UpdateModel is the body of PUT /api/v2/models/{uid}; an absent field is kept, config, labels and files are replaced
 // whole, and an empty value clears.
 type UpdateModel struct {

@@ -17,7 +17,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +29,7 @@ type Client struct {
 	shown string // base as it may be printed: without a password
 	token string
 	http  *http.Client
+	on    Write
 }
 
 // New returns a client of the server at base, for example http://127.0.0.1:8081. The token goes to that server only: redirects are not
@@ -119,21 +119,23 @@ func (c *Client) newRequest(ctx context.Context, method, path string, req any) (
 // request is one whose answer is a JSON value.
 type request struct {
 	method, path string
-	ifMatch      int64 // the revision that the object must still have; 0 = any
 	body         any
 }
 
 // call sends req and decodes the answer into out, unless that is nil.
 func (c *Client) call(ctx context.Context, req request, out any) (http.Header, error) {
 	h := http.Header{}
-	if req.ifMatch > 0 {
-		h.Set("If-Match", `"`+strconv.FormatInt(req.ifMatch, 10)+`"`)
+	if req.method != http.MethodGet {
+		req.path = c.on.condition(h, req.path)
 	}
 	res, err := c.Do(ctx, req.method, req.path, h, req.body)
 	if err != nil {
 		return http.Header{}, err
 	}
 	defer func() { _ = res.Body.Close() }()
+	if c.on.Revision != nil {
+		*c.on.Revision = revisionOf(res.Header)
+	}
 	b, err := io.ReadAll(res.Body)
 	if err != nil {
 		return res.Header, c.broken(ctx, err)

@@ -39,7 +39,7 @@ func answer(status int, body string) http.HandlerFunc {
 // TestClient_sends holds what each method puts on the wire, and that it reads the answer.
 func TestClient_sends(t *testing.T) {
 	const dep = `{"model_uid":"m","desired_state":"running","replicas":3,"version":7}`
-	wantDep := api.ModelDeployment{ModelUID: "m", DesiredState: api.DesiredRunning, Replicas: 3, Version: 7}
+	wantDep := api.DeploymentWritten{ModelDeployment: api.ModelDeployment{ModelUID: "m", DesiredState: api.DesiredRunning, Replicas: 3, Version: 7}}
 	tests := []struct {
 		name, want, answer string
 		call               func(context.Context, *client.Client) (any, error)
@@ -76,7 +76,7 @@ func TestClient_sends(t *testing.T) {
 		{
 			"update", `PUT /api/v2/models/m {"labels":{}} If-Match "12"`, `{"model_uid":"m"}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				m, err := c.UpdateModel(ctx, "m", api.UpdateModel{Labels: map[string]string{}}, 12)
+				m, err := c.On(client.Write{IfMatch: 12}).UpdateModel(ctx, "m", api.UpdateModel{Labels: map[string]string{}})
 				return m.ModelUID, err
 			}, "m",
 		},
@@ -202,7 +202,7 @@ func TestClient_sendsNoHostileUID(t *testing.T) {
 	} {
 		ctx := t.Context()
 		_, getErr := c.Model(ctx, uid)
-		_, updateErr := c.UpdateModel(ctx, uid, api.UpdateModel{}, 0)
+		_, updateErr := c.UpdateModel(ctx, uid, api.UpdateModel{})
 		_, startErr := c.StartModel(ctx, uid, api.StartModel{})
 		_, stopErr := c.StopModel(ctx, uid)
 		_, scaleErr := c.ScaleModel(ctx, uid, 1)

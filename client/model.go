@@ -55,30 +55,30 @@ func (c *Client) Model(ctx context.Context, uid string) (api.ModelDetail, error)
 	return out, err
 }
 
-// UpdateModel changes a model; ifMatch is the revision it must still have, 0 for any.
-func (c *Client) UpdateModel(ctx context.Context, uid string, req api.UpdateModel, ifMatch int64) (api.ModelSpec, error) {
-	var out api.ModelSpec
-	err := c.onModel(ctx, uid, request{method: http.MethodPut, ifMatch: ifMatch, body: req}, &out)
+// UpdateModel changes a model.
+func (c *Client) UpdateModel(ctx context.Context, uid string, req api.UpdateModel) (api.ModelWritten, error) {
+	var out api.ModelWritten
+	err := c.onModel(ctx, uid, request{method: http.MethodPut, body: req}, &out)
 	return out, err
 }
 
 // StartModel wishes a model to run.
-func (c *Client) StartModel(ctx context.Context, uid string, req api.StartModel) (api.ModelDeployment, error) {
-	var out api.ModelDeployment
+func (c *Client) StartModel(ctx context.Context, uid string, req api.StartModel) (api.DeploymentWritten, error) {
+	var out api.DeploymentWritten
 	err := c.onModel(ctx, uid, request{method: http.MethodPost, path: "/start", body: req}, &out)
 	return out, err
 }
 
 // StopModel wishes a model to stop; its declaration stays.
-func (c *Client) StopModel(ctx context.Context, uid string) (api.ModelDeployment, error) {
-	var out api.ModelDeployment
+func (c *Client) StopModel(ctx context.Context, uid string) (api.DeploymentWritten, error) {
+	var out api.DeploymentWritten
 	err := c.onModel(ctx, uid, request{method: http.MethodPost, path: "/stop"}, &out)
 	return out, err
 }
 
 // ScaleModel changes the number of replicas.
-func (c *Client) ScaleModel(ctx context.Context, uid string, replicas uint32) (api.ModelDeployment, error) {
-	var out api.ModelDeployment
+func (c *Client) ScaleModel(ctx context.Context, uid string, replicas uint32) (api.DeploymentWritten, error) {
+	var out api.DeploymentWritten
 	err := c.onModel(ctx, uid, request{method: http.MethodPut, path: "/scale", body: api.ScaleModel{Replicas: &replicas}}, &out)
 	return out, err
 }

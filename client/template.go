@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -37,13 +35,8 @@ func (c *Client) Templates(ctx context.Context, o TemplateOptions) ([]api.ModelT
 // Template returns one template, and the revision to change it with; a built-in one, which cannot be changed, has revision 0.
 func (c *Client) Template(ctx context.Context, id string) (api.ModelTemplate, int64, error) {
 	var out api.ModelTemplate
-	path, err := templatePath(id)
-	if err != nil {
-		return out, 0, err
-	}
-	h, err := c.call(ctx, request{method: http.MethodGet, path: path}, &out)
-	rev, _ := strconv.ParseInt(strings.Trim(h.Get("ETag"), `"`), 10, 64) // absent is 0
-	return out, rev, err
+	h, err := c.onTemplate(ctx, id, request{method: http.MethodGet}, &out)
+	return out, revisionOf(h), err
 }
 
 // CreateTemplate stores a template; replace lets it take the place of one with the same id.
@@ -53,35 +46,23 @@ func (c *Client) CreateTemplate(ctx context.Context, req api.CreateTemplate, rep
 	return out, err
 }
 
-// UpdateTemplate changes a stored template; ifMatch is the revision it must still have, 0 for any.
-func (c *Client) UpdateTemplate(ctx context.Context, id string, req api.UpdateTemplate, ifMatch int64) (api.ModelTemplate, error) {
+// UpdateTemplate changes a stored template.
+func (c *Client) UpdateTemplate(ctx context.Context, id string, req api.UpdateTemplate) (api.ModelTemplate, error) {
 	var out api.ModelTemplate
-	path, err := templatePath(id)
-	if err != nil {
-		return out, err
-	}
-	_, err = c.call(ctx, request{method: http.MethodPut, path: path, ifMatch: ifMatch, body: req}, &out)
+	_, err := c.onTemplate(ctx, id, request{method: http.MethodPut, body: req}, &out)
 	return out, err
 }
 
 // DeleteTemplate forgets a stored template; models that were made of it stay.
 func (c *Client) DeleteTemplate(ctx context.Context, id string) error {
-	path, err := templatePath(id)
-	if err != nil {
-		return err
-	}
-	_, err = c.call(ctx, request{method: http.MethodDelete, path: path}, nil)
+	_, err := c.onTemplate(ctx, id, request{method: http.MethodDelete}, nil)
 	return err
 }
 
 // DeployTemplate declares a model as a template says and starts it.
 func (c *Client) DeployTemplate(ctx context.Context, id string, req api.DeployTemplate) (api.ModelCreated, error) {
 	var out api.ModelCreated
-	path, err := templatePath(id)
-	if err != nil {
-		return out, err
-	}
-	_, err = c.call(ctx, request{method: http.MethodPost, path: path + "/deploy", body: req}, &out)
+	_, err := c.onTemplate(ctx, id, request{method: http.MethodPost, path: "/deploy", body: req}, &out)
 	return out, err
 }
 
@@ -92,10 +73,10 @@ func (c *Client) SaveTemplate(ctx context.Context, uid string, req api.SaveTempl
 	return out, err
 }
 
-// PatchModel changes single fields of a model, or clears them; ifMatch is the revision it must still have, 0 for any.
-func (c *Client) PatchModel(ctx context.Context, uid string, patch api.PatchModel, ifMatch int64) (api.ModelSpec, error) {
-	var out api.ModelSpec
-	err := c.onModel(ctx, uid, request{method: http.MethodPatch, ifMatch: ifMatch, body: patch}, &out)
+// PatchModel changes single fields of a model, or clears them.
+func (c *Client) PatchModel(ctx context.Context, uid string, patch api.PatchModel) (api.ModelWritten, error) {
+	var out api.ModelWritten
+	err := c.onModel(ctx, uid, request{method: http.MethodPatch, body: patch}, &out)
 	return out, err
 }
 
@@ -104,6 +85,16 @@ func replacing(replace bool) string {
 		return "?replace=1"
 	}
 	return ""
+}
+
+// onTemplate is call for a route of one template; the request's path is what follows the id.
+func (c *Client) onTemplate(ctx context.Context, id string, req request, out any) (http.Header, error) {
+	path, err := templatePath(id)
+	if err != nil {
+		return http.Header{}, err
+	}
+	req.path = path + req.path
+	return c.call(ctx, req, out)
 }
 
 // templatePath refuses what no template is called, as modelPath does.

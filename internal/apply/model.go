@@ -193,6 +193,32 @@ func (c *Change) ModelWrites() (ModelWrites, error) {
 	return w, nil
 }
 
+// Trial is the request that has a server try the whole of a model that is not there yet, its deployment included.
+func (w *ModelWrites) Trial() api.CreateModel {
+	req, dep := *w.Create, w.Deployment
+	if dep == nil {
+		return req
+	}
+	req.AutoStart = dep.DesiredState == api.DesiredRunning
+	req.Replicas, req.NodeID, req.GPUIndices = dep.Replicas, dep.NodeID, dep.GPUIndices
+	req.Config = api.EffectiveConfig(&api.ModelSpec{Config: req.Config}, &api.ModelDeployment{ConfigOverrides: dep.ConfigOverrides})
+	return req
+}
+
+// TrialDeployment is the request that has a server try the deployment of a model that is updated, too: with the config that the update will have
+// made. What else decides where replicas go is the engine, and where the update may change that, no trial tells: exact is false.
+func (w *ModelWrites) TrialDeployment() (req api.PutDeployment, exact bool) {
+	req, u := *w.Deployment, w.Update
+	if u == nil {
+		return req, true
+	}
+	if u.Config != nil {
+		clean := &api.ModelConfig{Unset: api.ConfigFields()}
+		req.ConfigOverrides = clean.Merge(u.Config).Merge(req.ConfigOverrides)
+	}
+	return req, u.EngineType == nil && u.ModelName == nil && u.ModelSource == nil && u.ModelPath == nil && u.Files == nil
+}
+
 // updateOf names the fields that differ; an empty value clears.
 func updateOf(was, now api.ModelSpec) *api.UpdateModel {
 	u := &api.UpdateModel{

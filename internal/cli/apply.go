@@ -75,11 +75,30 @@ func (c *command) diffCommand() *cobra.Command {
 }
 
 func (c *command) runDiff(ctx context.Context, o applyFlags) (bool, error) {
-	_, changes, err := c.planFiles(ctx, o)
+	cl, changes, err := c.planFiles(ctx, o)
 	if err != nil {
 		return false, err
 	}
-	return len(due(changes)) > 0, c.printDiffs(c.env.Stdout, changes)
+	if err := c.printDiffs(c.env.Stdout, changes); err != nil {
+		return false, err
+	}
+	run := carrying{cl: cl}
+	switch err := run.check(ctx, changes); {
+	case api.HasCode(err, api.CodeForbidden): // who may only look may not try, and sees the difference all the same
+		return len(due(changes)) > 0, nil
+	case err != nil:
+		return false, err
+	}
+	for i, x := range run.told {
+		lines := verdict(x)
+		if lines == nil {
+			continue
+		}
+		if err := c.say(changes[i].String() + "\n  " + strings.Join(lines, "\n  ")); err != nil {
+			return false, err
+		}
+	}
+	return len(due(changes)) > 0, nil
 }
 
 func (c *command) runApply(ctx context.Context, o applyFlags) error {

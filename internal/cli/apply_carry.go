@@ -19,6 +19,8 @@ type applied struct {
 	apply.Ref
 	Done   []apply.Verb `json:"done"`
 	DryRun bool         `json:"dry_run,omitempty"`
+	// Explanation, in a dry run, says where the model would run then, or why it would not.
+	Explanation *api.Explanation `json:"explanation,omitempty"`
 }
 
 // carrying carries out changes, each under the condition that its object is as it was read.
@@ -28,20 +30,72 @@ type carrying struct {
 	dryRun  bool
 	patch   bool // a model is changed by naming the fields that change, and not as a whole
 	results []applied
-	left    []string // what is not done, in words
+	left    []string           // what is not done, in words
+	told    []*api.Explanation // what the trial says of each change; nil: nothing
 }
 
 // check has the server try every change without doing it, so that what is wrong or has moved is known before anything is done.
 func (r *carrying) check(ctx context.Context, changes []apply.Change) error {
+	r.told = make([]*api.Explanation, len(changes))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(readers)
-	for _, ch := range due(changes) {
+	for i, ch := range changes {
+		if len(ch.Verbs) == 0 {
+			continue
+		}
 		g.Go(func() error {
-			_, err := r.requests(ctx, &ch, client.Write{IfMatch: ch.Revision, DryRun: true})
+			x, err := r.try(ctx, &ch)
+			r.told[i] = x
 			return refusal(&ch, err)
 		})
 	}
 	return g.Wait()
+}
+
+// try has the server try one change without doing it. Of a model it says where the model would run then, each as if it alone were changed.
+func (r *carrying) try(ctx context.Context, ch *apply.Change) (*api.Explanation, error) {
+	on := client.Write{IfMatch: ch.Revision, DryRun: true}
+	if ch.Kind == apply.KindTemplate {
+		_, err := r.templateRequest(ctx, ch, on)
+		return nil, err
+	}
+	w, err := ch.ModelWrites()
+	if err != nil {
+		return nil, err
+	}
+	cl := r.cl.On(on)
+	switch {
+	case w.Delete:
+		return nil, ignoreGone(cl.DeleteModel(ctx, ch.ID))
+	case w.Create != nil:
+		made, err := cl.CreateModel(ctx, w.Trial())
+		return made.Explanation, err
+	}
+	var x *api.Explanation
+	if w.Update != nil {
+		out, err := r.update(ctx, cl, ch, *w.Update)
+		if err != nil {
+			return nil, err
+		}
+		x = out.Explanation
+	}
+	if w.Deployment == nil {
+		return x, nil
+	}
+	req, exact := w.TrialDeployment()
+	out, err := cl.PutDeployment(ctx, ch.ID, req)
+	if err != nil || !exact {
+		return nil, err
+	}
+	return out.Explanation, nil
+}
+
+// ignoreGone takes it for done when somebody was faster.
+func ignoreGone(err error) error {
+	if api.HasCode(err, api.CodeNotFound) {
+		return nil
+	}
+	return err
 }
 
 // refusal words an answer to a trial, which says that nothing is done and where the fault is.
@@ -68,8 +122,15 @@ func (r *carrying) all(ctx context.Context, changes []apply.Change) error {
 	for i, ch := range changes {
 		done, err := r.one(ctx, &ch)
 		if len(done) > 0 || err == nil {
-			r.results = append(r.results, applied{ch.Ref, done, r.dryRun})
+			res := applied{Ref: ch.Ref, Done: done, DryRun: r.dryRun}
+			if r.dryRun && r.told != nil {
+				res.Explanation = r.told[i]
+			}
+			r.results = append(r.results, res)
 			r.say(ch.String() + " " + pastTense(done) + r.mark())
+			for _, line := range verdict(res.Explanation) {
+				r.say("  " + line)
+			}
 		}
 		if err == nil {
 			continue
@@ -126,29 +187,23 @@ func (r *carrying) one(ctx context.Context, ch *apply.Change) ([]apply.Verb, err
 	if len(ch.Verbs) == 0 || r.dryRun {
 		return ch.Verbs, nil
 	}
-	return r.requests(ctx, ch, client.Write{IfMatch: ch.Revision})
-}
-
-// requests sends what a change takes.
-func (r *carrying) requests(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
 	if ch.Kind == apply.KindTemplate {
-		return r.templateRequest(ctx, ch, on)
+		return r.templateRequest(ctx, ch, client.Write{IfMatch: ch.Revision})
 	}
-	return r.modelRequests(ctx, ch, on)
+	return r.modelRequests(ctx, ch)
 }
 
 func (r *carrying) templateRequest(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
 	w, err := ch.TemplateWrites()
+	cl := r.cl.On(on)
 	switch {
 	case err != nil:
 	case w.Delete:
-		if err = r.cl.DeleteTemplateWith(ctx, ch.ID, on); api.HasCode(err, api.CodeNotFound) { // somebody was faster
-			err = nil
-		}
+		err = ignoreGone(cl.DeleteTemplate(ctx, ch.ID))
 	case w.Create != nil:
-		_, _, err = r.cl.CreateTemplateWith(ctx, *w.Create, on)
+		_, err = cl.CreateTemplate(ctx, *w.Create, false)
 	default:
-		_, _, err = r.cl.UpdateTemplateWith(ctx, ch.ID, *w.Update, on)
+		_, err = cl.UpdateTemplate(ctx, ch.ID, *w.Update)
 	}
 	if err != nil {
 		return nil, err
@@ -156,53 +211,50 @@ func (r *carrying) templateRequest(ctx context.Context, ch *apply.Change, on cli
 	return ch.Verbs, nil
 }
 
-// modelRequests sends what a change of a model takes. Each step names the revision that the one before it has made; a trial makes none.
-func (r *carrying) modelRequests(ctx context.Context, ch *apply.Change, on client.Write) ([]apply.Verb, error) {
+// modelRequests sends what a change of a model takes. Each step names the revision that the one before it has made.
+func (r *carrying) modelRequests(ctx context.Context, ch *apply.Change) ([]apply.Verb, error) {
 	w, err := ch.ModelWrites()
 	if err != nil {
 		return nil, err
 	}
 	var done []apply.Verb
-	rev := on.IfMatch
+	rev := ch.Revision
+	cl := r.cl.On(client.Write{IfMatch: rev, Revision: &rev})
 	switch {
 	case w.Delete:
-		if err := r.cl.DeleteModelWith(ctx, ch.ID, on); err != nil && !api.HasCode(err, api.CodeNotFound) { // somebody was faster
+		if err := ignoreGone(cl.DeleteModel(ctx, ch.ID)); err != nil {
 			return nil, err
 		}
 	case w.Create != nil:
-		if _, rev, err = r.cl.CreateModelWith(ctx, *w.Create, on); err != nil {
+		if _, err = cl.CreateModel(ctx, *w.Create); err != nil {
 			return nil, err
 		}
 		done = []apply.Verb{apply.VerbCreate}
 	case w.Update != nil:
-		if rev, err = r.update(ctx, ch, *w.Update, on); err != nil {
+		if _, err = r.update(ctx, cl, ch, *w.Update); err != nil {
 			return nil, err
 		}
 		done = []apply.Verb{apply.VerbUpdate}
 	}
-	if w.Deployment == nil || on.DryRun && w.Create != nil { // of a model that is not there yet nothing more can be tried
+	if w.Deployment == nil {
 		return ch.Verbs, nil
 	}
-	if !on.DryRun {
-		on.IfMatch = rev
-	}
-	if _, _, err = r.cl.PutDeployment(ctx, ch.ID, *w.Deployment, on); err != nil {
+	if _, err = r.cl.On(client.Write{IfMatch: rev}).PutDeployment(ctx, ch.ID, *w.Deployment); err != nil {
 		return done, err
 	}
 	return ch.Verbs, nil
 }
 
-// update changes what a model is, and returns its new revision.
-func (r *carrying) update(ctx context.Context, ch *apply.Change, whole api.UpdateModel, on client.Write) (rev int64, err error) {
+// update changes what a model is.
+func (r *carrying) update(ctx context.Context, cl *client.Client, ch *apply.Change, whole api.UpdateModel) (api.ModelWritten, error) {
 	if !r.patch {
-		_, rev, err = r.cl.UpdateModelWith(ctx, ch.ID, whole, on)
-		return rev, err
+		return cl.UpdateModel(ctx, ch.ID, whole)
 	}
 	patch, err := ch.ModelPatch()
-	if err == nil {
-		_, rev, err = r.cl.PatchModelWith(ctx, ch.ID, patch, on)
+	if err != nil {
+		return api.ModelWritten{}, err
 	}
-	return rev, err
+	return cl.PatchModel(ctx, ch.ID, patch)
 }
 
 var past = map[apply.Verb]string{

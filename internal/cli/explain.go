@@ -31,8 +31,13 @@ func (c *command) modelExplain() *cobra.Command {
 
 // explanation prints an explanation for people.
 func (c *command) explanation(x api.Explanation) error {
+	return c.explained(fmt.Sprintf("%s is %s: %d of %d replicas are ready.\n", clean(x.ModelUID), colouredState(x.State), x.Replicas.Ready, x.Replicas.Desired), x)
+}
+
+// explained prints an explanation below a headline, which may have colours.
+func (c *command) explained(headline string, x api.Explanation) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s is %s: %d of %d replicas are ready.\n", clean(x.ModelUID), colouredState(x.State), x.Replicas.Ready, x.Replicas.Desired)
+	b.WriteString(headline)
 	reason := x.Reason
 	if x.Unplaced != nil && (reason == nil || reason.Code == api.ReasonPendingPlacement) {
 		reason = x.Unplaced // the scheduler has not answered, or is not asked: a dry run
@@ -78,7 +83,7 @@ func (c *command) explainedPlaces(x api.Explanation) error {
 		}
 		rows = append(rows, []string{fmt.Sprint(p.ReplicaID), clean(p.NodeID), gpus(p.GPUIndices), status})
 	}
-	return c.explained([]string{"REPLICA", "NODE", "GPUS", "STATUS"}, rows)
+	return c.explainedTable([]string{"REPLICA", "NODE", "GPUS", "STATUS"}, rows)
 }
 
 func (c *command) explainedNodes(x api.Explanation) error {
@@ -100,15 +105,15 @@ func (c *command) explainedNodes(x api.Explanation) error {
 		}
 		rows = append(rows, []string{clean(n.NodeID), fits, clean(n.Message), orDash(short)})
 	}
-	if err := c.explained([]string{"NODE", "ONE MORE FITS", "BECAUSE", "SHORT OF"}, rows); err != nil || len(x.Nodes) <= maxExplained {
+	if err := c.explainedTable([]string{"NODE", "ONE MORE FITS", "BECAUSE", "SHORT OF"}, rows); err != nil || len(x.Nodes) <= maxExplained {
 		return err
 	}
 	_, err := fmt.Fprintf(c.env.Stdout, "and %d nodes more, which lack more; -o json shows all\n", len(x.Nodes)-maxExplained)
 	return err
 }
 
-// explained prints a table below what is there already; nothing when it is empty.
-func (c *command) explained(header []string, rows [][]string) error {
+// explainedTable prints a table below what is there already; nothing when it is empty.
+func (c *command) explainedTable(header []string, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -120,10 +125,7 @@ func (c *command) explained(header []string, rows [][]string) error {
 
 // foretold prints the answer of a dry run.
 func (c *command) foretold(m api.ModelCreated) error {
-	if _, err := fmt.Fprintf(c.env.Stdout, "Model %s would be created (dry run)\n", clean(m.Spec.ModelUID)); err != nil || m.Explanation == nil || m.Deployment == nil {
-		return err
-	}
-	return c.explanation(*m.Explanation)
+	return c.sayWith("Model "+m.Spec.ModelUID+" would be created (dry run)", m.Explanation)
 }
 
 func (c *command) endpointCommand() *cobra.Command {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 
+	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
 )
 
@@ -202,7 +204,8 @@ func doCommand(c *command, d doing) *cobra.Command {
 			if answer == nil {
 				answer = map[string]string{"id": args[0], "status": "done"}
 			}
-			if err := c.print(answer, func(bool) error { return c.say(line) }); err != nil || d.After == nil {
+			told := foretoldIn(answer)
+			if err := c.print(answer, func(bool) error { return c.sayWith(line, told) }); err != nil || d.After == nil || told != nil {
 				return err
 			}
 			return d.After(cmd.Context(), cl, args[0])
@@ -210,6 +213,24 @@ func doCommand(c *command, d doing) *cobra.Command {
 	}
 	c.addOutput(cmd)
 	return cmd
+}
+
+// sayWith is say, and below it what a trial told, if it was one.
+func (c *command) sayWith(line string, told *api.Explanation) error {
+	switch {
+	case told == nil:
+		return c.say(line)
+	case told.State == api.StateStopped || told.State == api.StateStopping:
+		return c.say(line + "\n" + strings.Join(verdict(told), "\n"))
+	}
+	if err := c.say(line); err != nil {
+		return err
+	}
+	x := *told
+	if x.Reason != nil && x.Reason.Code == api.ReasonPendingPlacement {
+		x.Reason = nil // nobody waits in a dry run
+	}
+	return c.explained("", x)
 }
 
 // say prints a line for people.

@@ -207,7 +207,7 @@ func (c *command) modelCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, _, err := cl.CreateModelWith(cmd.Context(), req, client.Write{DryRun: dryRun})
+			made, err := cl.On(client.Write{DryRun: dryRun}).CreateModel(cmd.Context(), req)
 			if err != nil {
 				return err
 			}

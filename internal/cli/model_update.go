@@ -122,13 +122,13 @@ func (c *command) runUpdate(ctx context.Context, uid string, all []apply.Assignm
 		if err != nil {
 			return err
 		}
-		if dryRun {
-			if err := c.printDiffs(c.env.Stdout, changes); err != nil {
-				return err
-			}
-		}
 		run := carrying{cl: cl, say: func(string) {}, dryRun: dryRun, patch: true}
-		err = run.all(ctx, changes)
+		if dryRun {
+			err = run.check(ctx, changes)
+		}
+		if err == nil {
+			err = run.all(ctx, changes)
+		}
 		if api.HasCode(err, api.CodeRevisionMismatch) && try < maxTries {
 			continue
 		}
@@ -136,7 +136,14 @@ func (c *command) runUpdate(ctx context.Context, uid string, all []apply.Assignm
 			return err
 		}
 		line := "Model " + uid + " " + pastTense(changes[0].Verbs) + run.mark()
-		return c.print(run.results[0], func(bool) error { return c.say(line) })
+		return c.print(run.results[0], func(bool) error {
+			if dryRun {
+				if err := c.printDiffs(c.env.Stdout, changes); err != nil {
+					return err
+				}
+			}
+			return c.sayWith(line, run.results[0].Explanation)
+		})
 	}
 }
 

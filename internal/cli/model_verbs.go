@@ -12,9 +12,17 @@ import (
 	"github.com/nebula-serve/nebula/client"
 )
 
-// verb makes a command on one model that can wait for its effect.
+// verb makes a command on one model that can be tried before, and can wait for its effect.
 func (c *command) verb(d doing, o waitOptions, until string) *cobra.Command {
-	wait := false
+	wait, dryRun := false, false
+	do := d.Do
+	d.Do = func(ctx context.Context, cl *client.Client, uid string) (any, string, error) {
+		answer, line, err := do(ctx, cl.On(client.Write{DryRun: dryRun}), uid)
+		if dryRun {
+			line = "Nothing is changed (dry run)"
+		}
+		return answer, line, err
+	}
 	d.Arg, d.Complete = "the model's UID", c.completeUID
 	d.After = func(ctx context.Context, cl *client.Client, uid string) error {
 		if !wait {
@@ -24,6 +32,7 @@ func (c *command) verb(d doing, o waitOptions, until string) *cobra.Command {
 	}
 	cmd := doCommand(c, d)
 	o.add(cmd, &wait, until)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "check it and say where replicas would go, and change nothing")
 	return cmd
 }
 

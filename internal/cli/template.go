@@ -184,7 +184,7 @@ func (c *command) templateDeploy() *cobra.Command {
 	var settings templateConfig
 	var replicas uint32
 	var gpuArgs []uint
-	var wait bool
+	var wait, dryRun bool
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use: "deploy ID", Short: "Declare a model as a template says, and start it", Args: exactly(1, "the template's ID"), ValidArgsFunction: c.completeTemplate,
@@ -202,9 +202,12 @@ func (c *command) templateDeploy() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := cl.DeployTemplate(cmd.Context(), args[0], req)
+			made, err := cl.On(client.Write{DryRun: dryRun}).DeployTemplate(cmd.Context(), args[0], req)
 			if err != nil {
 				return err
+			}
+			if dryRun {
+				return c.print(made, func(bool) error { return c.foretold(made) })
 			}
 			if err := c.print(made, func(bool) error { return c.created(made) }); err != nil || !wait {
 				return err
@@ -218,6 +221,7 @@ func (c *command) templateDeploy() *cobra.Command {
 	f.StringVar(&req.NodeID, "node", "", "run it on this node only")
 	f.UintSliceVar(&gpuArgs, "gpu", nil, "run it on these GPUs of the node")
 	f.BoolVar(&wait, "wait", false, "wait until it runs")
+	f.BoolVar(&dryRun, "dry-run", false, "check it and say where it would go, and declare nothing")
 	f.DurationVar(&timeout, "timeout", defaultWait, "with --wait: how long")
 	settings.addFlags(cmd)
 	c.addOutput(cmd)

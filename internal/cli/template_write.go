@@ -187,7 +187,7 @@ func (c *command) templateUpdate() *cobra.Command {
 // changeTemplate sends a change. A change of single fields of the config needs the whole of it, as it is now: then nobody may change it meanwhile.
 func (c *command) changeTemplate(ctx context.Context, cl *client.Client, id string, u api.UpdateTemplate, over *api.ModelConfig) (api.ModelTemplate, error) {
 	if over == nil {
-		return cl.UpdateTemplate(ctx, id, u, 0)
+		return cl.UpdateTemplate(ctx, id, u)
 	}
 	for try := 1; ; try++ {
 		now, rev, err := cl.Template(ctx, id)
@@ -198,7 +198,7 @@ func (c *command) changeTemplate(ctx context.Context, cl *client.Client, id stri
 			return now, err
 		}
 		u.Config = api.EffectiveConfig(&api.ModelSpec{Config: now.Config}, &api.ModelDeployment{ConfigOverrides: over})
-		out, err := cl.UpdateTemplate(ctx, id, u, rev)
+		out, err := cl.On(client.Write{IfMatch: rev}).UpdateTemplate(ctx, id, u)
 		if !api.HasCode(err, api.CodeRevisionMismatch) || try == maxTries {
 			return out, err
 		}

@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"net/http"
+
+	"github.com/nebula-serve/nebula/api"
 )
 
-// change is the one shape of every write to a model: precondition, body, verb, ETag, answer.
-func change[Req, Res any](s *server, w http.ResponseWriter, r *http.Request, optionalBody bool,
-	verb func(ctx context.Context, uid string, req Req, ifMatch int64) (Res, error),
+// change is the one shape of every write to a model: precondition, body, verb, ETag, and the answer, which says in a dry run what would come of it.
+func change[Req, Doc, Res any](s *server, w http.ResponseWriter, r *http.Request, optionalBody bool,
+	verb func(ctx context.Context, uid string, req Req, ifMatch int64) (Doc, error), answer func(Doc, *api.Explanation) Res,
 ) error {
 	rev, err := ifMatch(r)
 	if err != nil {
@@ -19,12 +21,12 @@ func change[Req, Res any](s *server, w http.ResponseWriter, r *http.Request, opt
 		return err
 	}
 	uid := r.PathValue("uid")
-	res, err := verb(r.Context(), uid, req, rev)
+	doc, err := verb(r.Context(), uid, req, rev)
 	if err != nil {
 		return err
 	}
 	s.setETag(w, uid)
-	writeJSON(w, http.StatusOK, res)
+	writeJSON(w, http.StatusOK, answer(doc, s.foretell(r, uid)))
 	return nil
 }
 

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -88,6 +89,79 @@ func TestExplain_dryRun(t *testing.T) {
 	}
 	if x := foretold("/api/v2/models", `{"model_name":"acme/tiny","engine_type":"vllm"}`); x != nil {
 		t.Errorf("what was carried out foretells %+v", x)
+	}
+}
+
+// TestExplain_dryRunOfEveryWrite: whatever moves replicas says in a dry run where they would be or by how much they do not fit, and writes nothing.
+func TestExplain_dryRunOfEveryWrite(t *testing.T) {
+	const large = `{"required_vram_mb":40000}`
+	tests := []struct {
+		name, method, path, body string
+		status                   int
+		places                   int    // how many replicas would have one
+		short                    uint64 // MiB that the nearest node lacks; 0: all replicas fit
+	}{
+		{"create, fits", "POST", "/api/v2/models", `{"model_name":"acme/new","engine_type":"vllm","auto_start":true}`, 201, 1, 0},
+		{"create, does not", "POST", "/api/v2/models", `{"model_name":"acme/new","engine_type":"vllm","auto_start":true,"config":` + large + `}`, 201, 0, 20000},
+		{"start, fits", "POST", "/api/v2/models/tiny/start", ``, 200, 1, 0},
+		{"start, does not", "POST", "/api/v2/models/tiny/start", `{"config_overrides":` + large + `}`, 200, 0, 20000},
+		{"start elsewhere", "POST", "/api/v2/models/tiny/start", `{"node_id":"small"}`, 200, 1, 0},
+		{"scale, fits", "PUT", "/api/v2/models/wide/scale", `{"replicas":2}`, 200, 2, 0},
+		{"scale, does not", "PUT", "/api/v2/models/wide/scale", `{"replicas":3}`, 200, 2, 0},
+		{"put, fits", "PUT", "/api/v2/models/wide", `{"config":{"required_vram_mb":10000}}`, 200, 1, 0},
+		{"put, does not", "PUT", "/api/v2/models/wide", `{"config":` + large + `}`, 200, 0, 20000},
+		{"patch, fits", "PATCH", "/api/v2/models/wide", `{"config":{"required_vram_mb":10000}}`, 200, 1, 0},
+		{"patch, does not", "PATCH", "/api/v2/models/wide", `{"config":` + large + `}`, 200, 0, 20000},
+		{"deployment, fits", "PUT", "/api/v2/models/tiny/deployment", `{"desired_state":"running"}`, 200, 1, 0},
+		{"deployment, does not", "PUT", "/api/v2/models/tiny/deployment", `{"desired_state":"running","config_overrides":` + large + `}`, 200, 0, 20000},
+		{"deploy, fits", "POST", "/api/v2/templates/mine/deploy", ``, 201, 1, 0},
+		{"deploy, does not", "POST", "/api/v2/templates/mine/deploy", `{"config_overrides":` + large + `}`, 201, 0, 20000},
+		{"stop", "POST", "/api/v2/models/wide/stop", ``, 200, 0, 0},
+	}
+	s := serve(t)
+	s.seed(map[string]string{
+		"/nodes/cpu/status":   `{"node_id":"cpu","engines":[{"name":"vllm"}]}`,
+		"/nodes/small/status": `{"node_id":"small","engines":[{"name":"vllm"}],"gpus":[{"index":0,"memory_total_mb":24000,"memory_used_mb":4000},{"index":1,"memory_total_mb":24000,"memory_used_mb":4000}]}`,
+	})
+	s.must(http.StatusCreated, "POST", "/api/v2/models", `{"model_uid":"tiny","model_name":"acme/tiny","engine_type":"vllm"}`)
+	s.must(http.StatusCreated, "POST", "/api/v2/models", `{"model_uid":"wide","model_name":"acme/wide","engine_type":"vllm","config":{"required_vram_mb":1000},"auto_start":true}`)
+	s.must(http.StatusCreated, "POST", "/api/v2/templates", `{"template_id":"mine","name":"Mine","model_name":"acme/mine","engine_type":"vllm"}`)
+	written := func() string {
+		all, _, err := s.kv.List(t.Context(), "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(all)
+	}
+	before := written()
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out struct {
+				Explanation *api.Explanation `json:"explanation"`
+			}
+			if err := json.Unmarshal([]byte(s.must(tt.status, tt.method, tt.path+"?dry_run=1", tt.body)), &out); err != nil {
+				t.Fatal(err)
+			}
+			x := out.Explanation
+			if x == nil {
+				t.Fatal("no verdict")
+			}
+			if len(x.Places) != tt.places {
+				t.Errorf("%d places: %+v", len(x.Places), x.Places)
+			}
+			if fits := x.State == api.StateStopped || x.State == api.StateStopping || len(x.Places) == int(x.Replicas.Desired); fits != (x.Unplaced == nil) {
+				t.Errorf("%d replicas wanted, %d placed, unplaced: %+v", x.Replicas.Desired, len(x.Places), x.Unplaced)
+			}
+			if tt.short > 0 && (x.Unplaced == nil || x.Nodes[0].NodeID != "small" || x.Nodes[0].VRAMShortMB != tt.short || len(x.Help) == 0) {
+				t.Errorf("the nearest node is %+v, unplaced %+v, help %q", x.Nodes[0], x.Unplaced, x.Help)
+			}
+			if after := written(); after != before {
+				t.Errorf("written:\n%s\nwas\n%s", after, before)
+			}
+		})
+	}
+	if body := s.must(http.StatusOK, "POST", "/api/v2/models/tiny/start", ""); strings.Contains(body, "explanation") {
+		t.Errorf("what was carried out foretells: %s", body)
 	}
 }
 

@@ -36,12 +36,22 @@ func (s *server) explainModel(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// foretell adds to the answer of a dry run where the model would go, and why it would not.
-func (s *server) foretell(r *http.Request, made *api.ModelCreated) {
-	if c := control.CallerOf(r.Context()); c != nil && c.DryRun && s.Explain != nil {
-		x := s.Explain(s.Control.After(r.Context()), made.Spec.ModelUID, s.Now())
-		made.Explanation = &x
+// foretell says for the answer of a dry run where the model would go, and why it would not; nil when it is none.
+func (s *server) foretell(r *http.Request, uid string) *api.Explanation {
+	c := control.CallerOf(r.Context())
+	if c == nil || !c.DryRun || s.Explain == nil {
+		return nil
 	}
+	x := s.Explain(s.Control.After(r.Context()), uid, s.Now())
+	return &x
+}
+
+func modelWritten(m api.ModelSpec, x *api.Explanation) api.ModelWritten {
+	return api.ModelWritten{ModelSpec: m, Explanation: x}
+}
+
+func deploymentWritten(d api.ModelDeployment, x *api.Explanation) api.DeploymentWritten {
+	return api.DeploymentWritten{ModelDeployment: d, Explanation: x}
 }
 
 func (s *server) listEndpoints(w http.ResponseWriter, r *http.Request) error {

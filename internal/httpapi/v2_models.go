@@ -28,12 +28,12 @@ func (s *server) modelRoutes() []Route {
 		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Query: modelFilters(), Response: []api.ModelView{}, Has: Pages | Watches, Handle: s.listModels},
 		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Has: Creates | DryRuns, Handle: s.createModel},
 		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Has: Conditional | Watches, Handle: s.getModel},
-		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelSpec{}, Has: Conditional | DryRuns, Handle: s.updateModel},
+		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelWritten{}, Has: Conditional | DryRuns, Handle: s.updateModel},
 		{Method: "DELETE", Path: model, Role: auth.Admin, Summary: "Remove a model; its files stay, unless ?purge=1", Query: []Param{{Name: "purge", Type: "boolean", Summary: "Remove its files, too"}}, Response: api.ModelDeleted{}, Has: Conditional | DryRuns, Handle: s.deleteModel},
-		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.ModelDeployment{}, Has: Conditional | OptionalBody | DryRuns, Handle: s.startModel},
-		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.ModelDeployment{}, Has: Conditional | DryRuns, Handle: s.stopModel},
-		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.ModelDeployment{}, Has: Conditional | DryRuns, Handle: s.scaleModel},
-		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.ModelDeployment{}, Has: Conditional | DryRuns, Handle: s.putDeployment},
+		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.DeploymentWritten{}, Has: Conditional | OptionalBody | DryRuns, Handle: s.startModel},
+		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.DeploymentWritten{}, Has: Conditional | DryRuns, Handle: s.stopModel},
+		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.DeploymentWritten{}, Has: Conditional | DryRuns, Handle: s.scaleModel},
+		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.DeploymentWritten{}, Has: Conditional | DryRuns, Handle: s.putDeployment},
 		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Query: logQuery, Media: "text/plain", Handle: s.modelLogs},
 	}
 }
@@ -59,7 +59,7 @@ func (s *server) createModel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.foretell(r, &made)
+	made.Explanation = s.foretell(r, made.Spec.ModelUID)
 	s.setETag(w, made.Spec.ModelUID)
 	w.Header().Set("Location", "/api/v2/models/"+made.Spec.ModelUID)
 	writeJSON(w, http.StatusCreated, made)
@@ -75,19 +75,19 @@ func (s *server) setETag(w http.ResponseWriter, uid string) {
 }
 
 func (s *server) updateModel(w http.ResponseWriter, r *http.Request) error {
-	return change(s, w, r, false, s.Control.UpdateModel)
+	return change(s, w, r, false, s.Control.UpdateModel, modelWritten)
 }
 
 func (s *server) startModel(w http.ResponseWriter, r *http.Request) error {
-	return change(s, w, r, true, s.Control.StartModel)
+	return change(s, w, r, true, s.Control.StartModel, deploymentWritten)
 }
 
 func (s *server) scaleModel(w http.ResponseWriter, r *http.Request) error {
-	return change(s, w, r, false, s.Control.ScaleModel)
+	return change(s, w, r, false, s.Control.ScaleModel, deploymentWritten)
 }
 
 func (s *server) putDeployment(w http.ResponseWriter, r *http.Request) error {
-	return change(s, w, r, false, s.Control.PutDeployment)
+	return change(s, w, r, false, s.Control.PutDeployment, deploymentWritten)
 }
 
 func (s *server) stopModel(w http.ResponseWriter, r *http.Request) error {
@@ -100,7 +100,7 @@ func (s *server) stopModel(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	s.setETag(w, dep.ModelUID)
-	writeJSON(w, http.StatusOK, dep)
+	writeJSON(w, http.StatusOK, deploymentWritten(dep, s.foretell(r, dep.ModelUID)))
 	return nil
 }
 

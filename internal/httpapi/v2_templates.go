@@ -56,7 +56,7 @@ func (s *server) templateRoutes() []Route {
 		{
 			Method: "PATCH", Path: "/api/v2/models/{uid}", Role: auth.Operator, Has: Conditional | DryRuns,
 			Summary: "Change single fields of a model by a JSON merge patch (RFC 7396): null clears a field",
-			Request: api.PatchModel{}, Response: api.ModelSpec{}, Errors: []api.Code{api.CodeNotFound, api.CodeConflict}, Handle: s.patchModel,
+			Request: api.PatchModel{}, Response: api.ModelWritten{}, Errors: []api.Code{api.CodeNotFound, api.CodeConflict}, Handle: s.patchModel,
 		},
 	}
 }
@@ -198,7 +198,7 @@ func (s *server) deployTemplate(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	s.foretell(r, &made)
+	made.Explanation = s.foretell(r, made.Spec.ModelUID)
 	s.setETag(w, made.Spec.ModelUID)
 	w.Header().Set("Location", "/api/v2/models/"+made.Spec.ModelUID)
 	writeJSON(w, http.StatusCreated, made)
@@ -213,7 +213,7 @@ func (s *server) patchModel(w http.ResponseWriter, r *http.Request) error {
 			return api.Errorf(api.CodeUnsupportedMedia, "the body must be a JSON merge patch, %s, not %.80q", mergePatch, given)
 		}
 	}
-	return change(s, w, r, false, s.Control.PatchModel)
+	return change(s, w, r, false, s.Control.PatchModel, modelWritten)
 }
 
 // mergePatch is the media type of RFC 7396.

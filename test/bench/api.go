@@ -240,7 +240,7 @@ func (a *apiBench) changes(ctx context.Context, ws []*watch) error {
 		}
 		writing.Go(func() {
 			labels := map[string]string{"team": "t", changeLabel: strconv.Itoa(i)}
-			_, err := a.client.UpdateModel(ctx, a.uid(i%a.models), api.UpdateModel{Labels: labels}, 0)
+			_, err := a.client.UpdateModel(ctx, a.uid(i%a.models), api.UpdateModel{Labels: labels})
 			if err != nil {
 				failed.CompareAndSwap(nil, &err)
 			}

@@ -150,7 +150,7 @@ func TestF26_storeDiskFull(t *testing.T) {
 				labels[fmt.Sprintf("k%d", k)] = fmt.Sprintf("%s%d", big, i)
 			}
 			began := time.Now()
-			if _, err := patient.UpdateModel(t.Context(), "m", api.UpdateModel{Labels: labels}, 0); err != nil {
+			if _, err := patient.UpdateModel(t.Context(), "m", api.UpdateModel{Labels: labels}); err != nil {
 				t.Logf("on a full disk a change is refused after %s: %v", time.Since(began).Round(10*time.Millisecond), err)
 				return nil
 			}

@@ -99,7 +99,7 @@ func (w *writes) writer(uid string, at int) {
 		w.tried[uid] = n
 		w.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_, err := s.client.UpdateModel(ctx, uid, api.UpdateModel{Labels: map[string]string{label: strconv.Itoa(n)}}, 0)
+		_, err := s.client.UpdateModel(ctx, uid, api.UpdateModel{Labels: map[string]string{label: strconv.Itoa(n)}})
 		cancel()
 		if err != nil {
 			at++
