@@ -85,6 +85,9 @@ type Info struct {
 	SetupToken   string // for the first user; empty: there are users
 }
 
+// SetupLink is the page on which the first user is made. Its token is behind the "#": browsers send that to nobody, so it comes into no log.
+func (i Info) SetupLink() string { return i.URL + "/setup#" + i.SetupToken }
+
 func (o Options) replicaDir() string { return filepath.Join(o.DataDir, "replicas") }
 
 func (o Options) modelDir() string {

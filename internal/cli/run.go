@@ -83,8 +83,8 @@ func (r *runner) started(info app.Info) {
 		fmt.Fprintf(w, "Nebula is up at %s (OpenAI API at %s/v1). Ctrl-C stops it.\n", info.URL, info.URL)
 	}
 	if info.SetupToken != "" && info.URL != "" {
-		fmt.Fprintf(w, "There is no user yet. Make the first administrator within 15 minutes with: nebula setup\n"+
-			"or with this one-time token, which is in setup.token in the data directory too: %s\n", info.SetupToken)
+		fmt.Fprintf(w, "There is no user yet. Make the first administrator within 15 minutes, here in a browser:\n  %s\n"+
+			"or on this machine with: nebula setup --name NAME\n", info.SetupLink())
 	}
 	if info.FleetAddr != "" {
 		fmt.Fprintf(w, "Machines join at https://%s, each with a token of: nebula token create\n", info.FleetAddr)

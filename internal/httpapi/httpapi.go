@@ -112,6 +112,8 @@ type server struct {
 	attemptKey []byte
 	// described is the API as a document and as a page, made when it is first asked for.
 	described func() (described, error)
+	// setupPages are the pages for the first user, made when one is first asked for.
+	setupPages func() (setupPages, error)
 }
 
 // New returns the handler of all routes.
@@ -123,6 +125,7 @@ func New(cfg Config) http.Handler {
 		cfg.SlowAfter = slowAfter
 	}
 	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins(), attemptKey: newAttemptKey(cfg.OpenID)}
+	s.setupPages = sync.OnceValues(makeSetupPages)
 	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {

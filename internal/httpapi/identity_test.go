@@ -14,6 +14,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/control"
+	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
@@ -22,6 +23,11 @@ const annPassword = "a long walk over hills"
 
 // newCluster is a server on which nobody was made a user, and its setup token.
 func newCluster(t *testing.T) (*server, string) {
+	t.Helper()
+	return newClusterWith(t, func(*httpapi.Config) {})
+}
+
+func newClusterWith(t *testing.T, set func(*httpapi.Config)) (*server, string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	kv := storetest.NewMem()
@@ -39,6 +45,7 @@ func newCluster(t *testing.T) (*server, string) {
 	}
 	now := time.Now() // it stands still for whoever has to wait
 	cfg.Setup, cfg.Now = setup, func() time.Time { return now }
+	set(&cfg)
 	h := httptest.NewServer(newAPI(t, cfg))
 	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
 	return &server{h, t, kv, st}, token

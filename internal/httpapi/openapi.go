@@ -169,7 +169,7 @@ func (s *server) docs(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	w.Header().Set("Content-Security-Policy", openapi.PagePolicy())
+	w.Header().Set("Content-Security-Policy", pagePolicy([]string{openapi.PageStyle()}, nil))
 	return sendCached(w, r, "text/html; charset=utf-8", d.pageTag, d.page)
 }
 

@@ -60,6 +60,7 @@ func (s *server) routes() []Route {
 			s.templateRoutes(),
 			s.secretRoutes(),
 			s.authRoutes(),
+			s.setupRoutes(),
 			s.oidcRoutes(),
 			s.userRoutes(),
 			s.keyRoutes(),

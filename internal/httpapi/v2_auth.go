@@ -23,8 +23,6 @@ func (s *server) authRoutes() []Route {
 		{Method: "POST", Path: "/api/v2/auth/login", Role: auth.Public, Summary: "Log in with a password: the answer sets the session's cookie", Request: api.Login{}, Response: api.Whoami{}, Errors: tooMany, Handle: s.login},
 		{Method: "POST", Path: "/api/v2/auth/logout", Role: auth.Inference, Summary: "End the session of the cookie", Response: api.Done{}, Handle: s.logout},
 		{Method: "POST", Path: "/api/v2/auth/token", Role: auth.Public, Summary: "Make a personal token, for the command line, with a password or a session", Request: api.CreatePersonalToken{}, Response: api.PersonalToken{}, Errors: tooMany, Handle: s.personalToken},
-		{Method: "GET", Path: "/api/v2/setup", Role: auth.Public, Summary: "Whether the first user is still to be made", Response: api.SetupStatus{}, Handle: s.setupStatus},
-		{Method: "POST", Path: "/api/v2/setup", Role: auth.Public, Summary: "Make the first user, an administrator, and log in", Request: api.Setup{}, Response: api.Whoami{}, Errors: append(tooMany, api.CodeGone), Handle: s.setUp},
 		{Method: "GET", Path: "/api/v2/sessions", Role: auth.Viewer, Summary: "List your sessions; administrators see those of all", Query: []Param{{Name: "user", Type: "string", Summary: "Only those of this user"}}, Response: []api.SessionView{}, Has: Pages, Handle: s.listSessions},
 		{Method: "DELETE", Path: "/api/v2/sessions/{id}", Role: auth.Viewer, Summary: "End a session of yours; administrators may end any", Response: api.SessionDeleted{}, Has: DryRuns, Handle: s.deleteSession},
 	}
@@ -250,48 +248,6 @@ func (s *server) tokenOwner(w http.ResponseWriter, r *http.Request, req api.Crea
 	st, _ := s.View.Current()
 	user, err := control.User(st, who.ID)
 	return proof{user: user}, err
-}
-
-func (s *server) setupStatus(w http.ResponseWriter, _ *http.Request) error {
-	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, api.SetupStatus{Needed: control.SetupNeeded(st)})
-	return nil
-}
-
-func (s *server) setUp(w http.ResponseWriter, r *http.Request) error {
-	if err := sameOrigin(r); err != nil {
-		return err
-	}
-	var req api.Setup
-	if err := decode(r, &req, false); err != nil {
-		return err
-	}
-	if st, _ := s.View.Current(); !control.SetupNeeded(st) {
-		return control.ErrSetUp()
-	}
-	l, now := s.logins, s.Now()
-	addr := l.addressKey.key(r.RemoteAddr)
-	if wait := l.byAddress.try(addr, now); wait > 0 {
-		return waitFirst(w, wait)
-	}
-	if !s.Setup.Valid(string(req.Token), now) {
-		return api.Errorf(api.CodeUnauthorized, "this setup link is not valid (any more): use the one that the server printed last, or run nebula setup on its machine")
-	}
-	l.byAddress.right(addr, false)
-	user := req.User()
-	hash, err := s.newPassword(r.Context(), user.Name, user.Password)
-	if err == nil {
-		err = user.Validate()
-	}
-	if err != nil {
-		return err
-	}
-	made, err := s.Control.Setup(r.Context(), user, hash)
-	if err != nil {
-		return err
-	}
-	s.Log.Info("the first administrator was made", "user", made.Name)
-	return s.openSession(w, r, proof{user: made, hash: hash})
 }
 
 // newPassword checks and hashes a password to store.

@@ -52,6 +52,7 @@ var ids = map[string]string{
 	"GET /{$}":                                    "getIndex",
 	"GET /api/openapi.json":                       "getOpenAPI",
 	"GET /api/docs":                               "getDocs",
+	"GET /setup":                                  "getSetupPage",
 	"PUT /api/v2/models/{uid}":                    "updateModel",
 	"POST /api/v2/templates/{id}/deploy":          "deployTemplate",
 	"POST /api/v2/models/{uid}/save-as-template":  "saveModelAsTemplate",

@@ -37,7 +37,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NEBULA_LLAMA_SERVER", engine)
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile, "waitout": waitOut, "meddle": meddle},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"fails": fails, "waitfile": waitFile, "waitout": waitOut, "meddle": meddle, "openlink": openLink},
 		Condition: func(cond string) (bool, error) {
 			return cond == "engine" && engine != "", nil
 		},
