@@ -15,6 +15,13 @@ func (c *Client) Explain(ctx context.Context, uid string) (api.Explanation, erro
 	return out, err
 }
 
+// Figures asks the engines that run what they say of themselves.
+func (c *Client) Figures(ctx context.Context) (api.EngineFigures, error) {
+	var out api.EngineFigures
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/api/v2/endpoints/figures"}, &out)
+	return out, err
+}
+
 // EndpointFilter chooses replicas; what is empty chooses all.
 type EndpointFilter struct {
 	Model, Node string

@@ -20,7 +20,9 @@ func (c *command) topCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "top", Short: "Look at models and nodes live", Args: exactly(0, "no argument"),
 		Long: "Show what models and nodes do now: models at every change, nodes and figures every few seconds, until Ctrl-C. Where standard output is\n" +
-			"no terminal, and with --once, it prints one picture.\n\n" +
+			"no terminal, and with --once, it prints one picture. A narrow terminal shows fewer columns.\n\n" +
+			"RUNNING, WAITING (requests), IN TOK/S, OUT TOK/S (tokens of prompts and of answers) and KV CACHE are what the engines of a model say\n" +
+			"themselves, wherever they run; llama.cpp counts no tokens of a prompt that were in its cache, and newer ones tell nothing of the KV cache.\n" +
 			"IN FLIGHT, REQ/S, ERR/S and TTFT (the mean time to the first byte of an answer) are those of the gateway in the server that is asked, over\n" +
 			"the last interval. What is not known is \"-\".",
 		Example: "  nebula top\n  nebula top --once",
@@ -57,7 +59,7 @@ type top struct {
 
 // look asks for everything. What was seen before stays when it fails.
 func (t *top) look(ctx context.Context) error {
-	v := topView{server: t.cl.Base(), now: time.Now(), before: t.seen.figures}
+	v := topView{server: t.cl.Base(), now: time.Now(), before: t.seen.figures, enginesBefore: t.seen.engines}
 	var err error
 	if v.models, _, err = t.cl.Models(ctx, client.ListOptions{}); err != nil {
 		return err
@@ -68,9 +70,19 @@ func (t *top) look(ctx context.Context) error {
 	if v.alerts, err = t.cl.Alerts(ctx); err != nil {
 		return err
 	}
-	v.figures, _ = readFigures(ctx, t.cl, v.now) // without them there is "-"
+	v.figures, _ = readFigures(ctx, t.cl, v.now)       // without them there is "-"
+	if engines, err := t.cl.Figures(ctx); err == nil { // a server of an earlier version does not tell
+		v.engines = &engines
+	}
 	t.seen = v
 	return nil
+}
+
+// refresh looks again. When nobody answers, the picture stays, and says so.
+func (t *top) refresh(ctx context.Context) {
+	if err := t.look(ctx); err != nil && ctx.Err() == nil {
+		t.seen.trouble = err.Error()
+	}
 }
 
 // live draws until ctx is over, which is how people leave.
@@ -102,9 +114,7 @@ func (t *top) live(ctx context.Context) error {
 		case list := <-lists:
 			t.seen.models, t.seen.now, t.seen.trouble = list, time.Now(), ""
 		case <-tick.C:
-			if err := t.look(ctx); err != nil && ctx.Err() == nil {
-				t.seen.trouble = err.Error()
-			}
+			t.refresh(ctx)
 		}
 	}
 }
@@ -138,7 +148,9 @@ type topView struct {
 	nodes           []api.NodeView
 	alerts          []api.DiskAlert
 	figures, before *figures // now, and at the look before; nil = not known
-	trouble         string   // why this picture is not of now
+	// engines are what engines say, now and at the look before; nil = not known.
+	engines, enginesBefore *api.EngineFigures
+	trouble                string // why this picture is not of now
 }
 
 // frame draws a picture for a terminal of that size; 0 = any. Where there is no room the last models are left out, and counted.

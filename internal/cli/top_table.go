@@ -32,16 +32,22 @@ func (v *topView) modelTable(width int) string {
 		stopped := func(m api.ModelView) int { return map[bool]int{true: 1}[m.State == api.StateStopped] }
 		return cmp.Or(stopped(a)-stopped(b), cmp.Compare(a.ModelUID, b.ModelUID))
 	})
+	engines := engineViews(v.engines, v.enginesBefore)
 	var rows [][]string
 	for _, m := range models {
+		e := engines[m.ModelUID]
 		state := lipgloss.NewStyle().Foreground(lipgloss.Color(stateColours[m.State])).Render(clean(string(m.State)))
 		rows = append(rows, []string{
 			clean(m.ModelUID), state, fmt.Sprintf("%d/%d", m.Replicas.Ready, m.Replicas.Desired),
+			orDash(e.running), orDash(e.waiting), orDash(e.in), orDash(e.out), orDash(e.kv),
 			v.figures.inFlight(m.ModelUID), v.rate(m.ModelUID, (*figures).answered), v.rate(m.ModelUID, (*figures).failed), v.ttft(m.ModelUID),
 			orDash(endpointNodes(m.Endpoints)), orDash(progressText(m)),
 		})
 	}
-	return tableText([]string{"MODEL", "STATE", "READY", "IN FLIGHT", "REQ/S", "ERR/S", "TTFT", "NODES", "WHAT"}, rows, width)
+	header, rows := withoutColumns([]string{
+		"MODEL", "STATE", "READY", "RUNNING", "WAITING", "IN TOK/S", "OUT TOK/S", "KV CACHE", "IN FLIGHT", "REQ/S", "ERR/S", "TTFT", "NODES", "WHAT",
+	}, rows, width)
+	return tableText(header, rows, width)
 }
 
 // progressText says what keeps a model: how far its download is, or the reason of its state.

@@ -67,6 +67,8 @@ type Config struct {
 	Nodes    Nodes  // nil: this server takes no nodes
 	// Explain says why a model stands as it does in a State, by the scheduler's rules.
 	Explain func(s *cluster.State, uid string, now time.Time) api.Explanation
+	// Figures asks the engines that run what they say of themselves; nil: this process asks none.
+	Figures func(ctx context.Context) api.EngineFigures
 	Store   StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.
 	Feed http.Handler

@@ -19,7 +19,17 @@ func (s *server) explainRoutes() []Route {
 	return []Route{
 		{Method: "GET", Path: "/api/v2/models/{uid}/explain", Role: auth.Viewer, Summary: "Why a model stands as it does, what each node lacks for it, and what would help", Response: api.Explanation{}, Handle: s.explainModel},
 		{Method: "GET", Path: "/api/v2/endpoints", Role: auth.Viewer, Summary: "List the replicas that run, of all models, or watch them", Query: filters, Response: []api.EndpointInfo{}, Has: Pages | Watches, Handle: s.listEndpoints},
+		{Method: "GET", Path: "/api/v2/endpoints/figures", Role: auth.Viewer, Summary: "What the engines that run say of themselves now: requests, tokens, KV cache", Response: api.EngineFigures{}, Handle: s.engineFigures},
 	}
+}
+
+func (s *server) engineFigures(w http.ResponseWriter, r *http.Request) error {
+	out := api.EngineFigures{AtMS: s.Now().UnixMilli(), Replicas: []api.ReplicaFigures{}}
+	if s.Figures != nil {
+		out = s.Figures(r.Context())
+	}
+	writeJSON(w, http.StatusOK, out)
+	return nil
 }
 
 func endpointStatuses() []api.EndpointStatus {

@@ -61,7 +61,7 @@ func TestServe_otherPathsAreNotThere(t *testing.T) {
 	for _, line := range []string{
 		"GET /", "GET /metrics", "GET /engines", "GET /engines/", "GET /engines/m/0", "GET /engines/m/0/", "GET /engines/m/0/v1",
 		"POST /engines/m/0/v1/models", "GET " + chat, "PUT " + chat, "DELETE " + chat, "OPTIONS *", "HEAD /healthz", "POST /healthz", "GET /healthz?x",
-		"GET /healthz/", "POST /engines/m/0/slots", "GET /engines/m/0/props", "GET /engines/m/0/metrics", "POST /engines/m/0/v1/load_lora_adapter",
+		"GET /healthz/", "POST /engines/m/0/slots", "GET /engines/m/0/props", "POST /engines/m/0/metrics", "GET /engines/m/0/metrics?x=1", "POST /engines/m/0/v1/load_lora_adapter",
 		"POST " + chat + "?x=1", "POST " + chat + "?", "POST " + chat + "/", "POST //engines/m/0/v1/chat/completions", "POST /engines//m/0/v1/chat/completions",
 		"POST /engines/m/0/v1/../v1/chat/completions", "POST /engines/m/0/v1/./chat/completions", "POST /engines/m/0/v1//chat/completions",
 		"POST /engines/m/0/%761/chat/completions", "POST /engines/m/0/v1%2fchat%2fcompletions", "POST /engines/m%2f0/v1/chat/completions",
@@ -137,7 +137,7 @@ func TestServe_rolesOfMachines(t *testing.T) {
 	n.SetEndpoints([]api.EndpointInfo{n.endpoint("m", 0, e.url)})
 	for _, c := range []struct {
 		who               *pki.Credential
-		health, chat, log int
+		health, chat, log int // what an engine counts is for those who may have its log
 	}{
 		{r.credential(api.MachineGateway, "g1"), 200, 200, 403},
 		{r.credential(api.MachineServer, "s1"), 200, 200, 200},
@@ -147,6 +147,9 @@ func TestServe_rolesOfMachines(t *testing.T) {
 	} {
 		by := r.caller(c.who, n)
 		got := [3]int{by.ask("GET", "/healthz", "").status, by.ask("POST", chat, "{}").status, by.ask("GET", "/engines/m/0/log", "").status}
+		if figures := by.ask("GET", "/engines/m/0/metrics", "").status; figures != c.log {
+			t.Errorf("%v: what the engine counts: %d, want %d", c.who.Identity(), figures, c.log)
+		}
 		if want := [3]int{c.health, c.chat, c.log}; got != want {
 			t.Errorf("%v: health, chat, log %v, want %v", c.who.Identity(), got, want)
 		}

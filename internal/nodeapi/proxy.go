@@ -32,7 +32,7 @@ func (a *API) proxy(w http.ResponseWriter, r *http.Request, t target) {
 		return
 	}
 	defer rep.release()
-	req := upstream.Request{Addr: to.addr, Path: to.prefix + t.path, Get: t.what == engineGet}
+	req := upstream.Request{Addr: to.addr, Path: to.prefix + t.path, Get: t.what != enginePost}
 	if t.what == enginePost {
 		buf := a.bodies.get()
 		defer a.bodies.put(buf)

@@ -27,6 +27,7 @@ const (
 	blobGet // also HEAD
 	cachePrune
 	cacheVerify
+	engineFigures // what an engine counts
 )
 
 // target is what a request is for.
@@ -46,9 +47,10 @@ var enginePaths = map[string]target{
 	"v1/embeddings":       {what: enginePost, path: "/v1/embeddings"},
 	"v1/models":           {what: engineGet, path: "/v1/models"},
 	"log":                 {what: engineLog},
+	"metrics":             {what: engineFigures, path: "/metrics"},
 }
 
-var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet, cachePrune: http.MethodPost, cacheVerify: http.MethodPost}
+var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet, cachePrune: http.MethodPost, cacheVerify: http.MethodPost, engineFigures: http.MethodGet}
 
 // parseTarget reads method and path. Each target has one spelling: no escapes, no dots, no doubled slashes; a log alone takes a query.
 func parseTarget(r *http.Request) (target, bool) {
@@ -92,7 +94,7 @@ func (t target) allows(role api.MachineRole) bool {
 	switch t.what {
 	case health:
 		return true
-	case engineLog, cachePrune, cacheVerify:
+	case engineLog, cachePrune, cacheVerify, engineFigures:
 		return role == api.MachineServer
 	case blobGet:
 		return role == api.MachineNode
