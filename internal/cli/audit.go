@@ -90,8 +90,8 @@ func auditResult(r api.AuditRecord, _ time.Time) string {
 func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05Z") }
 
 func (c *command) auditShow() *cobra.Command {
-	return showCommand(c, showing[api.AuditRecord]{
-		Use: "show SEQ", Short: "Show one record: what changed, from what to what", Example: "  nebula audit show 7", Arg: "the record's number",
+	cmd := showCommand(c, showing[api.AuditRecord]{
+		Use: "get SEQ", Short: "Show one record: what changed, from what to what", Example: "  nebula audit get 7", Arg: "the record's number",
 		Fetch: func(ctx context.Context, cl *client.Client, seq string) (api.AuditRecord, error) {
 			return cl.AuditRecord(ctx, seq)
 		},
@@ -124,6 +124,8 @@ func (c *command) auditShow() *cobra.Command {
 			return nil
 		},
 	})
+	cmd.Aliases = []string{"show"}
+	return cmd
 }
 
 func shownValue(v json.RawMessage) string {

@@ -30,7 +30,7 @@ var commandOf = map[string]string{
 	"POST /api/v2/models/{uid}/start": "model start m", "POST /api/v2/models/{uid}/stop": "model stop m", "PUT /api/v2/models/{uid}/scale": "model scale m --replicas 2",
 	"PUT /api/v2/models/{uid}/deployment": "model update m --set replicas=3", "GET /api/v2/models/{uid}/logs": "model logs m",
 	"GET /api/v2/models/{uid}/explain": "model explain m", "POST /api/v2/models/{uid}/save-as-template": "template save m --name x", "GET /api/v2/endpoints": "endpoint list", "GET /api/v2/endpoints/figures": "top --once",
-	"GET /api/v2/models/{uid}/events": "model events m", "GET /api/v2/audit": "audit list", "GET /api/v2/audit/{seq}": "audit show 1", "GET /api/v2/audit/export": "audit export",
+	"GET /api/v2/models/{uid}/events": "model events m", "GET /api/v2/audit": "audit list", "GET /api/v2/audit/{seq}": "audit get 1", "GET /api/v2/audit/export": "audit export",
 	"GET /api/v2/audit/head":          "audit verify",
 	"POST /api/v2/admin/audit/repair": "admin audit-repair",
 	"GET /api/v2/templates":           "template list", "POST /api/v2/templates": "template create --name x --model-name acme/M", "GET /api/v2/templates/{id}": "template get t",

@@ -24,6 +24,10 @@ func (c *Control) RepairAudit(ctx context.Context) (api.AuditHead, error) {
 	if err != nil {
 		return api.AuditHead{}, err
 	}
+	anchor, err := c.foundAnchor(ctx)
+	if err != nil {
+		return api.AuditHead{}, err
+	}
 	_, err = c.store.Update(ctx, store.OwnerControl, func(tx *store.Tx) error {
 		head, found, err := store.AuditHead.Get(tx, api.AuditHeadID)
 		switch {
@@ -34,6 +38,9 @@ func (c *Control) RepairAudit(ctx context.Context) (api.AuditHead, error) {
 				return err
 			}
 			head = api.AuditHead{}
+		}
+		if head.Anchor == nil {
+			head.Anchor = anchor
 		}
 		last := api.AuditHead{Seq: last.Seq, Hash: last.Hash, Anchor: head.Anchor}
 		_, err = c.appendTo(tx, last, api.AuditRecord{
@@ -89,6 +96,31 @@ func (c *Control) lastRecord(ctx context.Context) (api.AuditHead, error) {
 		head.Hash = rec.Hash
 	}
 	return head, nil
+}
+
+// foundAnchor is the anchor as the oldest kept record tells it, which names the hash of the one before; nil: none has gone. Without it retention would
+// look for records that are long gone, and whoever verifies would miss them.
+func (c *Control) foundAnchor(ctx context.Context) (*api.AuditAnchor, error) {
+	first, err := c.firstBlock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	block, err := c.auditBlock(ctx, first*blockRecords)
+	if err != nil || len(block) == 0 {
+		return nil, err
+	}
+	var seq uint64
+	if _, err := fmt.Sscanf(block[0].Key[len(store.AuditPrefix):], "%d", &seq); err != nil {
+		return nil, fmt.Errorf("the oldest audit record has a key that is no number: %w", err)
+	}
+	if seq <= 1 {
+		return nil, nil
+	}
+	anchor := &api.AuditAnchor{Seq: seq - 1, TimeMS: c.now().UnixMilli()}
+	if rec, err := audit.Read(block[0].Value); err == nil { // else verify tells that the chain is broken there
+		anchor.Hash = rec.PrevHash
+	}
+	return anchor, nil
 }
 
 // firstBlock finds the block in which the kept records begin: the anchor's, where it is known, else the first that holds any, by the digits of the keys.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/audit"
+	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
@@ -117,15 +118,58 @@ func TestAudit_aLostEndIsFoundAnew(t *testing.T) {
 // sees waits until the State shows a revision.
 func (w *world) sees(revision int64) {
 	w.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		if s, _ := w.st.Current(); s.Revision >= revision {
+	w.until(func(s *cluster.State) bool { return s.Revision >= revision })
+}
+
+// until waits for a State.
+func (w *world) until(want func(*cluster.State) bool) {
+	w.t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		s, changed := w.st.Current()
+		if want(s) {
 			return
 		}
-		if time.Now().After(deadline) {
-			w.t.Fatal("the State does not move")
+		select {
+		case <-changed:
+		case <-limit:
+			w.t.Fatal("the State does not come")
 		}
-		time.Sleep(time.Millisecond)
 	}
+}
+
+// trimmed lets retention work until only so many of the records before it are left.
+func (w *world) trimmed(keep, last uint64) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.TrimAudit(ctx, control.AuditKeep{Age: time.Hour, Records: keep}, store.Fence(store.Cond{Key: "/leader/scheduler"}))
+	}()
+	w.until(func(s *cluster.State) bool {
+		head, _ := s.AuditHead.Value(api.AuditHeadID)
+		return head.Anchor != nil && head.Anchor.Seq >= last
+	})
+	cancel()
+	<-done
+}
+
+// verified checks what is left of the log against its end.
+func (w *world) verified() (audit.Checker, api.AuditHead) {
+	w.t.Helper()
+	var check audit.Checker
+	head, err := w.AuditHead()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.ExportAudit(w.t.Context(), 1, check.Next); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := check.Complete(head); err != nil {
+		w.t.Errorf("the log is not in order: %v", err)
+	}
+	return check, head
 }
 
 func TestRecord_failsWithTheStore(t *testing.T) {
@@ -143,35 +187,64 @@ func TestRecord_failsWithTheStore(t *testing.T) {
 func TestAudit_theOldestGo(t *testing.T) {
 	w := newWorld(t)
 	w.write(250, "login")
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = w.TrimAudit(ctx, control.AuditKeep{Age: time.Hour, Records: 20}, store.Fence(store.Cond{Key: "/leader/scheduler"}))
-	}()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		head, err := w.AuditHead()
-		if err == nil && head.Anchor != nil && head.Anchor.Seq >= 231 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("head %+v, error %v", head, err)
-		}
-	}
-	cancel()
-	<-done
-	head, _ := w.AuditHead()
-	var check audit.Checker
-	if err := w.ExportAudit(t.Context(), 1, check.Next); err != nil {
-		t.Fatal(err)
-	}
-	if err := check.Complete(head); err != nil || check.First != head.Anchor.Seq+1 || check.Count != 20 {
-		t.Errorf("from %d on %d records are left; anchor %+v, error %v", check.First, check.Count, head.Anchor, err)
+	w.trimmed(20, 231)
+	check, head := w.verified()
+	if check.First != head.Anchor.Seq+1 || check.Count != 20 {
+		t.Errorf("from %d on %d records are left; anchor %+v", check.First, check.Count, head.Anchor)
 	}
 	if recs, _, err := w.Audit(t.Context(), control.AuditQuery{Verb: audit.VerbTrim, Limit: 10}); err != nil || len(recs) != 1 {
 		t.Errorf("%d records say it, error %v; want 1", len(recs), err)
 	}
 	if _, err := w.AuditRecord(t.Context(), 5); !api.HasCode(err, api.CodeNotFound) {
 		t.Errorf("a record that went: %v", err)
+	}
+}
+
+// TestAudit_aLostEndKeepsItsAnchor: the end is lost after the oldest records went. What is left can be verified from where it begins, and retention goes on.
+func TestAudit_aLostEndKeepsItsAnchor(t *testing.T) {
+	for name, op := range map[string]store.Op{"lost": {Key: "/audit_head/last", Delete: true}, "damaged": {Key: "/audit_head/last", Value: []byte("{")}} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.write(250, "login")
+			w.trimmed(20, 231)
+			before, _ := w.AuditHead()
+			res, err := w.kv.Txn(t.Context(), nil, []store.Op{op})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.sees(res.Revision)
+			after, err := w.RepairAudit(ann(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if after.Anchor == nil || after.Anchor.Seq != before.Anchor.Seq || after.Anchor.Hash != before.Anchor.Hash {
+				t.Errorf("anchor %+v, was %+v", after.Anchor, before.Anchor)
+			}
+			if check, _ := w.verified(); check.First != before.Anchor.Seq+1 {
+				t.Errorf("what is kept begins at %d, want %d", check.First, before.Anchor.Seq+1)
+			}
+			w.write(30, "login")
+			w.trimmed(20, 250)
+			w.verified()
+		})
+	}
+}
+
+// TestAudit_retentionPassesDamage: a record that cannot be read goes with those around it, and the anchor is that of the last one that could be.
+func TestAudit_retentionPassesDamage(t *testing.T) {
+	w := newWorld(t)
+	w.write(100, "login")
+	for _, seq := range []int{1, 40, 41} {
+		if _, err := w.kv.Txn(t.Context(), nil, []store.Op{{Key: fmt.Sprintf("%s%020d", store.AuditPrefix, seq), Value: []byte("{")}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.trimmed(20, 81)
+	check, head := w.verified()
+	if head.Anchor.Hash == "" || check.First != head.Anchor.Seq+1 {
+		t.Errorf("anchor %+v, and the first record is %d", head.Anchor, check.First)
+	}
+	if left, _, err := w.kv.List(t.Context(), store.AuditPrefix); err != nil || len(left) > 21 {
+		t.Errorf("%d records are left, error %v", len(left), err)
 	}
 }

@@ -1,9 +1,7 @@
 package control_test
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
@@ -24,16 +22,10 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
 	kv := storetest.NewMem()
-	st, err := store.Open(ctx, kv, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = st.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done; _ = kv.Close() })
-	return &world{control.New(st, time.Now), t, kv, st}
+	w, end := worldOn(t, kv)
+	t.Cleanup(func() { end(); _ = kv.Close() })
+	return w
 }
 
 func (w *world) create(req api.CreateModel) api.ModelCreated {

@@ -21,6 +21,8 @@ import (
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
 	"github.com/nebula-serve/nebula/internal/pki"
+	"github.com/nebula-serve/nebula/internal/store"
+	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
 
 // Bounds of the fuzzer: how long it goes on where nobody says so, how many calls one server gets, and how long one call may take. A call that
@@ -99,7 +101,7 @@ func fuzzOnce(t *testing.T, seed uint64, end time.Time, tally *tally) {
 			break
 		}
 		c := f.Next()
-		r := target.request(c)
+		r := target.httpRequest(c)
 		if r == nil {
 			continue // no client can send that
 		}
@@ -135,28 +137,40 @@ func fuzzOnce(t *testing.T, seed uint64, end time.Time, tally *tally) {
 
 // target is a whole server, called without a network.
 type target struct {
+	*fleet
 	handler http.Handler
 	checker *openapitest.Checker
-	log     *safeBuffer
 	control *control.Control
+	admin   *storeAdmin
 	// machines are members by their role; each has one id.
 	machines map[string]machine
 }
 
 type machine struct {
 	cert   *x509.Certificate
+	csr    []byte // with the certificate's key
 	member api.Member
 }
 
+// goodPassword is ann's.
+const goodPassword = "correct horse battery staple 7"
+
 func newTarget(t *testing.T) *target {
 	t.Helper()
-	f := newFleet(t)
-	f.cfg.Store, f.cfg.Caches = &storeAdmin{backup: func(w io.Writer) error { _, err := io.WriteString(w, "backup"); return err }}, fakeCaches{}
+	return newTargetOn(t, storetest.NewMem(), func(*httpapi.Config) {})
+}
+
+// newTargetOn is one on a store, with what change makes of its configuration.
+func newTargetOn(t *testing.T, kv store.KV, change func(*httpapi.Config)) *target {
+	t.Helper()
+	f := newFleetOn(t, serveOn(t, kv, func(*httpapi.Config) {}), change)
+	admin := &storeAdmin{backup: func(w io.Writer) error { _, err := io.WriteString(w, "backup"); return err }}
+	f.cfg.Store, f.cfg.Caches = admin, fakeCaches{admin}
 	checker, err := openapitest.NewChecker(httpapi.Operations(f.cfg))
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := &target{newAPI(t, f.cfg), checker, f.log, f.cfg.Control, map[string]machine{}}
+	out := &target{f, newAPI(t, f.cfg), checker, f.cfg.Control, admin, map[string]machine{}}
 	info, _ := f.st.Current()
 	cluster, _ := info.Info.Value(api.ClusterInfoID)
 	for role, id := range map[api.MachineRole]string{api.MachineNode: "n1", api.MachineGateway: "g1", api.MachineServer: "s2"} {
@@ -165,13 +179,13 @@ func newTarget(t *testing.T) *target {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m := machine{cert, api.Member{Role: role, ID: id, KeyHash: finish(cert.Raw).KeyHash()}}
+		m := machine{cert, csr, api.Member{Role: role, ID: id, KeyHash: finish(cert.Raw).KeyHash()}}
 		if err := out.control.RegisterLocal(t.Context(), m.member); err != nil {
 			t.Fatal(err)
 		}
 		out.machines[string(role)] = m
 	}
-	hash, err := auth.NewPasswords().Hash(t.Context(), "correct horse battery staple 7")
+	hash, err := auth.NewPasswords().Hash(t.Context(), goodPassword)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +195,8 @@ func newTarget(t *testing.T) *target {
 	return out
 }
 
-// request is a call as a server gets it; nil where it cannot be written as one.
-func (x *target) request(c openapitest.Call) *http.Request {
+// httpRequest is a call as a server gets it; nil where it cannot be written as one.
+func (x *target) httpRequest(c openapitest.Call) *http.Request {
 	r, err := http.NewRequest(c.Method, "http://localhost"+c.Path, bytes.NewReader(c.Body))
 	if err != nil {
 		return nil
@@ -240,13 +254,19 @@ func (x *target) send(t *testing.T, r *http.Request, c openapitest.Call) openapi
 }
 
 // fakeCaches are caches in which there is nothing.
-type fakeCaches struct{}
+type fakeCaches struct{ asked *storeAdmin }
 
-func (fakeCaches) PruneCache(_ context.Context, node string, req api.CachePrune) (api.CachePruned, error) {
+func (c fakeCaches) PruneCache(_ context.Context, node string, req api.CachePrune) (api.CachePruned, error) {
+	if err := c.asked.note("prune"); err != nil {
+		return api.CachePruned{}, err
+	}
 	return api.CachePruned{NodeID: node, DryRun: req.DryRun}, nil
 }
 
-func (fakeCaches) VerifyCache(_ context.Context, node string, _ api.CacheVerify, tell func(api.VerifyEvent) error) error {
+func (c fakeCaches) VerifyCache(_ context.Context, node string, _ api.CacheVerify, tell func(api.VerifyEvent) error) error {
+	if err := c.asked.note("verify"); err != nil {
+		return err
+	}
 	return tell(api.VerifyEvent{Type: api.VerifyEnd, NodeID: node})
 }
 
