@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"fmt"
 	"io"
 	"net/http"
@@ -280,7 +281,7 @@ func (c *command) logout(ctx context.Context, name string) error {
 	}
 	err = c.changeContexts(func(all *contexts) error {
 		now, err := all.find(name)
-		if err == nil && now.Token == item.Token { // else somebody has logged in again meanwhile
+		if err == nil && subtle.ConstantTimeCompare([]byte(now.Token), []byte(item.Token)) == 1 { // else somebody has logged in again meanwhile
 			now.Token, now.KeyID, now.User = "", "", ""
 			all.Contexts[name] = now
 		}

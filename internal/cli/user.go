@@ -68,7 +68,11 @@ func (c *command) userCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.say("User " + u.Name + " is made, as " + string(u.Role) + "; to log in: nebula login")
+			next := "to log in: nebula login"
+			if none {
+				next = "without a password nobody can log in as " + u.Name
+			}
+			return c.say("User " + u.Name + " is made, as " + string(u.Role) + "; " + next)
 		},
 	}
 	about(cmd, &role, &display, &email)

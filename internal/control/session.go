@@ -100,7 +100,7 @@ func (c *Control) mayLogIn(tx *store.Tx, name, hash, renewed string) error {
 	if err != nil {
 		return err
 	}
-	if p.Hash != hash {
+	if !sameHash(p.Hash, hash) {
 		return errLoggedOut()
 	}
 	if renewed == "" {

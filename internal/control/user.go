@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"crypto/subtle"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -78,6 +79,9 @@ func (c *Control) UpdateProfile(ctx context.Context, name string, req api.Update
 	})
 }
 
+// sameHash compares hashes of passwords, in a time that does not tell how much of them is alike.
+func sameHash(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
 // SetPassword gives a user another password and ends the user's sessions but the one to keep. When was is not empty it must be the stored
 // hash of the present password, which was just compared: of two changes at the same time one is refused.
 func (c *Control) SetPassword(ctx context.Context, name, hash, was, keep string) error {
@@ -86,7 +90,7 @@ func (c *Control) SetPassword(ctx context.Context, name, hash, was, keep string)
 		switch {
 		case err != nil:
 			return err
-		case was != "" && old.Hash != was:
+		case was != "" && !sameHash(old.Hash, was):
 			return api.Errorf(api.CodeConflict, "the password was changed meanwhile, and is as that change made it")
 		case u.External != nil:
 			return api.Errorf(api.CodeConflict, "the user %s logs in through %.200s and has no password here", name, u.External.Issuer)
