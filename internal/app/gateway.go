@@ -59,7 +59,7 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
 		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
-	serve(l, "http", ln, handler, secure)
+	serve(l, "http", limited(ln, o.PerAddress, o.Proxies, secure != nil), handler, secure)
 	if o.Started != nil {
 		o.Started(Info{URL: localURL(ln.Addr(), secure != nil)})
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -25,8 +26,10 @@ type Options struct {
 	TLSCert      string // certificate and key files for Listen; empty: plain HTTP
 	TLSKey       string
 	AllowedHosts []string
-	AuthTokens   string        // static credentials, as TOKEN:ROLE,TOKEN:ROLE
-	OpenID       openid.Config // of the login provider; no Issuer: there is none
+	PerAddress   int            // most connections of one address at once; 0: any number
+	Proxies      []netip.Prefix // reverse proxies in front of Listen, whose connections are not counted
+	AuthTokens   string         // static credentials, as TOKEN:ROLE,TOKEN:ROLE
+	OpenID       openid.Config  // of the login provider; no Issuer: there is none
 
 	// What joins a cluster: nebula node, gateway, and a server with Join set.
 	Servers []string // of the cluster: host:port or URL

@@ -229,7 +229,7 @@ func (s *server) open() error {
 	if err != nil {
 		return err
 	}
-	serve(s.life, "http", s.people, s.handler, people)
+	serve(s.life, "http", limited(s.people, s.o.PerAddress, s.o.Proxies, people != nil), s.handler, people)
 	if s.fleet != nil {
 		serve(s.life, "fleet", s.fleet, s.handler, s.cred.WithCA(s.cred.ServerTLS(s.keys.clock)))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -27,7 +28,12 @@ type runner struct {
 	joinTokenFile       string
 	hubs                hubOptions
 	login               loginOptions
+	proxies             []string
 }
+
+// perAddress is how many connections one address may hold at once, so that no single stranger can take all that a process may open. A busy program
+// in front of /v1 needs some hundreds; browsers need six.
+const perAddress = 1024
 
 const exitConflict = 4
 
@@ -61,6 +67,9 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 			}
 		}
 		if err := r.readLogin(); err != nil {
+			return err
+		}
+		if err := r.readDoor(); err != nil {
 			return err
 		}
 		r.o.Log, r.o.Version, r.o.Started = log, ownVersion(), r.started
@@ -235,7 +244,27 @@ func (r *runner) people(f *pflag.FlagSet, listen string) {
 	f.StringVar(&r.o.Listen, "listen", listen, "address for the API and /v1")
 	f.StringVar(&r.o.TLSCert, "tls-cert", "", "certificate for --listen, a PEM file (default: plain HTTP)")
 	f.StringVar(&r.o.TLSKey, "tls-key", "", "key of that certificate, a PEM file")
+	f.IntVar(&r.o.PerAddress, "max-connections-per-address", perAddress, "most connections that one address may hold at once, this machine and trusted proxies apart; 0: any number")
+	f.StringSliceVar(&r.proxies, "trusted-proxy", nil, "address or network of a reverse proxy in front of --listen, for example 10.0.0.5 or 10.1.0.0/16")
 	f.StringSliceVar(&r.o.AllowedHosts, "allowed-host", nil, "host name, beside addresses and localhost, that callers may use")
+}
+
+// readDoor reads whose connections are let in how.
+func (r *runner) readDoor() error {
+	if r.o.PerAddress < 0 {
+		return usagef("--max-connections-per-address is %d: give a number, or 0 for any number", r.o.PerAddress)
+	}
+	for _, text := range r.proxies {
+		network, err := netip.ParsePrefix(text)
+		if ip, errIP := netip.ParseAddr(text); err != nil && errIP == nil && ip.Zone() == "" {
+			network, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			return usagef("--trusted-proxy %q is no address and no network: it should look like 10.0.0.5 or 10.1.0.0/16", text)
+		}
+		r.o.Proxies = append(r.o.Proxies, network.Masked())
+	}
+	return nil
 }
 
 func (r *runner) fleet(f *pflag.FlagSet, listen string) {
