@@ -152,6 +152,7 @@ func deedsOfStore() []deed {
 	return append(
 		out,
 		deed{row: "GET /api/v2/admin/backup", as: "admin"},
+		deed{row: "GET /api/v2/audit/{seq}", path: "/api/v2/audit/1", as: "admin", quiet: onlyAsks},
 		deed{row: "POST /api/v2/cluster/accept-history", as: "admin", before: func(d *doer) {
 			s, _ := d.st.Current()
 			info, _ := s.Info.Value(api.ClusterInfoID)

@@ -1,16 +1,19 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
@@ -69,12 +72,7 @@ func (k *unrecorded) Txn(ctx context.Context, ifs []store.Cond, ops []store.Op) 
 // TestAudit_whatCannotBeRecordedIsNotDone: each row of the table that changes anything, or tells a secret, fails while its record cannot be written, and
 // leaves the store and the world as they were; when it can be, the same call is done, with exactly the record. A new row is missed here by itself.
 func TestAudit_whatCannotBeRecordedIsNotDone(t *testing.T) {
-	setup, token, err := auth.NewSetup(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	kv := &unrecorded{MemKV: storetest.NewMem()}
-	d := &doer{newTargetOn(t, kv, func(cfg *httpapi.Config) { cfg.Setup = setup }), kv, map[string]string{"password": "seventeen ducks on 3 lakes", "setup": token}}
+	d := newDoer(t)
 	done := map[string]bool{}
 	for _, one := range deeds() {
 		t.Run(one.row, func(t *testing.T) {
@@ -89,6 +87,16 @@ func TestAudit_whatCannotBeRecordedIsNotDone(t *testing.T) {
 			t.Errorf("%s changes something, and has no deed: say in deeds how it is done", row)
 		}
 	}
+}
+
+func newDoer(t *testing.T) *doer {
+	t.Helper()
+	setup, token, err := auth.NewSetup(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv := &unrecorded{MemKV: storetest.NewMem()}
+	return &doer{newTargetOn(t, kv, func(cfg *httpapi.Config) { cfg.Setup = setup }), kv, map[string]string{"password": "seventeen ducks on 3 lakes", "setup": token}}
 }
 
 func (d *doer) try(t *testing.T, one deed) {
@@ -107,7 +115,7 @@ func (d *doer) try(t *testing.T, one deed) {
 			if a.Status < 500 {
 				t.Errorf("%s, and it is answered with %d: %.300s", what, a.Status, a.Body)
 			}
-			if diff := cmp.Diff(before, d.everything(t)); diff != "" {
+			if diff := gocmp.Diff(before, d.everything(t)); diff != "" {
 				t.Errorf("%s, and it is half done (-before +after):\n%s", what, diff)
 			}
 			if len(d.admin.asked) != asked {
@@ -156,22 +164,7 @@ func (d *doer) records(t *testing.T) int {
 // do makes the call of a deed, and holds the answer against the document.
 func (d *doer) do(t *testing.T, one deed) openapitest.Answer {
 	t.Helper()
-	var known []string
-	for name, value := range d.noted {
-		known = append(known, "$"+name, value, "{"+name+"}", value)
-	}
-	fill := strings.NewReplacer(known...)
-	method, path, _ := strings.Cut(one.row, " ")
-	if one.path != "" {
-		path = one.path
-	}
-	c := openapitest.Call{Method: method, Path: fill.Replace(path), Body: []byte(fill.Replace(one.body)), As: one.as, Header: map[string]string{}}
-	if one.as == "session" {
-		c.As, c.Header = "nobody", map[string]string{"Cookie": d.noted["cookie"]}
-	}
-	if one.body != "" {
-		c.Header["Content-Type"] = "application/json"
-	}
+	c := d.call(one)
 	r := d.httpRequest(c)
 	r.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", 1+len(d.noted)) // no limit by address
 	a := d.send(t, r, c)
@@ -179,6 +172,27 @@ func (d *doer) do(t *testing.T, one deed) openapitest.Answer {
 		t.Error(err)
 	}
 	return a
+}
+
+// call is the call of a deed, with what was noted in it.
+func (d *doer) call(one deed) openapitest.Call {
+	var known []string
+	for _, name := range slices.Sorted(maps.Keys(d.noted)) {
+		known = append(known, "$"+name, d.noted[name], "{"+name+"}", d.noted[name])
+	}
+	fill := strings.NewReplacer(known...)
+	method, template, _ := strings.Cut(one.row, " ")
+	c := openapitest.Call{Method: method, Path: fill.Replace(cmp.Or(one.path, template)), Body: []byte(fill.Replace(one.body)), As: one.as, Header: map[string]string{}}
+	if op := d.checker.Document().Paths[template][strings.ToLower(method)]; op != nil { // what only prepares a deed may name its object in the row
+		c.Operation = op.OperationID
+	}
+	if one.as == "session" {
+		c.As, c.Header = "nobody", map[string]string{"Cookie": d.noted["cookie"]}
+	}
+	if one.body != "" {
+		c.Header["Content-Type"] = "application/json"
+	}
+	return c
 }
 
 // note keeps a field of an answer.
