@@ -143,7 +143,7 @@ func (c *Client) call(ctx context.Context, req request, out any) (http.Header, e
 	if out == nil {
 		return res.Header, nil
 	}
-	if err := json.Unmarshal(b, out); err != nil {
+	if err := decode(b, out); err != nil {
 		return res.Header, api.Errorf(api.CodeUpstream,
 			"the answer to %s %s is not one of a Nebula server (%v): does another program listen at %s?", req.method, req.path, err, c.shown)
 	}

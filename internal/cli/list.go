@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -30,6 +31,9 @@ type listing[T any] struct {
 	Watch func(context.Context, *client.Client) iter.Seq2[[]T, error]
 }
 
+// briefly is how much a command that soon ends lets its memory grow before it tidies up, in percent.
+const briefly = 800
+
 // column is one column of a table.
 type column[T any] struct {
 	Title  string
@@ -54,6 +58,7 @@ func listCommand[T any](c *command, l listing[T]) *cobra.Command {
 			if watch {
 				return l.follow(cmd.Context(), c, cl)
 			}
+			defer debug.SetGCPercent(debug.SetGCPercent(briefly)) // of a long list, tidying up is half the work, and the process ends with it
 			list, err := l.Fetch(cmd.Context(), cl)
 			if err != nil {
 				return err

@@ -108,14 +108,22 @@ func fit(widths []int, width int) {
 	}
 }
 
-// cellWidth is how many columns of a terminal a text takes, without its colours.
-func cellWidth(s string) int {
+// printable tells whether a text is of ASCII's printing characters alone.
+func printable(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
-			return ansi.StringWidth(s)
+			return false
 		}
 	}
-	return len(s)
+	return true
+}
+
+// cellWidth is how many columns of a terminal a text takes, without its colours.
+func cellWidth(s string) int {
+	if printable(s) {
+		return len(s)
+	}
+	return ansi.StringWidth(s)
 }
 
 // oneLine makes a cell of a text.
@@ -129,6 +137,9 @@ func oneLine(s string) string {
 // clean makes text of others safe for a terminal: no control characters, and none that turn the direction of writing or cannot be seen.
 // Joiners stay, which some scripts need.
 func clean(s string) string {
+	if printable(s) {
+		return s
+	}
 	return strings.Map(func(r rune) rune {
 		const joiner, nonJoiner = 0x200d, 0x200c
 		switch {
