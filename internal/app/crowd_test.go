@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -178,5 +179,32 @@ func TestLimited_off(t *testing.T) {
 	ln := abroad{}
 	if got := limited(ln, 0, nil, false); got != net.Listener(ln) {
 		t.Errorf("no limit is asked for, and there is %T", got)
+	}
+}
+
+// TestServe_headerLimit: whoever sends more header than any client needs is told so, and is not read to the end.
+func TestServe_headerLimit(t *testing.T) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLife(slog.New(slog.DiscardHandler))
+	serve(l, "http", ln, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), nil)
+	defer l.stop()
+	for size, want := range map[int]int{32 << 10: 200, 128 << 10: 431} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Much", strings.Repeat("x", size))
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatalf("a header of %d bytes: %v", size, err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("a header of %d bytes: %d, want %d", size, res.StatusCode, want)
+		}
 	}
 }

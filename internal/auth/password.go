@@ -42,12 +42,18 @@ const hashWait = 5 * time.Second
 // Passwords makes and compares the hashes of passwords, few at a time: each takes memory and a core.
 type Passwords struct {
 	slots  chan struct{}
-	derive func(password, salt []byte, time, memory uint32, threads uint8, keyLen uint32) []byte
+	derive Derive
 }
 
+// Derive makes a hash of a password, as [argon2.IDKey] does.
+type Derive func(password, salt []byte, time, memory uint32, threads uint8, keyLen uint32) []byte
+
 // NewPasswords returns one that works on half of the cores.
-func NewPasswords() *Passwords {
-	return &Passwords{slots: make(chan struct{}, max(1, runtime.NumCPU()/2)), derive: argon2.IDKey}
+func NewPasswords() *Passwords { return PasswordsBy(argon2.IDKey) }
+
+// PasswordsBy is NewPasswords with another derivation, for tests that count the work.
+func PasswordsBy(derive Derive) *Passwords {
+	return &Passwords{slots: make(chan struct{}, max(1, runtime.NumCPU()/2)), derive: derive}
 }
 
 // Hash returns what may be stored of a password: argon2id in PHC string format.
