@@ -31,7 +31,7 @@ func TestEvents_engineKilled(t *testing.T) {
 		if events, err = n.client.ModelEvents(t.Context(), "m"); err != nil {
 			return err
 		}
-		if now := n.pids("m")[0]; now == 0 || now == victim || told(history.VerbRestarted) < 0 || told(string(api.StateRunning)) > told(history.VerbFailed) {
+		if now := n.pids("m")[0]; now == 0 || now == victim || told(history.VerbRestarted) < 0 || told(string(api.StateRunning)) < 0 || told(string(api.StateRunning)) > told(history.VerbFailed) {
 			return fmt.Errorf("engine %d, killed %d, events %+v", now, victim, events)
 		}
 		return nil
