@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,6 +59,14 @@ type nebula struct {
 	log    *procs.Log
 	url    string
 	client *client.Client
+
+	answered int64 // answers to command lines that have been held against the OpenAPI document
+}
+
+// isPart tells whether a command line starts a part of Nebula, and asks nothing: NEBULA_SERVER means another thing to it.
+func isPart(args []string) bool {
+	alone := len(args) == 1 || strings.HasPrefix(args[1], "-") // "nebula node" is a part, "nebula node list" is none
+	return alone && slices.Contains([]string{"up", "server", "node", "gateway"}, args[0])
 }
 
 // up starts Nebula on a new data directory and ends it, with all it started, when the test does.
@@ -185,12 +194,18 @@ func (n *nebula) processes() []procs.Process {
 	return out
 }
 
-// cli runs a command line against this Nebula.
+// cli runs a command line against this Nebula. Whatever is answered to it is held against the OpenAPI document, unless it names a server itself.
 func (n *nebula) cli(args ...string) (stdout, stderr string, code int) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, append(args, "--data-dir", n.dir)...)
+	if n.cmd != nil && !isPart(args) { // one that is stopped the command has to find out about by itself
+		relay := answers.NewRelay(n.t, n.url)
+		defer relay.Close()
+		defer func() { n.answered += relay.Answers() }()
+		cmd.Env = append(os.Environ(), "NEBULA_SERVER="+relay.URL)
+	}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -97,6 +97,9 @@ func TestWalk_createChatScaleStopDelete(t *testing.T) {
 	if _, _, code := n.cli("model", "get", "demo"); code != 3 {
 		t.Errorf("get of a deleted model exits %d, want 3", code)
 	}
+	if n.answered < 10 {
+		t.Errorf("%d answers to command lines have been held against the API's document", n.answered)
+	}
 	if _, err := os.Stat(filepath.Join(n.dir, "demo.gguf")); err != nil {
 		t.Errorf("delete touched the user's file: %v", err)
 	}
