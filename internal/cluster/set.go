@@ -157,6 +157,9 @@ func (s Set[T]) Edit() Edit[T] {
 // Put adds or replaces an object.
 func (e Edit[T]) Put(entry Entry[T]) { e.tree.ReplaceOrInsert(row[T]{entry.ID, &entry}) }
 
+// share adds or replaces an object without copying it, so that it is the same one in every Set that has it.
+func (e Edit[T]) share(entry *Entry[T]) { e.tree.ReplaceOrInsert(row[T]{entry.ID, entry}) }
+
 // Delete removes an object, if it is there.
 func (e Edit[T]) Delete(id string) { e.tree.Delete(row[T]{id: id}) }
 

@@ -14,8 +14,8 @@ import (
 type State struct {
 	// Revision of the store up to which everything is in here.
 	Revision    int64
-	Models      Set[api.ModelSpec]        // by model uid
-	Deployments Set[api.ModelDeployment]  // by model uid
+	Models      Set[api.ModelSpec]        // by model uid: the stored ones, and those that only a request of version 1 declares
+	Deployments Set[api.ModelDeployment]  // by model uid; the same
 	Placements  Set[api.PlacementPlan]    // by model uid
 	Templates   Set[api.ModelTemplate]    // by template id; the built-in ones are in package catalog
 	Nodes       Set[api.NodeStatus]       // by node id
@@ -38,12 +38,19 @@ type State struct {
 	Sessions    Set[api.Session]          // by the hash of the cookie
 	AuditHead   Set[api.AuditHead]        // the one with api.AuditHeadID
 	Answered    Set[api.IdempotentAnswer] // by the hash of the request's key
+	Requests    Set[api.ModelRequest]     // version 1's, by request id
+
+	// StoredModels and StoredDeployments are the documents as they are stored. Models and Deployments are made of them: see WithRequests.
+	StoredModels      Set[api.ModelSpec]
+	StoredDeployments Set[api.ModelDeployment]
 
 	// Bad holds the stored values that cannot be decoded, by key. They are in none of the sets above, and nobody acts
 	// as if they were absent: see Unreadable.
 	Bad Set[BadValue]
 
-	nodes *nodeIndex // of Placements, or out of date, or nil: see Indexed
+	nodes    *nodeIndex    // of Placements, or out of date, or nil: see Indexed
+	made     madeOf        // what Models and Deployments were made of: see WithRequests
+	declared *requestIndex // of Requests, or out of date, or nil: see WithRequests
 }
 
 // BadValue is a stored value that cannot be decoded.

@@ -90,6 +90,8 @@ func (s *State) badSpecs(after string) []string {
 
 func specKey(uid string) string { return "/models/" + uid + "/spec" }
 
+func deploymentKey(uid string) string { return "/deployments/" + uid }
+
 // Detail returns everything that is known about a model.
 func Detail(s *State, uid string, now time.Time) (api.ModelDetail, bool) {
 	v, ok := View(s, uid, now)

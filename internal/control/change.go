@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -147,6 +148,11 @@ func (c *Control) note(tx *store.Tx, who *Caller, verb, object string) error {
 
 // modelOf tells which model a change is about.
 func modelOf(ch store.Change) (string, bool) {
+	if ch.Table == store.Requests.Name() {
+		var r api.ModelRequest
+		err := json.Unmarshal([]byte(cmp.Or(string(ch.After), string(ch.Before))), &r)
+		return r.Request.ModelUID, err == nil && api.KnownUID(r.Request.ModelUID)
+	}
 	return ch.ID, ch.Table == store.Models.Name() || ch.Table == store.Deployments.Name()
 }
 

@@ -136,6 +136,9 @@ func newDeployment(req api.CreateModel, now time.Time) *api.ModelDeployment {
 // freeUID returns base when no document of that name is left, else, for a derived uid, base with the lowest free suffix.
 func freeUID(tx *store.Tx, base string, derived bool) (string, error) {
 	taken := func(uid string) (bool, error) {
+		if tx.State().Models.Has(uid) { // also one that only a request declares
+			return true, nil
+		}
 		_, ok, err := store.Models.Get(tx, uid)
 		if err != nil || ok {
 			return true, err
@@ -274,17 +277,23 @@ func (c *Control) StartModel(ctx context.Context, uid string, req api.StartModel
 
 // StopModel wishes that nothing of the model runs; its spec and deployment stay.
 func (c *Control) StopModel(ctx context.Context, uid string, ifMatch int64) (api.ModelDeployment, error) {
-	return c.wish(ctx, "model.stop", uid, ifMatch, func(d *api.ModelDeployment) error {
-		d.DesiredState = api.DesiredStopped
-		return nil
-	})
+	return c.wish(ctx, "model.stop", uid, ifMatch, stopWish)
+}
+
+func stopWish(d *api.ModelDeployment) error {
+	d.DesiredState = api.DesiredStopped
+	return nil
 }
 
 // ScaleModel changes the number of replicas of a model that is wished to run.
 func (c *Control) ScaleModel(ctx context.Context, uid string, req api.ScaleModel, ifMatch int64) (api.ModelDeployment, error) {
-	return c.wish(ctx, "model.scale", uid, ifMatch, func(d *api.ModelDeployment) error {
+	return c.wish(ctx, "model.scale", uid, ifMatch, scaleWish(uid, req.Replicas))
+}
+
+func scaleWish(uid string, replicas *uint32) func(*api.ModelDeployment) error {
+	return func(d *api.ModelDeployment) error {
 		switch {
-		case req.Replicas == nil:
+		case replicas == nil:
 			return &api.Error{
 				Code: api.CodeInvalidRequest, Message: "replicas is missing: say how many you want",
 				Details: []api.Field{{Field: "replicas", Reason: "is missing"}},
@@ -294,15 +303,27 @@ func (c *Control) ScaleModel(ctx context.Context, uid string, req api.ScaleModel
 		case d.DesiredState == api.DesiredStopped:
 			return api.Errorf(api.CodeModelStopped, "the model %q is stopped: start it first, with the number of replicas you want", uid)
 		}
-		d.Replicas = *req.Replicas
+		d.Replicas = *replicas
 		return nil
-	})
+	}
 }
 
 // wish edits a model's deployment, which is new (version 0) when the model was never started, and counts its version.
 func (c *Control) wish(ctx context.Context, verb, uid string, ifMatch int64, change func(*api.ModelDeployment) error) (api.ModelDeployment, error) {
 	var out api.ModelDeployment
-	err := c.edit(ctx, verb, uid, ifMatch, func(tx *store.Tx, _ api.ModelSpec, dep *api.ModelDeployment) error {
+	if !api.KnownUID(uid) {
+		return out, notFound(uid)
+	}
+	err := c.update(ctx, verb, "model/"+uid, func(tx *store.Tx) (err error) {
+		out, err = c.wishIn(tx, uid, ifMatch, change)
+		return err
+	})
+	return out, err
+}
+
+// wishIn is wish in a transaction.
+func (c *Control) wishIn(tx *store.Tx, uid string, ifMatch int64, change func(*api.ModelDeployment) error) (out api.ModelDeployment, err error) {
+	return out, c.editIn(tx, uid, ifMatch, func(tx *store.Tx, _ api.ModelSpec, dep *api.ModelDeployment) error {
 		d := api.ModelDeployment{ModelUID: uid, Replicas: 1}
 		if dep != nil {
 			d = dep.Clone()
@@ -318,7 +339,6 @@ func (c *Control) wish(ctx context.Context, verb, uid string, ifMatch int64, cha
 		out = d
 		return store.Deployments.Put(tx, uid, d)
 	})
-	return out, err
 }
 
 // DeleteModel removes a model and its deployment. Its files stay: they may be somebody's own, or wanted again.
@@ -334,8 +354,17 @@ func (c *Control) deleteModel(ctx context.Context, uid string, ifMatch int64, al
 	return c.update(ctx, "model.delete", "model/"+uid, func(tx *store.Tx) error {
 		spec, readable, err := store.Models.Get(tx, uid)
 		_, deployed, derr := store.Deployments.Get(tx, uid)
-		if err == nil && derr == nil && !readable && !deployed {
+		requests := cluster.RequestsOf(tx.State(), uid)
+		if err == nil && derr == nil && !readable && !deployed && len(requests) == 0 {
 			return notFound(uid)
+		}
+		if err == nil && !readable {
+			spec, readable = tx.State().Models.Value(uid)
+		}
+		for _, r := range requests { // they would declare the model again
+			if err := store.Requests.Delete(tx, r.ID); err != nil {
+				return err
+			}
 		}
 		if err := matches(tx, uid, ifMatch); err != nil {
 			return err
@@ -364,26 +393,28 @@ func (c *Control) edit(ctx context.Context, verb, uid string, ifMatch int64, cha
 	if !api.KnownUID(uid) {
 		return notFound(uid)
 	}
-	return c.update(ctx, verb, "model/"+uid, func(tx *store.Tx) error {
-		spec, ok, err := store.Models.Get(tx, uid)
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return notFound(uid)
-		}
-		dep, deployed, err := store.Deployments.Get(tx, uid)
-		if err != nil {
-			return err
-		}
-		if err := matches(tx, uid, ifMatch); err != nil {
-			return err
-		}
-		if !deployed {
-			return change(tx, spec, nil)
-		}
-		return change(tx, spec, &dep)
-	})
+	return c.update(ctx, verb, "model/"+uid, func(tx *store.Tx) error { return c.editIn(tx, uid, ifMatch, change) })
+}
+
+// editIn is edit in a transaction. A wish that only a request of version 1 declares is stored on the way.
+func (c *Control) editIn(tx *store.Tx, uid string, ifMatch int64, change func(*store.Tx, api.ModelSpec, *api.ModelDeployment) error) error {
+	w, err := declared(tx, uid)
+	if err == nil && !w.known {
+		err = notFound(uid)
+	}
+	if err == nil {
+		err = matches(tx, uid, ifMatch)
+	}
+	if err == nil && w.adopted {
+		err = w.store(tx, uid)
+	}
+	if err != nil {
+		return err
+	}
+	if !w.deployed {
+		return change(tx, w.spec, nil)
+	}
+	return change(tx, w.spec, &w.deployment)
 }
 
 // matches checks If-Match: 0 means that the caller named no revision.

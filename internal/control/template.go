@@ -41,18 +41,14 @@ func (c *Control) SaveTemplate(ctx context.Context, uid string, req api.SaveTemp
 		return api.ModelTemplate{}, err
 	}
 	return create(ctx, c, "template.save", "template/"+base.TemplateID, func(tx *store.Tx) (api.ModelTemplate, error) {
-		spec, ok, err := store.Models.Get(tx, uid)
-		if err == nil && !ok {
+		w, err := declared(tx, uid)
+		if err == nil && !w.known {
 			err = notFound(uid)
 		}
 		if err != nil {
 			return api.ModelTemplate{}, err
 		}
-		dep, deployed, err := store.Deployments.Get(tx, uid)
-		if err != nil {
-			return api.ModelTemplate{}, err
-		}
-		t := ofModel(base, &spec, &dep, deployed)
+		t := ofModel(base, &w.spec, &w.deployment, w.deployed)
 		if err := t.Validate(); err != nil {
 			return api.ModelTemplate{}, err
 		}

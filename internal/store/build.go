@@ -130,5 +130,5 @@ func (b *builder) done() *cluster.State {
 	if b.bad != nil {
 		b.next.Bad = b.bad.Done()
 	}
-	return b.next.Indexed()
+	return b.next.WithRequests(b.apart).Indexed()
 }

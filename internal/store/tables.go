@@ -26,15 +26,22 @@ var (
 	Models = Table[api.ModelSpec]{
 		name: "model spec", owner: OwnerControl,
 		keys:   layout{"/models/", []check{api.KnownUID}, "/spec"},
-		set:    func(s *cluster.State) *cluster.Set[api.ModelSpec] { return &s.Models },
+		set:    func(s *cluster.State) *cluster.Set[api.ModelSpec] { return &s.StoredModels },
 		claims: func(id string, v *api.ModelSpec) bool { return v.ModelUID == id },
 	}
 	// Deployments holds the wishes to run models: /deployments/{uid}.
 	Deployments = Table[api.ModelDeployment]{
 		name: "deployment", owner: OwnerControl,
 		keys:   layout{"/deployments/", []check{api.KnownUID}, ""},
-		set:    func(s *cluster.State) *cluster.Set[api.ModelDeployment] { return &s.Deployments },
+		set:    func(s *cluster.State) *cluster.Set[api.ModelDeployment] { return &s.StoredDeployments },
 		claims: func(id string, v *api.ModelDeployment) bool { return v.ModelUID == id },
+	}
+	// Requests holds version 1's declarations of models: /model_requests/{id}. Old clients write them into the store directly, too.
+	Requests = Table[api.ModelRequest]{
+		name: "request", owner: OwnerControl,
+		keys:   layout{"/model_requests/", []check{api.ValidNodeID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.ModelRequest] { return &s.Requests },
+		claims: func(id string, v *api.ModelRequest) bool { return v.ID == id },
 	}
 	// Templates holds the templates that people wrote: /templates/{id}.
 	Templates = Table[api.ModelTemplate]{
@@ -205,20 +212,20 @@ func HistoryPrefixes() []string { return []string{AuditPrefix, EventsPrefix} }
 // RoutingPrefixes returns the keys that whoever routes requests needs. No secret is under any of them: of keys there are hashes.
 func RoutingPrefixes() []string {
 	var out []string
-	for _, k := range []kind{&Models, &Deployments, &Placements, &Nodes, &Endpoints, &Members, &Info, &Users, &APIKeys} {
+	for _, k := range []kind{&Models, &Deployments, &Requests, &Placements, &Nodes, &Endpoints, &Members, &Info, &Users, &APIKeys} {
 		out = append(out, k.prefix())
 	}
 	return out
 }
 
-// kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (version 1's
-// /model_requests, /images, the leader's /leader) are not the State's business.
+// kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (/images,
+// the leader's /leader) are not the State's business.
 func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
 		&Models, &Deployments, &Templates, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
 		&CacheWishes, &CachePulls, &Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
-		&Users, &Passwords, &APIKeys, &KeyUses, &Sessions, &AuditHead, &Answered,
+		&Users, &Passwords, &APIKeys, &KeyUses, &Sessions, &AuditHead, &Answered, &Requests,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}
