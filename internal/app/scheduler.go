@@ -54,6 +54,7 @@ func term(ctx context.Context, st *store.Store, leader *store.Leader, people *co
 	watch.Go(func() { _ = nodes.Sweeper(ctx, store.Fence(leader.Fence())) }) // it ends with the term, whose end is told anyway
 	keep := control.AuditKeep{Age: control.AuditKeepAge, Records: control.AuditKeepRecords}
 	watch.Go(func() { _ = people.TrimAudit(ctx, keep, store.Fence(leader.Fence())) })
+	watch.Go(func() { people.KeepRequests(ctx) })
 	told := history.Config{Cluster: histories{st, people, leader.Fence()}, Now: time.Now, Log: cfg.Log}
 	watch.Go(func() { _ = history.Run(ctx, told) })
 	cfg.Cluster = placements{st, leader.Fence()}

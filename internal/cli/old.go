@@ -166,12 +166,3 @@ func (c *command) drainCommand() *cobra.Command {
 	cmd.Flags().Uint32Var(&replica, "replica-id", 0, "the replica")
 	return cmd
 }
-
-func (c *command) migrateCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "migrate", Short: "Take over the models of an existing Nebula (comes with a later version)", Hidden: true, Args: exactly(0, "no argument"),
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("this version cannot take over the models of an existing Nebula yet: declare them with nebula model create, or as documents with nebula apply -f FILE")
-		},
-	}
-}

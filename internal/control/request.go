@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -121,6 +122,25 @@ func (c *Control) onRequest(ctx context.Context, verb, id string, change func(tx
 func noRequest(id string) error {
 	return api.Errorf(api.CodeNotFound, "there is no request with the id %.80q; list them with GET /api/requests", id)
 }
+
+// KeepRequests removes requests that are unloaded, whenever there are some, until ctx ends. One that cannot be removed now is tried again a little later.
+func (c *Control) KeepRequests(ctx context.Context) {
+	for ctx.Err() == nil {
+		_, changed := c.store.Current()
+		var again <-chan time.Time
+		if err := c.SweepRequests(ctx); err != nil {
+			again, changed = time.After(sweepAgain), nil
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+// sweepAgain is how long a sweep waits after one that failed.
+const sweepAgain = 5 * time.Second
 
 // SweepRequests removes the requests that are unloaded: of which nothing runs any more.
 func (c *Control) SweepRequests(ctx context.Context) error {

@@ -67,6 +67,7 @@ func (s *server) routes() []Route {
 			s.linkRoutes(),
 			s.fleetRoutes(),
 			s.adminRoutes(),
+			s.migrateRoutes(),
 			s.auditRoutes(),
 			s.eventRoutes(),
 		} {

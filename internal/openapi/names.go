@@ -110,7 +110,8 @@ var tags = []struct {
 	{Tag{"access", "Users, their sessions and tokens, and API keys"}, []string{"users", "keys", "auth", "me", "sessions", "login", "logout", "setup", "oidc", "password", "profile", "whoami"}},
 	{Tag{"secrets", "What models need to fetch their files"}, []string{"secrets"}},
 	{Tag{"audit", "Who did what"}, []string{"audit"}},
-	{Tag{"admin", "The store underneath"}, []string{"admin"}},
+	{Tag{"admin", "The store underneath, and what the existing Nebula has left in it"}, []string{"admin", "migrate"}},
+	{Tag{"observability", "How the gateway did, over the last minutes and hours"}, []string{"observability"}},
 	{Tag{"process", "This process: health, version, metrics, and this document"}, []string{"", "healthz", "readyz", "metrics", "version", "openapi.json", "docs"}},
 	{Tag{machinesTag, "What machines say to each other"}, []string{"join", "renew", "feed"}},
 }
