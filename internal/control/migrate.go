@@ -46,7 +46,8 @@ func (c *Control) Migrate(ctx context.Context) (api.Migration, error) {
 
 func (c *Control) migrateOne(ctx context.Context, step *cluster.MigrationStep) error {
 	err := c.migrate(ctx, []*cluster.MigrationStep{step})
-	if refused, ok := errors.AsType[*api.Error](err); ok && ctx.Err() == nil && refused.Code != api.CodeUnavailable {
+	refused, ok := errors.AsType[*api.Error](err)
+	if ok && slices.Contains([]api.Code{api.CodeConflict, api.CodeInvalidRequest, api.CodeTooLarge}, refused.Code) { // of this model, not of the store
 		step.Action, step.Reason, step.DesiredState = api.MigrationFailed, refused.Message, ""
 		return nil
 	}

@@ -152,6 +152,10 @@ func deedsOfStore() []deed {
 	return append(
 		out,
 		deed{row: "GET /api/v2/admin/backup", as: "admin"},
+		deed{row: "POST /api/v2/migrate", as: "admin", before: func(d *doer) {
+			const old = `{"id":"r1","request":{"model_name":"acme/Demo","model_uid":"of-version-1"},"status":"Running","created_at_ms":5}`
+			d.raw(store.Op{Key: "/model_requests/r1", Value: []byte(old)}, store.Op{Key: "/models/of-version-1/spec", Delete: true}, store.Op{Key: "/deployments/of-version-1", Delete: true})
+		}},
 		deed{row: "GET /api/v2/audit/{seq}", path: "/api/v2/audit/1", as: "admin", quiet: onlyAsks},
 		deed{row: "POST /api/v2/cluster/accept-history", as: "admin", before: func(d *doer) {
 			s, _ := d.st.Current()
