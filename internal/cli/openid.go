@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"crypto/x509"
+	"os"
+
 	"github.com/spf13/pflag"
 
 	"github.com/nebula-serve/nebula/api"
@@ -9,8 +12,8 @@ import (
 
 // loginOptions are those of the OpenID provider that are not as the app wants them yet.
 type loginOptions struct {
-	secretFile, otherwise string
-	roles                 []string
+	secretFile, caFile, otherwise string
+	roles                         []string
 }
 
 func (r *runner) openID(f *pflag.FlagSet) {
@@ -18,6 +21,7 @@ func (r *runner) openID(f *pflag.FlagSet) {
 	f.StringVar(&o.Issuer, "oidc-issuer", "", "URL of the OpenID provider where people may log in, too (default: none)")
 	f.StringVar(&o.ClientID, "oidc-client-id", "", "what that provider calls this server")
 	f.StringVar(&r.login.secretFile, "oidc-client-secret-file", "", "file with the secret that the provider knows this server by")
+	f.StringVar(&r.login.caFile, "oidc-ca-file", "", "PEM file with the certificates that the provider's own has to come from (default: those that this machine trusts)")
 	f.StringSliceVar(&o.Scopes, "oidc-scopes", []string{"profile", "email"}, "what to ask the provider for, beside openid")
 	f.StringVar(&o.RoleClaim, "oidc-role-claim", "groups", "the provider's claim that roles go by; dots lead into objects, as in realm_access.roles")
 	f.StringSliceVar(&r.login.roles, "oidc-role-map", nil, "which value of that claim means which role, for example admin=platform-team,viewer=staff; the highest counts")
@@ -35,6 +39,9 @@ func (r *runner) readLogin() error {
 		return usagef("--oidc-role-map: %w", err)
 	}
 	o.Otherwise = api.Role(r.login.otherwise)
+	if o.Roots, err = loginRoots(r.login.caFile); err != nil {
+		return err
+	}
 	if r.login.secretFile == "" {
 		return nil
 	}
@@ -44,4 +51,20 @@ func (r *runner) readLogin() error {
 	}
 	o.ClientSecret = api.Token(secret)
 	return nil
+}
+
+// loginRoots reads the authorities of the provider's certificate; none without a file.
+func loginRoots(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, usagef("--oidc-ca-file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, usagef("--oidc-ca-file: %s holds no certificate: give the authority's certificate as a PEM file, with -----BEGIN CERTIFICATE----- in it", file)
+	}
+	return roots, nil
 }

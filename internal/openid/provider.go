@@ -5,6 +5,8 @@ package openid
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +35,10 @@ type Config struct {
 	// Otherwise is the role of those whose claim stands for none; "" = they may not come in.
 	Otherwise api.Role
 	PublicURL string // under which browsers reach this server; "" = as each of them calls it
-	Now       func() time.Time
-	Log       *slog.Logger
+	// Roots are the authorities that the provider's certificate may be of; nil = those that this machine trusts.
+	Roots *x509.CertPool
+	Now   func() time.Time
+	Log   *slog.Logger
 }
 
 // Person is who the provider says that somebody is.
@@ -81,7 +85,17 @@ func New(c Config) (*Provider, error) {
 	if p, err := url.Parse(c.PublicURL); c.PublicURL != "" && (err != nil || p.Host == "" || p.User != nil || p.Scheme != "https" && p.Scheme != "http" || strings.Trim(p.Path, "/") != "") {
 		return nil, api.Errorf(api.CodeInvalidRequest, "--public-url must be as browsers call this server, without a path, for example https://nebula.example.com")
 	}
-	return &Provider{Config: c, http: &http.Client{Timeout: answerTime, Transport: bounded{http.DefaultTransport}}}, nil
+	return &Provider{Config: c, http: &http.Client{Timeout: answerTime, Transport: bounded{transport(c.Roots)}}}, nil
+}
+
+// transport trusts roots alone; nil = what this machine trusts.
+func transport(roots *x509.CertPool) http.RoundTripper {
+	if roots == nil {
+		return http.DefaultTransport
+	}
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 2}
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return t
 }
 
 func loopback(host string) bool {

@@ -1,6 +1,8 @@
 package oidc
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +31,7 @@ type nebula struct {
 	url   string
 	log   *procs.Log
 	admin *client.Client
+	roots *x509.CertPool // of the provider, for browsers
 }
 
 // build returns the program: the one that NEBULA_TEST_BINARY names, else one built here.
@@ -56,7 +59,7 @@ func address(t *testing.T) string {
 	return ln.Addr().String()
 }
 
-func startNebula(t *testing.T, addr, issuer string) *nebula {
+func startNebula(t *testing.T, addr, issuer string, more ...string) *nebula {
 	t.Helper()
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "client-secret")
@@ -67,10 +70,10 @@ func startNebula(t *testing.T, addr, issuer string) *nebula {
 	data := filepath.Join(dir, "data")
 	proc, err := procs.Start(procs.Program{
 		Name: "server", Path: build(t), Log: n.log,
-		Args: []string{
+		Args: append([]string{
 			"server", "--data-dir", data, "--listen", addr, "--fleet-listen", address(t), "--log-level", "debug",
 			"--oidc-issuer", issuer, "--oidc-client-id", clientID, "--oidc-client-secret-file", secret, "--oidc-role-map", "admin=platform,operator=on-call,viewer=staff",
-		},
+		}, more...),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -94,14 +97,15 @@ func startNebula(t *testing.T, addr, issuer string) *nebula {
 	return n
 }
 
+// eventually waits for a condition, and fails with what it says when a minute is over.
 func eventually(t *testing.T, check func() error) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
+	limit, again := time.After(time.Minute), time.NewTicker(20*time.Millisecond)
+	defer again.Stop()
+	for err := check(); err != nil; err = check() {
+		select {
+		case <-again.C:
+		case <-limit:
 			t.Fatal(err)
 		}
 	}
@@ -120,7 +124,9 @@ func (n *nebula) browser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &browser{t, &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, n}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: n.roots}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &browser{t, &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}, n}
 }
 
 type answer struct {
@@ -243,7 +249,7 @@ func TestLogin(t *testing.T) {
 	}
 	n.browser(t).refused(n.browser(t).get(n.url+"/api/v2/auth/oidc/login"), 503, "does not answer")
 	p := startProvider(t, op, n.url+callback, map[string]person{
-		"ann": {groups: []string{"staff", "on-call"}, verified: true}, "bob": {groups: []string{"platform"}}, "eve": {groups: []string{"others"}}, "dan": {groups: []string{"staff"}},
+		"ann": {groups: []string{"staff", "on-call"}, verified: true}, "bob": {groups: []string{"platform"}}, "eve": {groups: []string{"others"}}, "dan": {groups: []string{"staff"}}, "lea": {groups: []string{"platform"}},
 	})
 	eventually(t, func() error {
 		if a := n.browser(t).get(n.url + "/api/v2/auth/oidc/login"); a.status != http.StatusSeeOther {
@@ -253,6 +259,7 @@ func TestLogin(t *testing.T) {
 	})
 
 	t.Run("success", func(t *testing.T) { n.success(t, p) })
+	t.Run("last administrator", func(t *testing.T) { n.lastAdministrator(t, p) })
 	t.Run("attempts", func(t *testing.T) { n.attempts(t) })
 	t.Run("falsified", func(t *testing.T) { n.falsified(t, p) })
 	t.Run("people", func(t *testing.T) { n.people(t) })

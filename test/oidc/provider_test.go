@@ -93,14 +93,19 @@ func (p *provider) set(change func()) {
 // startProvider serves a provider at an address that was free before.
 func startProvider(t *testing.T, addr, redirect string, people map[string]person) *provider {
 	t.Helper()
-	p := &provider{t: t, people: people}
-	p.Storage = storage.NewStorageWithClients(p, map[string]*storage.Client{clientID: storage.WebClient(clientID, clientSecret, redirect)})
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveProvider(t, ln, "http://"+addr, redirect, people)
+}
+
+func serveProvider(t *testing.T, ln net.Listener, issuer, redirect string, people map[string]person) *provider {
+	t.Helper()
+	p := &provider{t: t, people: people}
+	p.Storage = storage.NewStorageWithClients(p, map[string]*storage.Client{clientID: storage.WebClient(clientID, clientSecret, redirect)})
 	slog.SetDefault(slog.New(slog.DiscardHandler))
-	s := &http.Server{Handler: p.falsify(exampleop.SetupServer("http://"+addr, p, nil, false))}
+	s := &http.Server{Handler: p.falsify(exampleop.SetupServer(issuer, p, nil, false))}
 	go func() { _ = s.Serve(ln) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return p
