@@ -66,7 +66,7 @@ func (r *ModelLoadRequest) UnmarshalJSON(b []byte) error {
 	if v.Name == nil || v.UID == nil {
 		return errors.New("model_name or model_uid is missing")
 	}
-	v.plain.ModelName, v.plain.ModelUID = *v.Name, *v.UID
+	v.ModelName, v.ModelUID = *v.Name, *v.UID
 	*r = ModelLoadRequest(v.plain)
 	return nil
 }
