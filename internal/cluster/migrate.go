@@ -23,9 +23,8 @@ func (m *MigrationStep) Pending() bool { return m.Spec != nil || m.Deployment !=
 // which nothing is pending, so that a migration may be broken off and repeated at any point.
 func MigrationPlan(s *State) []MigrationStep {
 	steps := []MigrationStep{}
-	speaks := speakers(s)
 	for _, e := range s.Requests.Refs() {
-		steps = append(steps, migrate(s, &e.Value, speaks[e.Value.Request.ModelUID]))
+		steps = append(steps, migrate(s, &e.Value))
 	}
 	for e := range s.Bad.Prefix(requestPrefix) {
 		steps = append(steps, MigrationStep{MigrationDetail: api.MigrationDetail{
@@ -45,12 +44,12 @@ func MigrationOf(s *State, id string) (MigrationStep, bool) {
 	if !ok {
 		return MigrationStep{}, false
 	}
-	first, _ := Speaks(s, r.Request.ModelUID)
-	return migrate(s, &r, first), true
+	return migrate(s, &r), true
 }
 
-func migrate(s *State, r *api.ModelRequest, speaks string) MigrationStep {
+func migrate(s *State, r *api.ModelRequest) MigrationStep {
 	uid := r.Request.ModelUID
+	speaks, _ := Speaks(s, uid)
 	step := MigrationStep{MigrationDetail: api.MigrationDetail{ModelUID: uid, RequestID: r.ID, Action: api.MigrationSkipped}}
 	switch why, unreadable := s.unreadableWish(uid); {
 	case !api.KnownUID(uid):

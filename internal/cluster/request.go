@@ -27,6 +27,7 @@ type madeOf struct {
 // declaration is the request that speaks for a uid, as the documents that it stands for.
 type declaration struct {
 	uid        string
+	request    string // its id
 	spec       *Entry[api.ModelSpec]
 	deployment *Entry[api.ModelDeployment]
 }
@@ -53,9 +54,7 @@ func (s *State) WithRequests(apart bool) *State {
 		return &c
 	}
 	c.made = made
-	if c.declared == nil || c.declared.of != c.Requests {
-		c.declared = indexRequests(c.Requests)
-	}
+	c.declared = c.requestIndex()
 	models, deployments := c.StoredModels, c.StoredDeployments
 	if apart {
 		models, deployments = models.Copy(), deployments.Copy()
@@ -76,7 +75,15 @@ func (s *State) WithRequests(apart bool) *State {
 	return &c
 }
 
-// indexRequests works out which request speaks for each uid. A request whose uid can be no key's is nobody's: [Requests] reports it.
+// requestIndex is the index that s has, or one made for the purpose when it has none.
+func (s *State) requestIndex() *requestIndex {
+	if s.declared != nil && s.declared.of == s.Requests {
+		return s.declared
+	}
+	return indexRequests(s.Requests)
+}
+
+// indexRequests works out which request speaks for each uid. A request whose uid can be no key's is nobody's: [MigrationPlan] reports it.
 func indexRequests(requests Set[api.ModelRequest]) *requestIndex {
 	all := requests.Refs()
 	slices.SortStableFunc(all, func(a, b *Entry[api.ModelRequest]) int {
@@ -93,7 +100,7 @@ func indexRequests(requests Set[api.ModelRequest]) *requestIndex {
 		}
 		spec, deployment := Declared(&e.Value)
 		x.models = append(x.models, declaration{
-			uid, &Entry[api.ModelSpec]{ID: uid, Rev: e.Rev, Value: spec}, &Entry[api.ModelDeployment]{ID: uid, Rev: e.Rev, Value: deployment},
+			uid, e.ID, &Entry[api.ModelSpec]{ID: uid, Rev: e.Rev, Value: spec}, &Entry[api.ModelDeployment]{ID: uid, Rev: e.Rev, Value: deployment},
 		})
 	}
 	return x
@@ -151,32 +158,12 @@ func RequestsOf(s *State, uid string) (out []api.ModelRequest) {
 
 // Speaks returns the id of the request of version 1 that declares what is not stored of a model.
 func Speaks(s *State, uid string) (string, bool) {
-	var first *api.ModelRequest
-	for _, e := range s.Requests.Refs() {
-		if r := &e.Value; r.Request.ModelUID == uid && (first == nil || prior(r, first) < 0) {
-			first = r
-		}
-	}
-	if first == nil {
+	models := s.requestIndex().models
+	i, ok := slices.BinarySearchFunc(models, uid, func(d declaration, uid string) int { return strings.Compare(d.uid, uid) })
+	if !ok {
 		return "", false
 	}
-	return first.ID, true
-}
-
-// speakers is [Speaks] for every uid.
-func speakers(s *State) map[string]string {
-	first := map[string]*api.ModelRequest{}
-	for _, e := range s.Requests.Refs() {
-		uid := e.Value.Request.ModelUID
-		if f := first[uid]; f == nil || prior(&e.Value, f) < 0 {
-			first[uid] = &e.Value
-		}
-	}
-	out := make(map[string]string, len(first))
-	for uid, r := range first {
-		out[uid] = r.ID
-	}
-	return out
+	return models[i].request, true
 }
 
 // Unloaded returns the requests that are being unloaded and of which nothing runs any more, nor is planned, in order of their ids.
