@@ -12,6 +12,8 @@ LINT     = go tool -modfile=tools/go.mod golangci-lint
 # Real processes share the machine with each other in some tests, so few packages run at once.
 TESTFLAGS ?= -shuffle=on -p 2 -timeout 15m
 PKG       ?= ./...
+# The race detector waits a whole second at the end of every process, for reports of other threads; scripts start hundreds.
+export GORACE ?= atexit_sleep_ms=20
 
 # The real engine that tests run; set NEBULA_LLAMA_SERVER to use one of your own.
 with_engine = engine="$${NEBULA_LLAMA_SERVER:-$$(scripts/llama-server.sh)}" && NEBULA_LLAMA_SERVER="$$engine"

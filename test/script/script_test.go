@@ -20,7 +20,8 @@ import (
 // TestMain makes this binary stand for nebula inside the scripts, its child processes included.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"nebula": func() { os.Exit(cli.MainThrough(answers.Keeping(), os.Args[1:])) },
+		"nebula":    func() { os.Exit(cli.MainThrough(answers.Keeping(), os.Args[1:])) },
+		"interrupt": func() { os.Exit(interrupt(os.Args[1:])) },
 	})
 }
 
@@ -33,6 +34,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("NEBULA_DATA_DIR", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("HOME", e.WorkDir)
 			e.Setenv("NO_COLOR", "1")
+			e.Setenv("GORACE", "atexit_sleep_ms=20") // the race detector waits for a second at every end, and there are hundreds here
 			e.Setenv(answers.Folder, kept)
 			e.Setenv("NEBULA_LLAMA_SERVER", engine)
 			return nil
