@@ -32,6 +32,7 @@ const (
 	CodeTimeout          Code = "timeout"
 	CodeUpstream         Code = "upstream_error"
 	CodeInternal         Code = "internal"
+	CodeNotImplemented   Code = "not_implemented" // Nebula does not do that, and its message says what does
 )
 
 // HTTPStatus returns the HTTP status of a code; 500 for one it does not know.
@@ -46,7 +47,7 @@ var statusOf = map[Code]int{
 	CodeInvalidRequest: 400, CodeInvalidUID: 400, CodeUnauthorized: 401, CodeForbidden: 403, CodeNotFound: 404,
 	CodeMethodNotAllowed: 405, CodeModelExists: 409, CodeTemplateExists: 409, CodeModelStopped: 409, CodeConflict: 409, CodeGone: 410,
 	CodeRevisionMismatch: 412, CodeTooLarge: 413, CodeUnsupportedMedia: 415, CodeMisdirected: 421, CodeTooManyRequests: 429,
-	CodeInternal: 500, CodeUpstream: 502, CodeUnavailable: 503, CodeTimeout: 504,
+	CodeInternal: 500, CodeNotImplemented: 501, CodeUpstream: 502, CodeUnavailable: 503, CodeTimeout: 504,
 }
 
 // Codes returns every code, sorted.

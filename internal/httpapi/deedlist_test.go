@@ -19,7 +19,7 @@ const (
 // deeds are in the order in which one makes the next one possible.
 func deeds() []deed {
 	var all []deed
-	for _, of := range [][]deed{deedsOfPeople(), deedsOfKeys(), deedsOfMachines(), deedsOfModels(), deedsOfStore()} {
+	for _, of := range [][]deed{deedsOfPeople(), deedsOfKeys(), deedsOfMachines(), deedsOfModels(), deedsOfStore(), deedsOfV1()} {
 		all = append(all, of...)
 	}
 	return all
@@ -167,4 +167,13 @@ func deedsOfStore() []deed {
 			d.raw(store.Op{Key: "/audit_head/last", Value: []byte("damaged")})
 		}},
 	)
+}
+
+// deedsOfV1 are those of old clients.
+func deedsOfV1() []deed {
+	return []deed{
+		{row: "POST /api/models/load", as: "admin", body: `{"model_name":"acme/old","model_uid":"old_1"}`, after: note("request_id", "request")},
+		{row: "PUT /api/models/requests/{id}/scale", path: "/api/models/requests/$request/scale", as: "admin", body: `{"replicas":2}`},
+		{row: "DELETE /api/models/requests/{id}", path: "/api/models/requests/$request", as: "admin"},
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/openapi"
 )
 
 // fail writes the one error envelope, or OpenAI's on /v1. What is not an api.Error is logged here, once, and people see only that
@@ -33,11 +34,27 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="nebula"`)
 	}
-	if r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") {
-		writeJSON(w, status, out.OpenAI())
-		return
+	writeJSON(w, status, failureBody(r, &out))
+}
+
+// failureBody is what an error looks like on the route of a request: clients read what theirs has always had.
+func failureBody(r *http.Request, e *api.Error) any {
+	_, path, routed := strings.Cut(r.Pattern, " ")
+	if !routed || path == "/" {
+		path = "" // no row: the own shape, but under /v1
 	}
-	writeJSON(w, status, api.Envelope{Error: out})
+	if r.URL.Path == "/v1" || strings.HasPrefix(r.URL.Path, "/v1/") {
+		path = r.URL.Path
+	}
+	switch openapi.FailureOf(path, e.Code.HTTPStatus()) {
+	case openapi.FailureOpenAI:
+		return e.OpenAI()
+	case openapi.FailureDenied:
+		return api.V1Denied{Error: api.V1Message{Message: e.Message}}
+	case openapi.FailureAuth:
+		return api.V1AuthError{Error: e.Message}
+	}
+	return api.Envelope{Error: *e}
 }
 
 func idOf(r *http.Request) string {

@@ -69,6 +69,7 @@ func TestFuzz_everyOperation(t *testing.T) {
 // neverDone are the operations at which the fuzzer does not succeed, with the reason.
 var neverDone = map[string]string{
 	"loginByOIDC": "it has no provider: test/oidc has one", "finishLoginByOIDC": "it has no provider: test/oidc has one",
+	"drainV1Endpoints": "it says what else to do",
 }
 
 // tally counts calls, answers, and what was done how often.
@@ -128,7 +129,7 @@ func fuzzOnce(t *testing.T, seed uint64, end time.Time, tally *tally) {
 			continue // it left before there was an answer
 		}
 		tally.count(c, a)
-		if a.Status >= 500 {
+		if a.Status >= 500 && a.Status != http.StatusNotImplemented {
 			t.Errorf("answered with %d: %.1000s", a.Status, a.Body)
 		} else if err := target.checker.Check(r, a); err != nil {
 			t.Error(err)

@@ -22,6 +22,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/live"
+	"github.com/nebula-serve/nebula/internal/openapi"
 	"github.com/nebula-serve/nebula/internal/openid"
 )
 
@@ -224,6 +225,9 @@ func (s *server) knownHost(hostport string) bool {
 // wrap puts authentication, role and body limit around one route.
 func (s *server) wrap(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if openapi.IsV1(route.Path) {
+			deprecate(w.Header(), route)
+		}
 		who := anonymous
 		if route.Role != auth.Public {
 			var err error

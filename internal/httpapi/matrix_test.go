@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/openapi"
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
@@ -60,7 +62,7 @@ func TestMatrix_everyCell(t *testing.T) {
 			if want == 0 {
 				continue
 			}
-			if code := map[int]api.Code{401: api.CodeUnauthorized, 403: api.CodeForbidden}[want]; !strings.HasPrefix(path, "/v1/") && errorOf(t, body).Code != code {
+			if code := map[int]api.Code{401: api.CodeUnauthorized, 403: api.CodeForbidden}[want]; !strings.HasPrefix(path, "/v1/") && !deniedAsV1(r.Path, body) && errorOf(t, body).Code != code {
 				t.Errorf("%s; want the code %s", what, code)
 			}
 		}
@@ -74,6 +76,12 @@ func TestMatrix_everyCell(t *testing.T) {
 		}
 	}
 	t.Logf("%d rows, %d credentials, %d cells", len(rows), len(creds), cells)
+}
+
+// deniedAsV1 tells whether a refusal is in the shape that old clients read, on one of their routes: an object with a message, and nothing beside it.
+func deniedAsV1(path, body string) bool {
+	var d struct{ Error map[string]string }
+	return openapi.IsV1(path) && json.Unmarshal([]byte(body), &d) == nil && len(d.Error) == 1 && d.Error["message"] != ""
 }
 
 // table is that of the keyring's server.

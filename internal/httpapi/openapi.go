@@ -89,6 +89,7 @@ func operations(table []Route) []openapi.Operation {
 		op := openapi.Operation{
 			Method: r.Method, Path: r.Path, Summary: r.Summary, Access: openapi.ForPeople, Role: r.Role.String(), Query: queryOf(r), Header: headersOf(r),
 			OptionalBody: r.Has&OptionalBody != 0, Status: r.Status, NotModified: r.Has&Cached != 0, Errors: Codes(r), Sends: []string{"X-Request-Id"},
+			Deprecated: openapi.IsV1(r.Path),
 		}
 		switch {
 		case r.Role == auth.Public:
@@ -115,6 +116,7 @@ func operations(table []Route) []openapi.Operation {
 		}
 		add(r.Has&(Conditional|Cached) != 0, "ETag")
 		add(r.Has&Pages != 0, "Link", "Nebula-Next-Cursor")
+		add(op.Deprecated, "Link", "Deprecation")
 		add(r.Status == http.StatusCreated || r.Status == http.StatusSeeOther, "Location")
 		out = append(out, op)
 	}

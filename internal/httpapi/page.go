@@ -70,7 +70,7 @@ func linkNext(w http.ResponseWriter, r *http.Request, last string) {
 	cursor := cursorAfter(r.URL.Path, last)
 	q := r.URL.Query()
 	q.Set("cursor", cursor)
-	w.Header().Set("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
+	w.Header().Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
 	w.Header().Set("Nebula-Next-Cursor", cursor)
 }
 

@@ -38,6 +38,7 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/auth/sessions/"+session] = fmt.Sprintf(`{"id":%q,"user":%q,"created_at_ms":1,"expires_at_ms":9000000000000}`, session, id)
 		docs["/endpoints/"+id+"/0"] = fmt.Sprintf(`{"model_uid":%q,"replica_id":0,"node_id":"n","status":"ready"}`, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
+		docs["/model_requests/"+id] = fmt.Sprintf(`{"id":%q,"request":{"model_name":"acme/%s","model_uid":%q},"status":"Pending","created_at_ms":1}`, id, id, id)
 		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id, ModelSource: api.SourceHuggingFace}}
 		b, err := json.Marshal(wish)
 		if err != nil {

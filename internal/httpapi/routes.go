@@ -20,6 +20,7 @@ type Route struct {
 	Status       int        // of success; 0 = 200
 	Errors       []api.Code // beside those of Codes, which every route of its kind has
 	Has          Trait
+	Successor    string // of a row of version 1: the path of what has taken its place
 	Handle       func(http.ResponseWriter, *http.Request) error
 }
 
@@ -70,6 +71,7 @@ func (s *server) routes() []Route {
 			s.migrateRoutes(),
 			s.auditRoutes(),
 			s.eventRoutes(),
+			s.v1Routes(),
 		} {
 			table = append(table, rows...)
 		}

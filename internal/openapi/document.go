@@ -60,6 +60,7 @@ type OperationObject struct {
 	Summary     string                `json:"summary"`
 	Description string                `json:"description,omitempty"`
 	Tags        []string              `json:"tags"`
+	Deprecated  bool                  `json:"deprecated,omitempty"`
 	Role        string                `json:"x-nebula-role"`
 	Security    []map[string][]string `json:"security"`
 	Parameters  []Parameter           `json:"parameters,omitempty"`

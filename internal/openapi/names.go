@@ -13,6 +13,9 @@ func operationID(op Operation) string {
 	}
 	path := strings.TrimPrefix(strings.TrimPrefix(op.Path, "/api/v2/"), "/")
 	segments := strings.Split(path, "/")
+	if IsV1(op.Path) {
+		segments[0] = "v1"
+	}
 	if strings.HasPrefix(path, "v1/") {
 		segments[0] = "openai" // so that no name of OpenAI's API is one of ours
 	}
@@ -113,14 +116,21 @@ var tags = []struct {
 	{Tag{"admin", "The store underneath, and what the existing Nebula has left in it"}, []string{"admin", "migrate"}},
 	{Tag{"observability", "How the gateway did, over the last minutes and hours"}, []string{"observability"}},
 	{Tag{"process", "This process: health, version, metrics, and this document"}, []string{"", "healthz", "readyz", "metrics", "version", "openapi.json", "docs"}},
+	{Tag{v1Tag, "The API of the existing Nebula, for its clients: it does the same as the other routes, which new clients should call"}, nil},
 	{Tag{machinesTag, "What machines say to each other"}, []string{"join", "renew", "feed"}},
 }
 
-const machinesTag = "machines"
+const (
+	machinesTag = "machines"
+	v1Tag       = "version 1"
+)
 
 func tagOf(op Operation) string {
-	if op.Access == ForMachines {
+	switch {
+	case op.Access == ForMachines:
 		return machinesTag
+	case IsV1(op.Path):
+		return v1Tag
 	}
 	path := strings.TrimPrefix(pathTemplate(op.Path), "/")
 	path = strings.TrimPrefix(strings.TrimPrefix(path, "api/v2/"), "api/")

@@ -31,6 +31,7 @@ type Operation struct {
 	NotModified       bool     // 304 is an answer, too
 	Errors            []api.Code
 	Sends             []string // names of headers of the answer, of those in [Headers]
+	Deprecated        bool     // old clients alone should call it
 }
 
 // Access is who may call an operation, as far as it decides which credential is shown.
@@ -105,7 +106,7 @@ func (g *generator) operation(op Operation) (*OperationObject, error) {
 	}
 	o := &OperationObject{
 		OperationID: operationID(op), Summary: op.Summary, Tags: []string{tagOf(op)}, Role: op.Role,
-		Security: securityOf(op), Responses: map[string]*Response{},
+		Security: securityOf(op), Deprecated: op.Deprecated, Responses: map[string]*Response{},
 	}
 	o.Parameters = pathParams(op.Path)
 	for _, p := range op.Query {
@@ -162,17 +163,14 @@ func (g *generator) bodies(op Operation, o *OperationObject) error {
 
 // errors adds every status that an operation may fail with.
 func (g *generator) errors(op Operation, o *OperationObject) error {
-	prefix, shape := "Error", reflect.TypeFor[api.Envelope]()
-	if strings.HasPrefix(op.Path, "/v1/") {
-		prefix, shape = "OpenAIError", reflect.TypeFor[api.OpenAIEnvelope]()
-	}
-	if _, err := g.schema(shape, out); err != nil {
-		return err
-	}
 	for _, code := range op.Errors {
+		shape := FailureOf(op.Path, code.HTTPStatus())
+		if _, err := g.schema(failureTypes[shape], out); err != nil {
+			return err
+		}
 		status := strconv.Itoa(code.HTTPStatus())
-		o.Responses[status] = &Response{Ref: "#/components/responses/" + prefix + status}
-		g.failures[prefix+status] = code.HTTPStatus()
+		o.Responses[status] = &Response{Ref: "#/components/responses/" + string(shape) + status}
+		g.failures[string(shape)+status] = failure{shape, code.HTTPStatus()}
 	}
 	return nil
 }
@@ -230,11 +228,8 @@ func (g *generator) components() Components {
 	for name, words := range Headers {
 		c.Headers[name] = &Header{Description: words, Schema: &Schema{Type: "string"}}
 	}
-	for name, status := range g.failures {
-		shape, words := "Envelope", []string{}
-		if strings.HasPrefix(name, "OpenAI") {
-			shape = "OpenAIEnvelope"
-		}
+	for name, f := range g.failures {
+		status, words := f.status, []string{}
 		for _, v := range g.prose.Enums["Code"] {
 			if api.Code(v.Value).HTTPStatus() == status {
 				words = append(words, v.Value)
@@ -243,7 +238,7 @@ func (g *generator) components() Components {
 		slices.Sort(words)
 		c.Responses[name] = &Response{
 			Description: http.StatusText(status) + ": " + strings.Join(words, ", "), Headers: headersOf([]string{"X-Request-Id"}),
-			Content: map[string]Media{"application/json": {Schema: &Schema{Ref: "#/components/schemas/" + shape}}},
+			Content: map[string]Media{"application/json": {Schema: &Schema{Ref: "#/components/schemas/" + failureTypes[f.shape].Name()}}},
 		}
 	}
 	return c
@@ -260,6 +255,7 @@ var Headers = map[string]string{
 	"Link":               "The next page, with rel=\"next\"; absent on the last one",
 	"Nebula-Next-Cursor": "The cursor of the next page; absent on the last one",
 	"Retry-After":        "Seconds to wait before another try",
+	"Deprecation":        "Since when this is for old clients alone, as RFC 9745 has it; Link, with rel=\"successor-version\", says what has taken its place",
 }
 
 var mediaWords = map[string]string{

@@ -27,12 +27,12 @@ type generator struct {
 	owner    map[string]reflect.Type // of a name
 	used     [2]map[reflect.Type]bool
 	roots    map[reflect.Type]bool // whole bodies of requests: what they do not omit must be there
-	failures map[string]int        // responses that are referred to, and their status
+	failures map[string]failure    // responses that are referred to
 }
 
 func newGenerator(p Prose) *generator {
 	return &generator{
-		prose: p, named: map[string]*Schema{}, owner: map[string]reflect.Type{}, roots: map[reflect.Type]bool{}, failures: map[string]int{},
+		prose: p, named: map[string]*Schema{}, owner: map[string]reflect.Type{}, roots: map[reflect.Type]bool{}, failures: map[string]failure{},
 		used: [2]map[reflect.Type]bool{{}, {}},
 	}
 }
@@ -51,6 +51,8 @@ var (
 	marshaler = reflect.TypeFor[json.Marshaler]()
 	raw       = reflect.TypeFor[json.RawMessage]()
 	token     = reflect.TypeFor[api.Token]()
+
+	requestStatus = reflect.TypeFor[api.RequestStatus]()
 )
 
 const apiPath = "github.com/nebula-serve/nebula/api"
@@ -71,12 +73,17 @@ func (g *generator) learn(op Operation) error {
 			return err
 		}
 	}
+	for _, code := range op.Errors {
+		if err := g.walk(failureTypes[FailureOf(op.Path, code.HTTPStatus())], out); err != nil {
+			return err
+		}
+	}
 	return g.walk(reflect.TypeFor[api.Envelope](), out)
 }
 
 func (g *generator) walk(t reflect.Type, dir direction) error {
 	switch {
-	case t == raw:
+	case t == raw || t == requestStatus:
 		return nil
 	case t.Kind() == reflect.Pointer, t.Kind() == reflect.Slice, t.Kind() == reflect.Array, t.Kind() == reflect.Map:
 		return g.walk(t.Elem(), dir)
@@ -130,6 +137,8 @@ func (g *generator) schema(t reflect.Type, dir direction) (*Schema, error) {
 	switch {
 	case t == raw:
 		return &Schema{}, nil
+	case t == requestStatus:
+		return g.requestStatus(), nil
 	case t == token:
 		return &Schema{Type: "string", Format: "password", WriteOnly: dir == in}, nil
 	case t.Kind() == reflect.Pointer:
@@ -162,6 +171,16 @@ func (g *generator) schema(t reflect.Type, dir direction) (*Schema, error) {
 		return nil, fmt.Errorf("%s cannot be described", t)
 	}
 	return &s, nil
+}
+
+// requestStatus is a word, or an object with the reason of a failure.
+func (g *generator) requestStatus() *Schema {
+	const failed = string(api.RequestFailed)
+	word := g.text(reflect.TypeFor[api.RequestPhase]())
+	word.Enum = slices.DeleteFunc(word.Enum, func(v any) bool { return v == failed })
+	return &Schema{AnyOf: []*Schema{word, {
+		Type: "object", Properties: Properties{{failed, &Schema{Type: "string", Description: "Why"}}}, Required: []string{failed},
+	}}}
 }
 
 // text is a string: any, or one of the values that its type has.

@@ -110,7 +110,7 @@ func (c *Checker) Check(r *http.Request, a Answer) error {
 	}
 	if name, ok := strings.CutPrefix(res.Ref, "#/components/responses/"); ok {
 		res = c.doc.Components.Responses[name]
-		if err := c.errorCode(a); err != nil {
+		if err := c.errorCode(a); err != nil && !strings.HasPrefix(name, "V1") { // whose shapes hold no code
 			return fmt.Errorf("%s: %w", op.OperationID, err)
 		}
 	}

@@ -1,0 +1,115 @@
+package api
+
+// The documents of version 1's API that are not stored as they are. They have the fields that the existing Nebula gave them, and no others: old clients
+// were written against those.
+
+// V1Denied is what version 1 answers who may not ask: 401, and 403.
+type V1Denied struct {
+	Error V1Message `json:"error"`
+}
+
+// V1Message says why.
+type V1Message struct {
+	Message string `json:"message"`
+}
+
+// V1AuthError is how the routes under /api/auth fail in version 1.
+type V1AuthError struct {
+	Error string `json:"error"`
+}
+
+// V1Whoami tells who asks, in version 1. The principal is a name, never the credential that the existing Nebula told here.
+type V1Whoami struct {
+	Principal string `json:"principal"`
+	Role      Role   `json:"role"`
+}
+
+// V1Overview is the whole cluster as version 1 shows it.
+type V1Overview struct {
+	Nodes         List[V1NodeStatus]    `json:"nodes"`
+	Endpoints     List[V1EndpointInfo]  `json:"endpoints"`
+	Placements    List[V1PlacementPlan] `json:"placements"`
+	ModelRequests List[ModelRequest]    `json:"model_requests"`
+}
+
+// V1NodeStatus is a node as version 1 shows it.
+type V1NodeStatus struct {
+	NodeID          string            `json:"node_id"`
+	LastHeartbeatMS int64             `json:"last_heartbeat_ms"` // when it was heard last
+	GPUs            List[V1GPUStatus] `json:"gpus"`
+	APIAddr         string            `json:"api_addr,omitempty"`
+}
+
+// V1GPUStatus is an accelerator as version 1 shows it.
+type V1GPUStatus struct {
+	Index          uint32  `json:"index"`
+	MemoryTotalMB  uint64  `json:"memory_total_mb"`
+	MemoryUsedMB   uint64  `json:"memory_used_mb"`
+	TemperatureC   *uint32 `json:"temperature_c,omitempty"`
+	UtilizationGPU *uint32 `json:"utilization_gpu,omitempty"` // percent
+}
+
+// V1EndpointInfo is a replica as version 1 shows it.
+type V1EndpointInfo struct {
+	ModelUID        string         `json:"model_uid"`
+	ReplicaID       uint32         `json:"replica_id"`
+	PlanVersion     uint64         `json:"plan_version"`
+	NodeID          string         `json:"node_id"`
+	EndpointKind    string         `json:"endpoint_kind"` // native_http
+	APIFlavor       string         `json:"api_flavor"`    // openai
+	Status          EndpointStatus `json:"status"`
+	LastHeartbeatMS int64          `json:"last_heartbeat_ms"`
+	GRPCTarget      *string        `json:"grpc_target"`
+	BaseURL         *string        `json:"base_url"` // as its own machine reaches it
+}
+
+// V1PlacementPlan is where a model's replicas run, as version 1 shows it.
+type V1PlacementPlan struct {
+	RequestID   *string            `json:"request_id"` // the request that declares the model; null: it is stored as a model
+	ModelUID    string             `json:"model_uid"`
+	ModelName   string             `json:"model_name"`
+	Version     uint64             `json:"version"`
+	Assignments List[V1Assignment] `json:"assignments"`
+}
+
+// V1Assignment is one replica of a plan, as version 1 shows it.
+type V1Assignment struct {
+	ReplicaID        uint32   `json:"replica_id"`
+	NodeID           string   `json:"node_id"`
+	EngineConfigPath string   `json:"engine_config_path"` // always empty: there is no such file
+	Port             uint16   `json:"port"`               // 0: the engine takes a free one
+	GPUIndex         *uint32  `json:"gpu_index"`          // the first of gpu_indices
+	GPUIndices       []uint32 `json:"gpu_indices"`
+	ExtraArgs        []string `json:"extra_args"`
+	EngineType       *string  `json:"engine_type"`
+	DockerImage      string   `json:"docker_image,omitempty"`
+}
+
+// V1Loaded answers version 1's load.
+type V1Loaded struct {
+	RequestID string `json:"request_id"`
+	Status    string `json:"status"` // "pending"
+}
+
+// V1Status answers what has no more to say, in version 1.
+type V1Status struct {
+	Status string `json:"status"`
+}
+
+// V1Scale asks for a number of replicas of what a request declares.
+type V1Scale struct {
+	Replicas uint32 `json:"replicas"`
+}
+
+// V1Scaled tells how many replicas a request asks for, and asked for before.
+type V1Scaled struct {
+	RequestID   string `json:"request_id"`
+	OldReplicas uint32 `json:"old_replicas"`
+	NewReplicas uint32 `json:"new_replicas"`
+}
+
+// V1Drain names a replica to take requests from.
+type V1Drain struct {
+	ModelUID  string `json:"model_uid"`
+	ReplicaID uint32 `json:"replica_id"`
+}
