@@ -23,8 +23,8 @@ func get[T any](s *server, method, path, body string, header ...string) (out T) 
 	return out
 }
 
-// until waits for what a GET shows.
-func until[T any](s *server, path string, ok func(T) bool) {
+// untilShown waits for what a GET shows.
+func untilShown[T any](s *server, path string, ok func(T) bool) {
 	s.t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
@@ -62,7 +62,7 @@ func TestV1_modelsLife(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	until(s, "/api/overview", func(o api.V1Overview) bool { return len(o.Placements) == 1 })
+	untilShown(s, "/api/overview", func(o api.V1Overview) bool { return len(o.Placements) == 1 })
 	o := get[api.V1Overview](s, "GET", "/api/overview", "")
 	if p := o.Placements[0]; p.RequestID == nil || *p.RequestID != loaded.RequestID || *p.Assignments[0].GPUIndex != 1 || o.ModelRequests[0].Status.Phase != api.RequestScheduled {
 		t.Errorf("overview %+v", o)

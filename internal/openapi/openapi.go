@@ -252,10 +252,10 @@ var Headers = map[string]string{
 	"X-Request-Id":       "The id of the request, also in Nebula's log",
 	"ETag":               "The revision of what was read or written: send it as If-Match with a change",
 	"Location":           "Where the new object is",
-	"Link":               "The next page, with rel=\"next\"; absent on the last one",
+	"Link":               "The next page, with rel=\"next\", but on the last one; with rel=\"successor-version\" what has taken the place of a route of version 1",
 	"Nebula-Next-Cursor": "The cursor of the next page; absent on the last one",
 	"Retry-After":        "Seconds to wait before another try",
-	"Deprecation":        "Since when this is for old clients alone, as RFC 9745 has it; Link, with rel=\"successor-version\", says what has taken its place",
+	"Deprecation":        "Since when this is for old clients alone, as RFC 9745 has it",
 }
 
 var mediaWords = map[string]string{
