@@ -23,6 +23,9 @@ type User struct {
 	CreatedAtMS int64       `json:"created_at_ms"`
 	UpdatedAtMS int64       `json:"updated_at_ms"`
 	CreatedBy   string      `json:"created_by,omitempty"`
+	// What clients of version 1 let people choose. It is kept for them: nothing in Nebula acts on it.
+	InAppAlertsOff bool `json:"in_app_alerts_off,omitempty"`
+	EmailAlerts    bool `json:"email_alerts,omitempty"`
 }
 
 // ExternalID is who a user is at an OpenID provider.
@@ -38,7 +41,8 @@ type Password struct {
 	ChangedAtMS int64  `json:"changed_at_ms"`
 }
 
-// Session is a browser's login. Its id is the SHA-256 of the cookie's value, in hex; its lease ends it when it is idle.
+// Session is a login of a browser, or of a client of version 1. Its id is the SHA-256 of the cookie's or token's value, in hex; a browser's ends with its
+// lease when it is idle.
 type Session struct {
 	ID          string `json:"id"`
 	User        string `json:"user"`
@@ -47,6 +51,7 @@ type Session struct {
 	Source      string `json:"source,omitempty"`
 	UserAgent   string `json:"user_agent,omitempty"`
 	External    bool   `json:"external,omitempty"` // by an OpenID provider
+	Bearer      bool   `json:"bearer,omitempty"`   // of a client of version 1: shown as a bearer token, and never as a cookie
 }
 
 // KeyKind tells what a key is for.

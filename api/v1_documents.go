@@ -113,3 +113,66 @@ type V1Drain struct {
 	ModelUID  string `json:"model_uid"`
 	ReplicaID uint32 `json:"replica_id"`
 }
+
+// V1User is a person as version 1 shows one.
+type V1User struct {
+	ID          string  `json:"id"` // a UUID that belongs to the user's name
+	Username    string  `json:"username"`
+	Role        Role    `json:"role"`
+	DisplayName *string `json:"display_name"`
+	Email       *string `json:"email"`
+}
+
+// V1UserListed is a person in version 1's list.
+type V1UserListed struct {
+	V1User
+	IsActive bool `json:"is_active"`
+}
+
+// V1Session answers version 1's login. Only this answer has the token, which is sent as Authorization: Bearer.
+type V1Session struct {
+	Token     Token  `json:"token"`
+	ExpiresAt string `json:"expires_at"` // RFC 3339
+	User      V1User `json:"user"`
+}
+
+// V1OK answers what has no more to say, under /api/auth.
+type V1OK struct {
+	OK bool `json:"ok"`
+}
+
+// V1UserCreated answers the making of a user in version 1.
+type V1UserCreated struct {
+	OK bool   `json:"ok"`
+	ID string `json:"id"`
+}
+
+// V1CreateUser asks version 1 to make a user.
+type V1CreateUser struct {
+	Username    string  `json:"username"`
+	Password    Token   `json:"password"`
+	Role        Role    `json:"role"`
+	DisplayName *string `json:"display_name,omitempty"`
+	Email       *string `json:"email,omitempty"`
+}
+
+// V1UpdateUser asks version 1 to change a user: what is absent stays.
+type V1UpdateUser struct {
+	Role        *Role   `json:"role,omitempty"`
+	DisplayName *string `json:"display_name,omitempty"`
+	Email       *string `json:"email,omitempty"`
+	IsActive    *bool   `json:"is_active,omitempty"`
+	Password    *Token  `json:"password,omitempty"`
+}
+
+// V1Settings are what a person has chosen in version 1.
+type V1Settings struct {
+	InAppAlerts bool `json:"in_app_alerts"`
+	EmailAlerts bool `json:"email_alerts"`
+}
+
+// V1UpdateSettings changes them: what is absent stays.
+type V1UpdateSettings struct {
+	InAppAlerts *bool `json:"in_app_alerts,omitempty"`
+	EmailAlerts *bool `json:"email_alerts,omitempty"`
+}

@@ -44,12 +44,17 @@ func (d Directory) Authenticate(secret string) (Principal, bool) {
 }
 
 // Session returns who is logged in with the value of a cookie.
-func (d Directory) Session(cookie string) (Principal, bool) {
+func (d Directory) Session(cookie string) (Principal, bool) { return d.session(cookie, false) }
+
+// TokenSession returns who is logged in with the bearer token that version 1's login gave.
+func (d Directory) TokenSession(token string) (Principal, bool) { return d.session(token, true) }
+
+func (d Directory) session(value string, bearer bool) (Principal, bool) {
 	s, _ := d.View.Current()
-	id := Digest(cookie) // looking up the digest of 256 random bits tells nobody anything about other sessions
+	id := Digest(value) // looking up the digest of 256 random bits tells nobody anything about other sessions
 	session, found := s.Sessions.Value(id)
 	user, known := s.Users.Value(session.User)
-	if !found || !known || user.Disabled || d.Now().UnixMilli() >= session.ExpiresAtMS {
+	if !found || session.Bearer != bearer || !known || user.Disabled || d.Now().UnixMilli() >= session.ExpiresAtMS {
 		return Principal{}, false
 	}
 	role, ok := RoleOf(user.Role)

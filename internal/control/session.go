@@ -28,6 +28,7 @@ type NewSession struct {
 	User      string
 	UserAgent string
 	External  bool
+	Bearer    bool // of a client of version 1, which believes in the end that it is told: it does not end when it is idle
 	// Hash is the stored hash that the password was compared with; it must be that still. Empty for a login without password here.
 	Hash string
 	// Renewed takes the place of Hash, made with more work; empty: it stays.
@@ -51,7 +52,11 @@ func errLoggedOut() error {
 
 // OpenSession stores a login, which is its audit record too.
 func (c *Control) OpenSession(ctx context.Context, n NewSession) (api.Session, error) {
-	lease, err := c.grant(ctx, SessionIdle)
+	life := SessionIdle
+	if n.Bearer {
+		life = SessionLife
+	}
+	lease, err := c.grant(ctx, life)
 	if err != nil {
 		return api.Session{}, err
 	}
@@ -80,7 +85,7 @@ func (c *Control) newSession(ctx context.Context, n NewSession) api.Session {
 	agent := strings.ToValidUTF8(n.UserAgent, "")
 	return api.Session{
 		ID: n.ID, User: n.User, CreatedAtMS: now.UnixMilli(), ExpiresAtMS: now.Add(SessionLife).UnixMilli(),
-		Source: source, UserAgent: strings.ToValidUTF8(agent[:min(len(agent), maxUserAgent)], ""), External: n.External,
+		Source: source, UserAgent: strings.ToValidUTF8(agent[:min(len(agent), maxUserAgent)], ""), External: n.External, Bearer: n.Bearer,
 	}
 }
 

@@ -42,6 +42,11 @@ func (c *Control) putNewUser(tx *store.Tx, req api.CreateUser, hash, by string) 
 
 // UpdateUser changes what is said of a user. Who is disabled is logged out everywhere; a role counts at once.
 func (c *Control) UpdateUser(ctx context.Context, name string, req api.UpdateUser) (api.User, error) {
+	return c.UpdateUserAndPassword(ctx, name, req, "")
+}
+
+// UpdateUserAndPassword is UpdateUser with another password at the same time, which ends the user's sessions; an empty hash: the password stays.
+func (c *Control) UpdateUserAndPassword(ctx context.Context, name string, req api.UpdateUser, hash string) (api.User, error) {
 	if err := req.Validate(); err != nil {
 		return api.User{}, err
 	}
@@ -60,8 +65,24 @@ func (c *Control) UpdateUser(ctx context.Context, name string, req api.UpdateUse
 				return err
 			}
 		}
-		if u.Disabled {
+		switch {
+		case hash != "":
+			return c.setPassword(tx, u, hash, "")
+		case u.Disabled:
 			return endSessions(tx, name, "")
+		}
+		return nil
+	})
+}
+
+// UpdateSettings changes what a user has chosen in a client of version 1.
+func (c *Control) UpdateSettings(ctx context.Context, name string, req api.V1UpdateSettings) (api.User, error) {
+	return c.changeUser(ctx, "settings.update", name, func(_ *store.Tx, u *api.User) error {
+		if req.InAppAlerts != nil {
+			u.InAppAlertsOff = !*req.InAppAlerts
+		}
+		if req.EmailAlerts != nil {
+			u.EmailAlerts = *req.EmailAlerts
 		}
 		return nil
 	})
@@ -92,15 +113,20 @@ func (c *Control) SetPassword(ctx context.Context, name, hash, was, keep string)
 			return err
 		case was != "" && !sameHash(old.Hash, was):
 			return api.Errorf(api.CodeConflict, "the password was changed meanwhile, and is as that change made it")
-		case u.External != nil:
-			return api.Errorf(api.CodeConflict, "the user %s logs in through %.200s and has no password here", name, u.External.Issuer)
 		}
-		if err := store.Passwords.Put(tx, name, api.Password{Name: name, Hash: hash, ChangedAtMS: c.now().UnixMilli()}); err != nil {
-			return err
-		}
-		return endSessions(tx, name, keep)
+		return c.setPassword(tx, u, hash, keep)
 	})
 	return err
+}
+
+func (c *Control) setPassword(tx *store.Tx, u *api.User, hash, keep string) error {
+	if u.External != nil {
+		return api.Errorf(api.CodeConflict, "the user %s logs in through %.200s and has no password here", u.Name, u.External.Issuer)
+	}
+	if err := store.Passwords.Put(tx, u.Name, api.Password{Name: u.Name, Hash: hash, ChangedAtMS: c.now().UnixMilli()}); err != nil {
+		return err
+	}
+	return endSessions(tx, u.Name, keep)
 }
 
 func (c *Control) changeUser(ctx context.Context, verb, name string, change func(*store.Tx, *api.User) error) (api.User, error) {

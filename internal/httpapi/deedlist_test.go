@@ -175,5 +175,12 @@ func deedsOfV1() []deed {
 		{row: "POST /api/models/load", as: "admin", body: `{"model_name":"acme/old","model_uid":"old_1"}`, after: note("request_id", "request")},
 		{row: "PUT /api/models/requests/{id}/scale", path: "/api/models/requests/$request/scale", as: "admin", body: `{"replicas":2}`},
 		{row: "DELETE /api/models/requests/{id}", path: "/api/models/requests/$request", as: "admin"},
+		{row: "POST /api/auth/login", as: "nobody", body: `{"username":"ann","password":"$password"}`, after: note("token", "bearer")},
+		{row: "PUT /api/auth/profile", as: "bearer", body: `{"display_name":"Ann of old"}`},
+		{row: "PUT /api/auth/settings", as: "bearer", body: `{"email_alerts":true}`},
+		{row: "POST /api/auth/users", as: "bearer", body: `{"username":"eve","password":"one more horse battery 10","role":"Viewer"}`, after: note("id", "eve")},
+		{row: "PUT /api/auth/users/{id}", path: "/api/auth/users/$eve", as: "bearer", body: `{"role":"operator","password":"a very last horse battery 11"}`},
+		{row: "DELETE /api/auth/users/{id}", path: "/api/auth/users/$eve", as: "bearer"},
+		{row: "POST /api/auth/logout", as: "bearer"},
 	}
 }

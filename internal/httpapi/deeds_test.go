@@ -26,7 +26,7 @@ import (
 // deed is one call that does what a row of the table is for. $name stands for what was noted before.
 type deed struct {
 	row  string // method and path, as in the table
-	as   string // a role, "session", or "nobody"
+	as   string // a role, "session", "bearer" (of version 1), or "nobody"
 	body string
 	path string // what the row's path becomes, where {…} are not noted
 	// before prepares it, and after notes what its answer has.
@@ -189,6 +189,9 @@ func (d *doer) call(one deed) openapitest.Call {
 	}
 	if one.as == "session" {
 		c.As, c.Header = "nobody", map[string]string{"Cookie": d.noted["cookie"]}
+	}
+	if one.as == "bearer" {
+		c.As, c.Header = "nobody", map[string]string{"Authorization": "Bearer " + d.noted["bearer"]}
 	}
 	if one.body != "" {
 		c.Header["Content-Type"] = "application/json"

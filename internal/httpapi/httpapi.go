@@ -39,6 +39,7 @@ type Keys interface {
 // Sessions knows who is logged in.
 type Sessions interface {
 	Session(cookie string) (auth.Principal, bool)
+	TokenSession(token string) (auth.Principal, bool)
 }
 
 // Logs opens the log of a replica's engine.
@@ -59,7 +60,7 @@ type Config struct {
 	View    View
 	Control *control.Control // nil: the process is a gateway alone, and has no routes but its own and the gateway's
 	Keys    Keys
-	// Sessions knows people by their cookies; nil: nobody is known by one.
+	// Sessions knows people by their logins; nil: nobody is known by one.
 	Sessions Sessions
 	Setup    *auth.Setup      // who may make the first user; nil: nobody
 	OpenID   *openid.Provider // where people may log in, too; nil: nowhere

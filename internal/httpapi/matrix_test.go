@@ -106,6 +106,10 @@ func (k *keyring) alive() []shown {
 			shown{"session", role, func() []string { // a new one each time: logging out ends it
 				return k.session(name, time.Now().Add(time.Hour))
 			}},
+			shown{"session of version 1", role, func() []string {
+				_, token, _ := strings.Cut(k.sessionAs(name, time.Now().Add(time.Hour), true)[3], "=")
+				return []string{"Authorization", "Bearer " + token}
+			}},
 		)
 	}
 	for role, name := range map[auth.Role]api.Role{auth.Inference: api.RoleInference, auth.Viewer: api.RoleViewer, auth.Operator: api.RoleOperator, auth.Admin: api.RoleAdmin} {
@@ -143,8 +147,10 @@ func (k *keyring) dead() []shown {
 		"an expired key": {"Authorization", "Bearer " + string(expired.Secret)}, "a disabled key": {"Authorization", "Bearer " + string(disabled.Secret)},
 		"a key of nobody": {"Authorization", "Bearer " + string(orphan.Secret)}, "a key of a disabled user": {"Authorization", "Bearer " + string(off.Secret)},
 		"an expired session": k.session("ann", time.Now().Add(-time.Minute)), "a session of a disabled user": k.session("out", time.Now().Add(time.Hour)),
-		"a session beside a wrong token": append(k.session("ann", time.Now().Add(time.Hour)), "Authorization", "Bearer x"),
-		"basic":                          {"Authorization", "Basic " + secrets[auth.Admin]},
+		"a session beside a wrong token":   append(k.session("ann", time.Now().Add(time.Hour)), "Authorization", "Bearer x"),
+		"a cookie as a bearer token":       {"Authorization", "Bearer " + strings.TrimPrefix(k.session("ann", time.Now().Add(time.Hour))[3], "nebula-session=")},
+		"a token of version 1 as a cookie": k.sessionAs("ann", time.Now().Add(time.Hour), true),
+		"basic":                            {"Authorization", "Basic " + secrets[auth.Admin]},
 	} {
 		out = append(out, shown{kind, auth.Public, func() []string { return header }})
 	}
@@ -153,11 +159,15 @@ func (k *keyring) dead() []shown {
 
 // session logs a user in, and returns the headers of the browser.
 func (k *keyring) session(user string, until time.Time) []string {
+	return k.sessionAs(user, until, false)
+}
+
+func (k *keyring) sessionAs(user string, until time.Time, bearer bool) []string {
 	k.t.Helper()
 	k.sessions++
 	cookie := fmt.Sprintf("cookie-%043d", k.sessions)
 	id := auth.Digest(cookie)
-	doc := text(k.t, api.Session{ID: id, User: user, CreatedAtMS: 1, ExpiresAtMS: until.UnixMilli()})
+	doc := text(k.t, api.Session{ID: id, User: user, CreatedAtMS: 1, ExpiresAtMS: until.UnixMilli(), Bearer: bearer})
 	if _, err := k.kv.Txn(k.t.Context(), nil, []store.Op{{Key: "/auth/sessions/" + id, Value: []byte(doc)}}); err != nil {
 		k.t.Fatal(err)
 	}

@@ -100,6 +100,11 @@ func (s *server) authenticate(r *http.Request) (auth.Principal, error) {
 			"a credential is needed: send Authorization: Bearer TOKEN or x-api-key; on the server's machine it is in admin.token in the data directory")
 	}
 	who, ok := s.Keys.Authenticate(secret)
+	if !ok && s.Sessions != nil {
+		if who, ok = s.Sessions.TokenSession(secret); ok {
+			s.touch(r.Context(), who.Session)
+		}
+	}
 	if !ok {
 		return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "this credential is not valid here")
 	}

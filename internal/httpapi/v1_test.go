@@ -155,3 +155,110 @@ func TestV1_principalIsNoCredential(t *testing.T) {
 		t.Errorf("%+v", who)
 	}
 }
+
+// TestV1_people goes the way of an old client's login and its pages about people.
+func TestV1_people(t *testing.T) {
+	s := withAnn(t)
+	in := get[api.V1Session](s, "POST", "/api/auth/login", text(t, api.Login{Username: "ann", Password: annPassword}), "Authorization", "")
+	if len(in.Token) != 64 || in.User.Username != "ann" || in.User.DisplayName != nil {
+		t.Errorf("logged in: %d characters, %+v", len(in.Token), in.User)
+	}
+	if end, err := time.Parse(time.RFC3339, in.ExpiresAt); err != nil || time.Until(end) < 11*time.Hour {
+		t.Errorf("until %s", in.ExpiresAt)
+	}
+	as := []string{"Authorization", "Bearer " + string(in.Token)}
+	if me := s.must(200, "GET", "/api/auth/me", "", as...); !strings.Contains(me, `"display_name":null`) || !strings.Contains(me, `"id":"`+in.User.ID+`"`) {
+		t.Error(me)
+	}
+	if who := get[api.V1Whoami](s, "GET", "/api/whoami", "", as...); who != (api.V1Whoami{Principal: "ann", Role: api.RoleAdmin}) {
+		t.Errorf("%+v", who)
+	}
+	s.must(200, "GET", "/api/v2/models", "", as...)
+	s.must(401, "GET", "/api/v2/models", "", "Authorization", "", "Cookie", "nebula-session="+string(in.Token))
+
+	s.must(200, "PUT", "/api/auth/profile", `{"display_name":"Ann","email":"ann@example.com"}`, as...)
+	s.must(200, "PUT", "/api/auth/profile", `{"display_name":"Ann B."}`, as...) // the existing Nebula forgot the mail here
+	if me := get[api.V1User](s, "GET", "/api/auth/me", "", as...); *me.DisplayName != "Ann B." || me.Email == nil {
+		t.Errorf("%+v", me)
+	}
+	if got := get[api.V1Settings](s, "GET", "/api/auth/settings", "", as...); got != (api.V1Settings{InAppAlerts: true}) {
+		t.Errorf("%+v", got)
+	}
+	s.must(200, "PUT", "/api/auth/settings", `{"in_app_alerts":false}`, as...)
+	s.must(200, "PUT", "/api/auth/settings", `{"email_alerts":true}`, as...)
+	if got := get[api.V1Settings](s, "GET", "/api/auth/settings", "", as...); got != (api.V1Settings{EmailAlerts: true}) {
+		t.Errorf("%+v", got)
+	}
+
+	var made api.V1UserCreated
+	if err := json.Unmarshal([]byte(s.must(201, "POST", "/api/auth/users", `{"username":"aaron","password":"`+annPassword+`","role":"Operator"}`, as...)), &made); err != nil || !made.OK {
+		t.Fatal(made, err)
+	}
+	login := func(password string) int {
+		res, _ := s.call("POST", "/api/auth/login", text(t, api.Login{Username: "aaron", Password: api.Token(password)}), "Authorization", "")
+		return res.StatusCode
+	}
+	if got := get[[]api.V1UserListed](s, "GET", "/api/auth/users", "", as...); len(got) != 2 || got[1].ID != made.ID && got[0].ID != made.ID || !got[0].IsActive {
+		t.Errorf("%+v", got)
+	}
+	at := "/api/auth/users/" + made.ID
+	s.must(400, "PUT", at, `{"role":"viewer","password":"short"}`, as...) // and nothing of it is done
+	s.must(400, "PUT", at, `{"role":"root","password":"another long sentence"}`, as...)
+	st, _ := s.st.Current()
+	if aaron, _ := st.Users.Value("aaron"); login(annPassword) != 200 || aaron.Role != api.RoleOperator {
+		t.Error("half of a refused change was made")
+	}
+	s.must(200, "PUT", at, `{"role":"viewer","password":"another long sentence"}`, as...)
+	if login(annPassword) != 401 || login("another long sentence") != 200 {
+		t.Error("the password is not the new one")
+	}
+	s.must(200, "PUT", at, `{"is_active":false}`, as...)
+	if login("another long sentence") != 401 {
+		t.Error("who is disabled is told so, or let in")
+	}
+	s.must(200, "DELETE", at, "", as...)
+	s.must(404, "DELETE", at, "", as...)
+	s.must(200, "POST", "/api/auth/logout", "", as...)
+	s.must(401, "GET", "/api/auth/me", "", as...)
+}
+
+// TestV1_peopleBadInput: the routes under /api/auth fail with a text.
+func TestV1_peopleBadInput(t *testing.T) {
+	s := withAnn(t)
+	users := get[[]api.V1UserListed](s, "GET", "/api/auth/users", "")
+	ann := "/api/auth/users/" + users[0].ID
+	good := `"password":"` + annPassword + `"`
+	for name, c := range map[string]struct {
+		method, path, body string
+		status             int
+	}{
+		"login blank":          {"POST", "/api/auth/login", `{"username":"","password":""}`, 400},
+		"login without JSON":   {"POST", "/api/auth/login", `x`, 400},
+		"login wrong":          {"POST", "/api/auth/login", `{"username":"ann","password":"admin123"}`, 401},
+		"login as admin":       {"POST", "/api/auth/login", `{"username":"admin","password":"admin123"}`, 401},
+		"me without a user":    {"GET", "/api/auth/me", "", 409},
+		"logout of a token":    {"POST", "/api/auth/logout", "", 400},
+		"settings of a token":  {"PUT", "/api/auth/settings", `{}`, 409},
+		"user without a name":  {"POST", "/api/auth/users", `{` + good + `,"role":"viewer"}`, 400},
+		"user without a role":  {"POST", "/api/auth/users", `{"username":"bob",` + good + `}`, 400},
+		"user of a wrong role": {"POST", "/api/auth/users", `{"username":"bob",` + good + `,"role":"root"}`, 400},
+		"short password":       {"POST", "/api/auth/users", `{"username":"bob","password":"admin123","role":"viewer"}`, 400},
+		"no password":          {"POST", "/api/auth/users", `{"username":"bob","role":"viewer"}`, 400},
+		"user there is":        {"POST", "/api/auth/users", `{"username":"ann",` + good + `,"role":"viewer"}`, 409},
+		"bad mail":             {"POST", "/api/auth/users", `{"username":"bob",` + good + `,"role":"viewer","email":"x"}`, 400},
+		"id is a name":         {"PUT", "/api/auth/users/ann", `{}`, 400},
+		"id of nobody":         {"PUT", "/api/auth/users/00000000-0000-4000-8000-000000000001", `{}`, 404},
+		"last administrator":   {"PUT", ann, `{"role":"viewer"}`, 409},
+		"last one off":         {"PUT", ann, `{"is_active":false}`, 409},
+		"last one removed":     {"DELETE", ann, "", 409},
+	} {
+		res, body := s.call(c.method, c.path, c.body)
+		var e api.V1AuthError
+		if err := json.Unmarshal([]byte(body), &e); err != nil || res.StatusCode != c.status || e.Error == "" {
+			t.Errorf("%s: %d %s, want %d with a text", name, res.StatusCode, body, c.status)
+		}
+	}
+	if _, body := s.call("GET", "/api/auth/me", "", "Authorization", ""); !deniedAsV1("/api/auth/me", body) {
+		t.Errorf("without a credential: %s", body)
+	}
+}

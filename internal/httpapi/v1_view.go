@@ -2,7 +2,11 @@ package httpapi
 
 import (
 	"cmp"
+	"strconv"
+	"strings"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -98,4 +102,33 @@ func v1Status(s *cluster.State, r *api.ModelRequest, now time.Time) api.RequestS
 		return api.RequestStatus{Phase: api.RequestScheduled}
 	}
 	return api.RequestStatus{Phase: api.RequestPending}
+}
+
+// v1Users is the name space of the ids of users in version 1.
+var v1Users = uuid.MustParse("7b0f6f0e-3b0a-5c68-9d44-6a8c0c5f4b21")
+
+// v1UserID is what version 1 calls a user by: a UUID that is always the same, and another one for a user of the same name later.
+func v1UserID(u *api.User) string {
+	return uuid.NewSHA1(v1Users, []byte(u.Name+"\x00"+strconv.FormatInt(u.CreatedAtMS, 10))).String()
+}
+
+func v1User(u *api.User) api.V1User {
+	return api.V1User{ID: v1UserID(u), Username: u.Name, Role: u.Role, DisplayName: orNull(u.DisplayName), Email: orNull(u.Email)}
+}
+
+// v1Role reads a role as version 1 does, in any case.
+func v1Role(r api.Role) api.Role { return api.Role(strings.ToLower(string(r))) }
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+func valueOf(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }

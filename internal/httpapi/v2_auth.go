@@ -171,9 +171,9 @@ func (s *server) openSession(w http.ResponseWriter, r *http.Request, p proof) er
 
 // startSession stores a session of a user and sets its cookie.
 func (s *server) startSession(w http.ResponseWriter, r *http.Request, p proof) (api.Session, error) {
-	b := make([]byte, 32)
-	if _, err := rand.Read(b); err != nil {
-		return api.Session{}, fmt.Errorf("make a session: %w", err)
+	b, err := newSessionSecret()
+	if err != nil {
+		return api.Session{}, err
 	}
 	cookie := base64.RawURLEncoding.EncodeToString(b)
 	session, err := s.Control.OpenSession(control.As(r.Context(), p.user), control.NewSession{
@@ -184,6 +184,14 @@ func (s *server) startSession(w http.ResponseWriter, r *http.Request, p proof) (
 	}
 	setCookie(w, r.TLS != nil, cookie, int(control.SessionLife/time.Second))
 	return session, nil
+}
+
+func newSessionSecret() ([]byte, error) {
+	b := make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return nil, fmt.Errorf("make a session: %w", err)
+	}
+	return b, nil
 }
 
 func (s *server) logout(w http.ResponseWriter, r *http.Request) error {
