@@ -29,7 +29,7 @@ func principal(r *http.Request) auth.Principal {
 func caller(r *http.Request) string { return principal(r).ID }
 
 // withCaller puts into the request's context who asks and how: what a change is recorded with.
-func withCaller(r *http.Request, route Route, who auth.Principal) (*http.Request, error) {
+func withCaller(r *http.Request, route *Route, who auth.Principal) (*http.Request, error) {
 	c := &control.Caller{
 		Actor:  api.Actor{ID: who.ID, Kind: string(who.Kind), KeyID: who.KeyID},
 		Source: sourceOf(r), RequestID: idOf(r),
@@ -64,7 +64,7 @@ func sourceOf(r *http.Request) string {
 const maxIdempotencyKey = 255
 
 // idempotent reads the body, to know the same request again, and puts it back.
-func idempotent(r *http.Request, route Route, who auth.Principal, key string) (*control.Idempotent, error) {
+func idempotent(r *http.Request, route *Route, who auth.Principal, key string) (*control.Idempotent, error) {
 	if len(key) > maxIdempotencyKey || strings.ContainsFunc(key, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return nil, api.Errorf(api.CodeInvalidRequest, "Idempotency-Key must be visible ASCII without spaces, at most %d characters: a UUID is a good one", maxIdempotencyKey)
 	}

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
@@ -143,18 +144,26 @@ func New(cfg Config) http.Handler {
 // they may have meant: to strangers, and in a shape that is not ours.
 func (s *server) exact(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given := r.URL.EscapedPath()
-		clean := path.Clean(given)
-		if given == clean || clean != "/" && given == clean+"/" {
-			next.ServeHTTP(w, r)
+		if !asWritten(r.URL) {
+			s.failPath(w, r)
 			return
 		}
-		_, err := s.authenticate(r)
-		if err == nil {
-			err = api.Errorf(api.CodeNotFound, "there is nothing at %.200q: write paths without //, . and ..", r.URL.Path)
-		}
-		s.fail(w, r, err)
+		next.ServeHTTP(w, r)
 	})
+}
+
+func asWritten(u *url.URL) bool {
+	given := u.EscapedPath()
+	clean := path.Clean(given)
+	return given == clean || clean != "/" && given == clean+"/"
+}
+
+func (s *server) failPath(w http.ResponseWriter, r *http.Request) {
+	_, err := s.authenticate(r)
+	if err == nil {
+		err = api.Errorf(api.CodeNotFound, "there is nothing at %.200q: write paths without //, . and ..", r.URL.Path)
+	}
+	s.fail(w, r, err)
 }
 
 // Limits of a request outside /v1.
@@ -223,41 +232,14 @@ func (s *server) knownHost(hostport string) bool {
 		slices.ContainsFunc(s.Hosts, func(h string) bool { return strings.EqualFold(h, host) })
 }
 
-// wrap puts authentication, role and body limit around one route.
+// wrap puts authentication, role and body limit around one route. A thousand watchers sleep on its stack, so what is needed only before the
+// handler lives in functions of its own.
 func (s *server) wrap(route Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if openapi.IsV1(route.Path) {
 			deprecate(w.Header(), route)
 		}
-		who := anonymous
-		if route.Role != auth.Public {
-			var err error
-			who, err = s.authenticate(r)
-			if err == nil && !who.May(route.Role) {
-				err = api.Errorf(api.CodeForbidden, "this needs the role %s; you are %s", route.Role, who.Role)
-			}
-			if err == nil {
-				err = ownID(r, who)
-			}
-			if err == nil {
-				err = withinScopes(r, route, who)
-			}
-			if err != nil {
-				if who.ID != "" {
-					r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who)) // for the record of the denial
-				}
-				s.fail(w, r, err)
-				return
-			}
-			unhurried(w, r)
-			if who.KeyID != "" && s.KeyUsed != nil {
-				s.KeyUsed(who.KeyID, sourceOf(r))
-			}
-		}
-		if route.Has&OwnBody == 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		}
-		r, err := withCaller(r, route, who)
+		r, err := s.admit(w, r, &route)
 		if err == nil {
 			err = route.Handle(w, r)
 		}
@@ -265,6 +247,38 @@ func (s *server) wrap(route Route) http.Handler {
 			s.fail(w, r, err)
 		}
 	})
+}
+
+// admit returns the request as the route's handler gets it, or why its caller is not let in.
+func (s *server) admit(w http.ResponseWriter, r *http.Request, route *Route) (*http.Request, error) {
+	who := anonymous
+	if route.Role != auth.Public {
+		var err error
+		who, err = s.authenticate(r)
+		if err == nil && !who.May(route.Role) {
+			err = api.Errorf(api.CodeForbidden, "this needs the role %s; you are %s", route.Role, who.Role)
+		}
+		if err == nil {
+			err = ownID(r, who)
+		}
+		if err == nil {
+			err = withinScopes(r, route, who)
+		}
+		if err != nil {
+			if who.ID != "" {
+				r = r.WithContext(context.WithValue(r.Context(), keyPrincipal, who)) // for the record of the denial
+			}
+			return r, err
+		}
+		unhurried(w, r)
+		if who.KeyID != "" && s.KeyUsed != nil {
+			s.KeyUsed(who.KeyID, sourceOf(r))
+		}
+	}
+	if route.Has&OwnBody == 0 {
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	}
+	return withCaller(r, route, who)
 }
 
 // strangerRead is how long a caller who has proven nothing may take to send its body, also one that nobody reads: else strangers could hold

@@ -10,7 +10,7 @@ import (
 
 // withinScopes refuses what the scopes of the caller's key do not name. The models of a key are for the gateway to judge, which knows what a name
 // stands for; outside the gateway's routes such a key may look, and change nothing but those models.
-func withinScopes(r *http.Request, route Route, who auth.Principal) error {
+func withinScopes(r *http.Request, route *Route, who auth.Principal) error {
 	if !who.Scopes.Route(r.URL.Path) {
 		return api.Errorf(api.CodeForbidden, "this key may not use %.200s: its scopes name other routes", r.URL.Path)
 	}

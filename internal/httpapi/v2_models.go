@@ -135,6 +135,10 @@ func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
 			list: s.models, kind: "model", match: match, deleted: func(uid string) any { return map[string]string{"model_uid": uid} },
 		})
 	}
+	return s.pageModels(w, r, match)
+}
+
+func (s *server) pageModels(w http.ResponseWriter, r *http.Request, match func(*live.Facts) bool) error {
 	p, err := pageOf(r)
 	if err != nil {
 		return err
