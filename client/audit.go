@@ -3,6 +3,9 @@ package client
 import (
 	"bufio"
 	"context"
+	"encoding/json"
+	"errors"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -85,4 +88,52 @@ func (c *Client) ModelEvents(ctx context.Context, uid string) ([]api.ModelEvent,
 	var out []api.ModelEvent
 	_, err := c.call(ctx, request{method: http.MethodGet, path: "/api/v2/models/" + url.PathEscape(uid) + "/events"}, &out)
 	return out, err
+}
+
+// HistoryEvent is an event of a model's history, in a watch.
+type HistoryEvent struct {
+	api.ModelEvent
+	// Synced says, in place of an event, that all there was has been told.
+	Synced bool
+	// Revision is where to go on after this event: everything up to it has been told. Events that were written together are told again when the watch
+	// ended in the midst of them; their ids tell.
+	Revision int64
+}
+
+// ErrNotWatched ends a watch of what this server, an older one, does not let anybody watch: ask now and then instead.
+var ErrNotWatched = errors.New("this server cannot be watched for that")
+
+// WatchModelEvents yields the events of a model's history that were written after a revision (0: all that are kept), oldest first, and then each new one. It
+// ends as [Client.WatchModel] does, and with ErrNotWatched.
+func (c *Client) WatchModelEvents(ctx context.Context, uid string, since int64) iter.Seq2[HistoryEvent, error] {
+	return func(yield func(HistoryEvent, error) bool) {
+		path, err := modelPath(uid, "/events?watch=1")
+		if err != nil {
+			yield(HistoryEvent{}, err)
+			return
+		}
+		if since > 0 {
+			path += "&since=" + strconv.FormatInt(since, 10)
+		}
+		for e, err := range c.stream(ctx, http.MethodGet, path, nil) {
+			var out HistoryEvent
+			switch {
+			case err != nil:
+			case e.Type == "deleted":
+				err = api.Errorf(api.CodeNotFound, "the model %q was deleted", uid)
+			case e.Type == "synced":
+				out.Synced = true
+			case e.Type != "event":
+				continue
+			case json.Unmarshal([]byte(e.Data), &out.ModelEvent) != nil || out.ID == "":
+				err = api.Errorf(api.CodeUpstream, "the server at %s sent an event that cannot be read", c.shown)
+			}
+			if err == nil {
+				out.Revision, _ = strconv.ParseInt(e.LastEventID, 10, 64) // 0: from the beginning
+			}
+			if !yield(out, err) || err != nil {
+				return
+			}
+		}
+	}
 }

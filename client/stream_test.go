@@ -245,3 +245,57 @@ func TestChat_passesOnARefusal(t *testing.T) {
 		}
 	}
 }
+
+func TestWatchModelEvents(t *testing.T) {
+	event := func(id, verb string) string {
+		return "event: event\n" + id + "data: {\"id\":\"" + verb + "\",\"verb\":\"" + verb + "\"}\n\n"
+	}
+	const synced = "event: synced\nid: 9\ndata: {}\n\n"
+	tests := []struct {
+		name, text, end string
+		want            []string
+		err             string
+	}{
+		{"what is and what comes", event("", "a") + event("id: 7\n", "b") + synced + "id: 11\n: still here\n\n" + event("id: 12\n", "c"), closes, []string{"a@0", "b@7", "synced@9", "c@12"}, "ended"},
+		{"deleted", synced + "event: deleted\nid: 9\ndata: {}\n\n" + event("", "a"), hangs, []string{"synced@9"}, "not_found"},
+		{"the store went back", event("id: 7\n", "a") + "event: reset\nid\ndata: {}\n\n" + event("", "b") + synced, breaks, []string{"a@7", "b@0", "synced@9"}, "unavailable"},
+		{"a later version", "event: news\ndata: x\n\n" + synced, closes, []string{"synced@9"}, "ended"},
+		{"what cannot be read", "event: event\ndata: {\"id\":7}\n\n", hangs, nil, "upstream_error"},
+		{"without an id", "event: event\ndata: {}\n\n", hangs, nil, "upstream_error"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if got := wire(t, r); got != "GET /api/v2/models/m/events?watch=1&since=5" {
+					t.Errorf("%q", got)
+				}
+				streams(tt.text, tt.end)(w, r)
+			})
+			var got []string
+			var last error
+			for e, err := range c.WatchModelEvents(t.Context(), "m", 5) {
+				switch last = err; {
+				case err != nil:
+				case e.Synced:
+					got = append(got, fmt.Sprintf("synced@%d", e.Revision))
+				default:
+					got = append(got, fmt.Sprintf("%s@%d", e.Verb, e.Revision))
+				}
+			}
+			if d := cmp.Diff(tt.want, got); d != "" || code(last) != tt.err {
+				t.Errorf("%s\nit ends with %v, want %s", d, last, tt.err)
+			}
+		})
+	}
+	older := serve(t, answer(http.StatusOK, `[{"id":"1","verb":"model.create"}]`))
+	for e, err := range older.WatchModelEvents(t.Context(), "m", 0) {
+		if !errors.Is(err, client.ErrNotWatched) {
+			t.Errorf("of an older server: %v, %v", e, err)
+		}
+	}
+	for _, err := range older.WatchModelEvents(t.Context(), "../keys", 0) {
+		if code(err) != string(api.CodeInvalidUID) {
+			t.Errorf("of no uid: %v", err)
+		}
+	}
+}

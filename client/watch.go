@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"mime"
 	"net/http"
 
 	"github.com/tmaxmax/go-sse"
@@ -62,6 +63,10 @@ func (c *Client) streamWith(ctx context.Context, method, path string, h http.Hea
 			return
 		}
 		defer func() { _ = res.Body.Close() }()
+		if media, _, err := mime.ParseMediaType(res.Header.Get("Content-Type")); method == http.MethodGet && (err != nil || media != "text/event-stream") {
+			yield(sse.Event{}, ErrNotWatched) // it has answered, and does not stay
+			return
+		}
 		for e, err := range sse.Read(res.Body, &sse.ReadConfig{MaxEventSize: maxEvent}) {
 			if err != nil {
 				yield(sse.Event{}, c.broken(ctx, err))

@@ -17,6 +17,9 @@ const (
 	slowAfter      = 10 * time.Second
 )
 
+// historians is how many may watch histories at once: each keeps what it has not yet been sent, at most 256 events.
+const historians = 1000
+
 // listBuffer is how much of a list is written at once: the chunks of net/http are small, and a list may have megabytes.
 const listBuffer = 32 << 10
 

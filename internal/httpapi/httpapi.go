@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -90,6 +91,8 @@ type Config struct {
 	LostAfter time.Duration
 	// SlowAfter is how long one write to a watcher may take before it is dropped; 0 = 10 s.
 	SlowAfter time.Duration
+	// Historians is how many watches of histories may be open at once; 0 = 1000.
+	Historians int64
 	// Denied takes what was refused, for the audit log; it must not block. nil: nobody records it.
 	Denied func(api.AuditRecord)
 	// Closing closes when the process is about to end: watches and logs that follow end then, so that nothing waits for them.
@@ -113,6 +116,8 @@ type server struct {
 	refusals throttle   // of attempts to join
 	models   *live.List // what lists and watches of models show
 	logins   *logins
+	// historians counts the open watches of histories.
+	historians atomic.Int64
 	// attemptKey signs the cookies of logins at the OpenID provider.
 	attemptKey []byte
 	// described is the API as a document and as a page, made when it is first asked for.
@@ -128,6 +133,9 @@ func New(cfg Config) http.Handler {
 	}
 	if cfg.SlowAfter == 0 {
 		cfg.SlowAfter = slowAfter
+	}
+	if cfg.Historians == 0 {
+		cfg.Historians = historians
 	}
 	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins(), attemptKey: newAttemptKey(cfg.OpenID)}
 	s.setupPages = sync.OnceValues(makeSetupPages)

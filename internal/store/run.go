@@ -76,6 +76,7 @@ func (s *Store) list(ctx context.Context) error {
 	s.lists.Add(1)
 	s.flights.skip()
 	s.publish(fromList(s.kinds, all, revision), true)
+	s.tails.skip()
 	return nil
 }
 
@@ -128,6 +129,7 @@ func (s *Store) apply(waiting []Batch) {
 	if next := b.done(); b.touched || next.Revision != old.Revision {
 		s.publish(next, b.touched)
 	}
+	s.tails.tell(waiting)
 }
 
 // sleep waits for d, or until ctx ends.

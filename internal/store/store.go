@@ -28,6 +28,7 @@ type Store struct {
 	running atomic.Bool
 	closed  chan struct{}
 	flights flights
+	tails   tails
 	lane    chan struct{} // held by the one Update whose turn it is: see InTurn, and after a conflict
 }
 

@@ -101,11 +101,17 @@ func (s *Store) Preview(owner Owner, fn func(*Tx) error) (*cluster.State, error)
 
 // Records reads what [Tx.Append] has added under a prefix, in the order of the keys, from the KV itself.
 func (s *Store) Records(ctx context.Context, prefix string) ([]KeyValue, error) {
-	all, _, err := s.kv.List(ctx, prefix)
+	all, _, err := s.RecordsAt(ctx, prefix)
+	return all, err
+}
+
+// RecordsAt is Records, and returns also the revision of the KV as of which they are all.
+func (s *Store) RecordsAt(ctx context.Context, prefix string) ([]KeyValue, int64, error) {
+	all, revision, err := s.kv.List(ctx, prefix)
 	if err != nil {
-		return nil, unanswered(ctx, err)
+		return nil, 0, unanswered(ctx, err)
 	}
-	return all, nil
+	return all, revision, nil
 }
 
 func (s *Store) enterLane(ctx context.Context) error {
