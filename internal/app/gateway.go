@@ -44,9 +44,9 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 	}
 	l.goRun("store", st.Run)
 	l.goRun("snapshot", func(ctx context.Context) error { return st.Keep(ctx, kept) })
-	metrics := obs.NewRegistry()
+	metrics, past := obs.NewRegistry(), keepPast(l, api.MachineGateway, o.NodeID)
 	gw := gateway.New(gateway.Config{
-		View: st, Log: o.Log.With("component", "gateway"), Registry: metrics,
+		View: st, Log: o.Log.With("component", "gateway"), Registry: metrics, Tally: past.Tally(),
 		NodeTLS: func(id string) *tls.Config { return m.cred.ClientTLS(m.clock, api.MachineNode, id) },
 	})
 	l.goRun("gateway", gw.Run)
@@ -56,7 +56,7 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 		return m.servers.JSON(ctx, http.MethodPost, "/api/v2/gateways/"+url.PathEscape(o.NodeID)+"/key-uses", api.KeyUses{Uses: uses}, nil)
 	}, false, o.Log.With("component", "keys")))
 	handler := httpapi.New(httpapi.Config{
-		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Ready: func() error { return nil },
+		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Gateway: past, Ready: func() error { return nil },
 		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	serve(l, "http", limited(ln, o.PerAddress, o.Proxies, secure != nil), handler, secure)
@@ -64,6 +64,13 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 		o.Started(Info{URL: localURL(ln.Addr(), secure != nil)})
 	}
 	return l.wait(ctx)
+}
+
+// keepPast keeps what the gateway of this process counts.
+func keepPast(l *life, role api.MachineRole, id string) *obs.Past {
+	past := obs.NewPast(api.MemberKey(role, id), &obs.Tally{}, time.Now())
+	l.goRun("gateway's past", past.Run)
+	return past
 }
 
 // snapshot is where a process that routes requests keeps its last state.

@@ -95,9 +95,9 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	})
 	l.goRun("registry", s.registry.Run)
 	l.goRun("scheduler", schedulerLoop(s.store, s.kv, s.control, s.registry, o))
-	metrics := obs.NewRegistry()
+	metrics, past := obs.NewRegistry(), keepPast(l, api.MachineServer, o.NodeID)
 	s.gateway = gateway.New(gateway.Config{
-		View: s.store, LocalNode: s.localNode, NodeTLS: s.nodeTLS(), Log: o.Log.With("component", "gateway"), Registry: metrics,
+		View: s.store, LocalNode: s.localNode, NodeTLS: s.nodeTLS(), Log: o.Log.With("component", "gateway"), Registry: metrics, Tally: past.Tally(),
 	})
 	l.goRun("gateway", s.gateway.Run)
 
@@ -111,7 +111,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	s.handler = httpapi.New(httpapi.Config{
 		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup, OpenID: provider, Denied: s.recordDenials(),
 		Explain: scheduler.Explain, Figures: newFigures(s).get, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
-		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log),
+		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Gateway: past,
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	return s, nil

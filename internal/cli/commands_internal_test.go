@@ -73,7 +73,7 @@ var tries = map[string]string{
 	"nebula token create": "--for node", "nebula member delete": "node/n1", "nebula chat": "-m m hello", "nebula logs": "m", "nebula export": "",
 	"nebula cache pull": "m --node n1", "nebula login": "--token-stdin", "nebula logout": "", "nebula model wait": "m", "nebula admin backup": "FILE",
 	"nebula apply": "-f DOC", "nebula diff": "-f DOC", "nebula model edit": "m", "nebula drain": "--model-uid m --replica-id 0",
-	"nebula template create": "--name x --model-name x/y", "nebula template save": "m --name x",
+	"nebula template create": "--name x --model-name x/y", "nebula template save": "m --name x", "nebula gateway stats": "traffic",
 }
 
 // TestCommands_failWithoutAServer: every command that needs a server ends with an error, and says what to do.

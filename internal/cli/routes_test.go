@@ -47,7 +47,11 @@ var commandOf = map[string]string{
 	"GET /api/v2/members": "member list", "DELETE /api/v2/members/{role}/{id}": "member delete gateway/g1", "GET /api/v2/cluster": "cluster status",
 	"POST /api/v2/cluster/accept-history": "admin accept-history", "GET /api/v2/admin/backup": "admin backup DIR/backup", "GET /api/v2/admin/store": "admin status",
 	"POST /api/v2/admin/store/compact": "admin compact", "POST /api/v2/admin/store/defragment": "admin defrag", "POST /api/v2/admin/store/disarm": "admin alarm --disarm",
-	"POST /api/v2/admin/store/reclaim": "admin reclaim", "POST /api/v2/migrate": "admin migrate",
+	"POST /api/v2/admin/store/reclaim":           "admin reclaim",
+	"GET /api/v2/observability/gateway/overview": "gateway stats", "GET /api/v2/observability/gateway/traffic": "gateway stats traffic",
+	"GET /api/v2/observability/gateway/reliability": "gateway stats reliability", "GET /api/v2/observability/gateway/latency": "gateway stats latency",
+	"GET /api/v2/observability/gateway/protection": "gateway stats protection",
+	"POST /api/v2/migrate":                         "admin migrate",
 }
 
 // noCommand are the routes that no command asks, and why.

@@ -209,7 +209,12 @@ func (c *command) gatewayCommand() *cobra.Command {
 		Use: "gateway", Short: "Run a gateway alone: the OpenAI-compatible endpoint of a cluster",
 		Long: "Run a gateway for the cluster of --server, which it joins with a token of \"nebula token create --for gateway\". It serves on, and can\n" +
 			"be started again, while no server answers.",
-		Args: exactly(0, "no argument"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := r.servers(); err != nil {
 				return err
@@ -221,6 +226,7 @@ func (c *command) gatewayCommand() *cobra.Command {
 	r.common(f)
 	r.people(f, "127.0.0.1:8080")
 	r.token(f)
+	cmd.AddCommand(c.gatewayStats())
 	return cmd
 }
 

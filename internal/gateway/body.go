@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/obs"
 )
 
 // bodyPool keeps the buffers that bodies are read into. Very large ones are left to the garbage collector.
@@ -70,7 +71,7 @@ func (g *Gateway) read(w http.ResponseWriter, r *http.Request, buf *[]byte) *fau
 }
 
 func (g *Gateway) tooLarge() *fault {
-	g.metrics.tooLarge.Inc()
+	g.metrics.tally.Add(obs.TooLarge)
 	return newFault(http.StatusRequestEntityTooLarge, string(api.CodeTooLarge), "the body is larger than %d bytes", g.limits.MaxBody)
 }
 

@@ -154,7 +154,7 @@ func (x *exchange) collect(m *model, r *replica, res *upstream.Response) *failur
 			return x.unusable(m, err)
 		}
 		if before == 0 && sum.size > 0 {
-			x.g.metrics.of(m).ttft.Observe(time.Since(x.start).Seconds())
+			x.g.metrics.firstByte(m, time.Since(x.start))
 		}
 		if sum.size > x.g.limits.MaxAnswer || in.torn {
 			return x.tooLong()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/gateway/upstream"
+	"github.com/nebula-serve/nebula/internal/obs"
 )
 
 // exchange is one request and its answer.
@@ -117,7 +118,7 @@ func (x *exchange) run(ctx context.Context, m *model) *fault {
 	defer stop()
 	var last *failure
 	for {
-		r := m.choose(x.kind.need, x.tried[:x.tries], time.Since(x.g.born))
+		r, skipped := m.choose(x.kind.need, x.tried[:x.tries], time.Since(x.g.born))
 		if r == nil {
 			if newer := x.g.table.Load().models[m.uid]; newer != nil && newer != m {
 				m = newer
@@ -125,15 +126,18 @@ func (x *exchange) run(ctx context.Context, m *model) *fault {
 			}
 			return x.nobody(m, last)
 		}
+		if skipped {
+			x.g.metrics.tally.Add(obs.Skipped)
+		}
 		if last != nil {
-			x.g.metrics.retries.Inc()
+			x.g.metrics.tally.Add(obs.Retries)
 		}
 		x.tried[x.tries] = r
 		x.tries++
 		next := x.try(ctx, m, r)
 		if next == nil {
 			if last != nil {
-				x.g.metrics.retriesOK.Inc()
+				x.g.metrics.tally.Add(obs.RetriesOK)
 			}
 			return nil
 		}
@@ -159,9 +163,9 @@ func (x *exchange) try(ctx context.Context, m *model, r *replica) *failure {
 
 // blame counts a failure against its replica and tells the operator, who alone gets to see what the engine really said.
 func (x *exchange) blame(ctx context.Context, m *model, r *replica, f *failure) {
-	x.g.metrics.upstream.WithLabelValues(f.outcome.metric()).Inc()
+	x.g.metrics.tally.Add(f.outcome.counter())
 	if m.failed(r, time.Since(x.g.born)) {
-		x.g.metrics.ejections.Inc()
+		x.g.metrics.tally.Add(obs.Rested)
 	}
 	if ok, dropped := x.g.storm.Allow(time.Now()); ok {
 		x.g.log.WarnContext(ctx, "engine did not answer", "model", m.uid, "replica", r.replica, "addr", r.addr, "request_id", x.id,
@@ -294,17 +298,17 @@ const (
 	clientGone
 )
 
-// metric is the contract's word for it.
-func (o outcome) metric() string {
+// counter is what counts it, by the contract's kinds.
+func (o outcome) counter() obs.Counter {
 	switch o {
 	case notReached:
-		return "connect"
+		return obs.FailedConnect
 	case tooSlow:
-		return "timeout"
+		return obs.FailedTimeout
 	case answeredBadly:
-		return "upstream_5xx"
+		return obs.Failed5xx
 	}
-	return "other"
+	return obs.FailedOther
 }
 
 // failure is a try that did not answer the client.

@@ -62,7 +62,9 @@ type Config struct {
 	View     View
 	Log      *slog.Logger
 	Registry prometheus.Registerer // takes the gateway's series; nil = nobody reads them
-	Limits   Limits
+	// Tally takes what is counted over all models; nil = nobody reads it.
+	Tally  *obs.Tally
+	Limits Limits
 	// LocalNode is the node of this very machine, whose engines are reached on loopback; empty: there is none.
 	LocalNode string
 	// NodeTLS makes the TLS configuration for reaching a node, which lets no other machine pass; nil when there are no other nodes.
@@ -95,7 +97,11 @@ func New(cfg Config) *Gateway {
 		live:   newLive(),
 		client: upstream.New(cfg.Limits.Upstream, cfg.NodeTLS), storm: obs.NewSampler(10), born: time.Now(),
 	}
-	g.metrics = newMetrics(reg, g.live)
+	tally := cfg.Tally
+	if tally == nil {
+		tally = &obs.Tally{}
+	}
+	g.metrics = newMetrics(reg, g.live, tally)
 	g.live.metrics = g.metrics
 	state, _ := g.view.Current()
 	g.route(state)
@@ -232,7 +238,7 @@ func (g *Gateway) serve(k *kind, w http.ResponseWriter, r *http.Request) {
 	}
 	g.metrics.count(m, status)
 	if m != nil {
-		g.metrics.of(m).latency.Observe(time.Since(x.start).Seconds())
+		g.metrics.took(m, time.Since(x.start))
 	}
 	if g.log.Enabled(r.Context(), slog.LevelDebug) {
 		g.log.Debug("request answered", "request_id", x.id, "path", k.path, "model", x.req.model, "status", status, "took", time.Since(x.start))

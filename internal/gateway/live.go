@@ -93,24 +93,29 @@ type modelLive struct {
 	budget budget
 }
 
-// choose counts a request in at a replica that may serve it and was not tried, or returns nil.
-func (m *model) choose(need capability, tried []*replica, now time.Duration) *replica {
+// choose counts a request in at a replica that may serve it and was not tried, or returns nil. Skipped says that another one could have had it, but
+// for its rest.
+func (m *model) choose(need capability, tried []*replica, now time.Duration) (chosen *replica, skipped bool) {
 	var few [8]load
 	loads := few[:0]
+	rests := false
 	for _, r := range m.ready {
-		loads = append(loads, load{
+		resting := int64(now) < r.resting.Load()
+		l := load{
 			inflight: r.inflight.Load(),
-			ejected:  int64(now) < r.resting.Load() || r.silent(),
+			ejected:  resting || r.silent(),
 			tried:    r.caps&need == 0 || slices.Contains(tried, r),
-		})
+		}
+		rests = rests || resting && !l.tried
+		loads = append(loads, l)
 	}
 	for turn := m.live.turn.Add(1); ; {
 		i := pick(loads, turn)
 		if i < 0 {
-			return nil
+			return nil, false
 		}
 		if m.ready[i].take() {
-			return m.ready[i]
+			return m.ready[i], rests && !loads[i].ejected
 		}
 		loads[i].tried = true
 	}

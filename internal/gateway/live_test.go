@@ -7,11 +7,12 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
+	"github.com/nebula-serve/nebula/internal/obs"
 )
 
 func liveForTest() *live {
 	l := newLive()
-	l.metrics = newMetrics(prometheus.NewRegistry(), l)
+	l.metrics = newMetrics(prometheus.NewRegistry(), l, &obs.Tally{})
 	return l
 }
 
@@ -22,13 +23,13 @@ func TestLive_withdrawsOffersBeforeTheTable(t *testing.T) {
 	addEndpoint(s, endpointAt("m", 0, "http://127.0.0.1:1"))
 	old := buildTable(s, "n1")
 	l.bind(old)
-	r := old.models["m"].choose(canChat, nil, 0)
+	r, _ := old.models["m"].choose(canChat, nil, 0)
 	if r == nil || l.inFlight("m", 0) != 2 {
 		t.Fatalf("chose %v, in flight %d", r, l.inFlight("m", 0))
 	}
 	remove(&s.Endpoints, "m/0")
 	l.bind(buildTable(s, "n1"))
-	if again := old.models["m"].choose(canChat, nil, 0); again != nil {
+	if again, _ := old.models["m"].choose(canChat, nil, 0); again != nil {
 		t.Error("a replica that was withdrawn is chosen from the old table")
 	}
 	if n := l.inFlight("m", 0); n != 1 {
@@ -92,7 +93,7 @@ func TestLive_neverAllRest(t *testing.T) {
 		t.Errorf("%d of two replicas rest", rests)
 	}
 	for range 5 {
-		r := m.choose(canChat, nil, 0)
+		r, _ := m.choose(canChat, nil, 0)
 		if r == nil || r.health.ejected(0) {
 			t.Fatalf("chose %+v", r)
 		}

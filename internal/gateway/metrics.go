@@ -2,20 +2,19 @@ package gateway
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/nebula-serve/nebula/internal/obs"
 )
 
 // metrics are the series of one gateway. A model appears in them only while it exists, whatever names clients ask for.
 type metrics struct {
+	tally      *obs.Tally               // over all models, also those that are gone
 	requests   *prometheus.CounterVec   // model, code
 	latency    *prometheus.HistogramVec // model_uid
 	ttft       *prometheus.HistogramVec // model_uid
-	upstream   *prometheus.CounterVec   // kind
-	tooLarge   prometheus.Counter
-	retries    prometheus.Counter
-	retriesOK  prometheus.Counter
-	ejections  prometheus.Counter
 	brokenOff  prometheus.Counter
 	clientGone prometheus.Counter
 }
@@ -29,12 +28,13 @@ type modelMetrics struct {
 // statusClientGone is the code that a request is counted under when nobody was left to answer; nginx has made it customary.
 const statusClientGone = 499
 
-func newMetrics(reg prometheus.Registerer, l *live) *metrics {
-	buckets := []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 30, 60}
+func newMetrics(reg prometheus.Registerer, l *live, tally *obs.Tally) *metrics {
+	buckets := obs.Buckets()
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 	}
 	m := &metrics{
+		tally: tally,
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "nebula_gateway_requests_total", Help: "Requests by model and status; model is empty when the request named none that exists.",
 		}, []string{"model", "code"}),
@@ -44,20 +44,37 @@ func newMetrics(reg prometheus.Registerer, l *live) *metrics {
 		ttft: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "nebula_route_ttft_seconds", Help: "From the request to the first byte that the engine generated.", Buckets: buckets,
 		}, []string{"model_uid"}),
-		upstream: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "nebula_gateway_upstream_error_total", Help: "Tries that failed at an engine, by kind.",
-		}, []string{"kind"}),
-		tooLarge:   counter("nebula_gateway_request_too_large_total", "Requests refused for their size."),
-		retries:    counter("nebula_gateway_retry_total", "Tries after the first."),
-		retriesOK:  counter("nebula_gateway_retry_success_total", "Requests answered by a try after the first."),
-		ejections:  counter("nebula_gateway_circuit_open_total", "Times that a replica was given a rest after failing in a row."),
 		brokenOff:  counter("nebula_gateway_streams_broken_total", "Streams that ended with an error after they had begun."),
 		clientGone: counter("nebula_gateway_client_gone_total", "Requests whose client left before the end."),
 	}
-	reg.MustRegister(m.requests, m.latency, m.ttft, m.upstream, m.tooLarge, m.retries, m.retriesOK, m.ejections,
-		m.brokenOff, m.clientGone, inflightCollector{l, prometheus.NewDesc("nebula_gateway_requests_inflight",
-			"Requests being answered.", []string{"model"}, nil)})
+	registerTally(reg, tally)
+	reg.MustRegister(m.requests, m.latency, m.ttft, m.brokenOff, m.clientGone, inflightCollector{l, prometheus.NewDesc("nebula_gateway_requests_inflight",
+		"Requests being answered.", []string{"model"}, nil)})
 	return m
+}
+
+// registerTally shows what is counted over all models.
+func registerTally(reg prometheus.Registerer, tally *obs.Tally) {
+	for _, c := range []struct {
+		of               obs.Counter
+		name, help, kind string
+	}{
+		{obs.FailedConnect, "nebula_gateway_upstream_error_total", "Tries that failed at an engine, by kind.", "connect"},
+		{obs.FailedTimeout, "nebula_gateway_upstream_error_total", "Tries that failed at an engine, by kind.", "timeout"},
+		{obs.Failed5xx, "nebula_gateway_upstream_error_total", "Tries that failed at an engine, by kind.", "upstream_5xx"},
+		{obs.FailedOther, "nebula_gateway_upstream_error_total", "Tries that failed at an engine, by kind.", "other"},
+		{obs.TooLarge, "nebula_gateway_request_too_large_total", "Requests refused for their size.", ""},
+		{obs.Retries, "nebula_gateway_retry_total", "Tries after the first.", ""},
+		{obs.RetriesOK, "nebula_gateway_retry_success_total", "Requests answered by a try after the first.", ""},
+		{obs.Rested, "nebula_gateway_circuit_open_total", "Times that a replica was given a rest after failing in a row.", ""},
+		{obs.Skipped, "nebula_gateway_circuit_skipped_total", "Times that a request went to another replica because one rests.", ""},
+	} {
+		opts := prometheus.CounterOpts{Name: c.name, Help: c.help}
+		if c.kind != "" {
+			opts.ConstLabels = prometheus.Labels{"kind": c.kind}
+		}
+		reg.MustRegister(prometheus.NewCounterFunc(opts, func() float64 { return float64(tally.Get(c.of)) }))
+	}
 }
 
 // of returns the series of a model. They begin with its first request: most of ten thousand models are silent.
@@ -83,6 +100,7 @@ func (ms *metrics) forget(uid string) {
 
 // count counts a finished request; m is nil when it named no model that exists.
 func (ms *metrics) count(m *model, status int) {
+	ms.tally.Answered(status)
 	switch {
 	case m == nil:
 		ms.requests.WithLabelValues("", strconv.Itoa(status)).Inc()
@@ -91,6 +109,17 @@ func (ms *metrics) count(m *model, status int) {
 	default:
 		ms.requests.WithLabelValues(m.uid, strconv.Itoa(status)).Inc()
 	}
+}
+
+// took counts how long a request for a model took to the end of its answer, and firstByte how long it waited for the engine's first byte.
+func (ms *metrics) took(m *model, d time.Duration) {
+	ms.tally.Latency(d)
+	ms.of(m).latency.Observe(d.Seconds())
+}
+
+func (ms *metrics) firstByte(m *model, d time.Duration) {
+	ms.tally.TTFT(d)
+	ms.of(m).ttft.Observe(d.Seconds())
 }
 
 // inflightCollector reads the counters that routing keeps anyway, when somebody asks.

@@ -86,7 +86,7 @@ func TestLive_peers(t *testing.T) {
 	if got := l.unwatched(); len(got) != 0 {
 		t.Errorf("%d idle nodes are probed", len(got))
 	}
-	r := table.models["m"].choose(canChat, nil, 0)
+	r, _ := table.models["m"].choose(canChat, nil, 0)
 	if got := l.unwatched(); len(got) != 1 || got[0].node != "n2" || len(l.unwatched()) != 0 {
 		t.Errorf("%+v are probed, want the one in use, once", got)
 	}

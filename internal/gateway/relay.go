@@ -54,7 +54,7 @@ const lingerDone = 100 * time.Millisecond
 func (x *exchange) begin(m *model, r *replica) {
 	r.unwatch(x.call())
 	x.dropBody()
-	x.g.metrics.of(m).ttft.Observe(time.Since(x.start).Seconds())
+	x.g.metrics.firstByte(m, time.Since(x.start))
 	h := x.w.Header()
 	h["Content-Type"] = eventType
 	h["Cache-Control"] = noCache

@@ -277,6 +277,9 @@ func TestEjection_badReplicaRests(t *testing.T) {
 	if n := f.metric("nebula_gateway_circuit_open_total"); n != 1 {
 		t.Errorf("%v ejections are counted", n)
 	}
+	if n := f.metric("nebula_gateway_circuit_skipped_total"); n < 180 || n >= 200 {
+		t.Errorf("of 200 requests %v passed over the one that rests", n)
+	}
 }
 
 // F53: engines that all fail are not asked much more often for it.

@@ -16,6 +16,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
@@ -68,7 +69,7 @@ func config(st *store.Store) httpapi.Config {
 	}
 	known := auth.Directory{View: st, Fixed: keys, Now: time.Now}
 	return httpapi.Config{
-		View: st, Control: control.New(st, time.Now), Keys: known, Sessions: known, Explain: scheduler.Explain, Logs: noLogs{}, Metrics: says("text/plain", "metrics"),
+		View: st, Control: control.New(st, time.Now), Keys: known, Sessions: known, Explain: scheduler.Explain, Gateway: obs.NewPast("server/test", &obs.Tally{}, time.Now()), Logs: noLogs{}, Metrics: says("text/plain", "metrics"),
 		Inference: []httpapi.InferenceRoute{{Method: "GET", Path: "/v1/models", Summary: "Models", Handler: says("application/json", `{"object":"list","data":[]}`)}},
 		Ready:     func() error { return nil }, Version: api.ServerVersion{Version: "test"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/cluster"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/live"
+	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/openapi"
 	"github.com/nebula-serve/nebula/internal/openid"
 )
@@ -84,6 +85,8 @@ type Config struct {
 	// KeyUsed is told of every use of a key that is let through; it must not wait. Nil: nobody wants to know.
 	KeyUsed func(keyID, source string)
 	Metrics http.Handler
+	// Gateway is what the gateway of this process has counted; nil: it has none.
+	Gateway *obs.Past
 	Ready   func() error // nil when this process can serve
 	// Absent tells how long this server has missed each node, by its own monotonic clock; nil: it has missed none.
 	Absent func() map[string]time.Duration

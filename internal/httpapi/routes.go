@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
@@ -51,7 +52,7 @@ func Routes(cfg Config) []Route { return (&server{Config: cfg}).routes() }
 
 // routes is the one table of all routes. The middleware takes the role from here and nowhere else.
 func (s *server) routes() []Route {
-	table := append(s.processRoutes(), s.docRoutes()...)
+	table := slices.Concat(s.processRoutes(), s.docRoutes(), s.gatewayRoutes())
 	if s.Control != nil { // what servers have and a gateway alone has not; each group stands beside its handlers
 		for _, rows := range [][]Route{
 			s.modelRoutes(),

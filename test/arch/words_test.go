@@ -70,7 +70,7 @@ func listedWords(text, section string) (out []string) {
 	return out
 }
 
-var heading = regexp.MustCompile(`^[A-Z][A-Z /]*$`)
+var heading = regexp.MustCompile(`^[A-Z][A-Z0-9 /]*$`)
 
 // headings are the titles of the columns of internal/cli: those of lists, and those of tables that are written out.
 func headings(t *testing.T) []string {
