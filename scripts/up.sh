@@ -81,6 +81,9 @@ start() {
 	log=$data/up.log
 }
 
+# first_user is the link to make the first user, which Nebula prints while there is none; empty: there is one.
+first_user() { sed -n '/^There is no user yet/{n;s/^ *\(http[^ ]*\)$/\1/p;q;}' "$log"; }
+
 # declare_model makes the demo model known and running. It may be there from an earlier run, with another reply.
 declare_model() {
 	local old=$data/demo/$model.gguf new shown code=0
@@ -105,7 +108,8 @@ declare_model() {
 }
 
 next_steps() {
-	local with=''
+	local with='' link
+	link=$(first_user)
 	[[ $data == "$default_data" ]] || with="  export NEBULA_DATA_DIR='$data'"$'\n'
 	cat <<NEXT
 
@@ -113,7 +117,9 @@ next_steps() {
   REST API     $url/api/v2
   API key      $data/admin.token
   Log          $log
-
+${link:+  First user   $link
+               (in a browser; it works once, in the first 15 minutes, and each start makes another. Or here: $nebula setup --name NAME)
+}
 Try next, in another terminal:
 
 $with  $nebula chat -m $model
