@@ -55,23 +55,34 @@ type RotateKey struct {
 	OverlapHours int `json:"overlap_hours,omitempty"`
 }
 
+// KeyState is whether a key lets anybody in, and if not, why.
+type KeyState string
+
+// The states of a key.
+const (
+	KeyActive        KeyState = "active"
+	KeyDisabled      KeyState = "disabled"
+	KeyExpired       KeyState = "expired"
+	KeyOwnerDisabled KeyState = "owner-disabled" // its owner is kept out, or is no user any more
+)
+
 // KeyView is a key as people see it: without its secret, which nobody sees twice.
 type KeyView struct {
-	ID              string  `json:"id"`
-	Kind            KeyKind `json:"kind"`
-	Name            string  `json:"name"`
-	Owner           string  `json:"owner"`
-	Role            Role    `json:"role"`
-	Scopes          Scopes  `json:"scopes"`
-	Prefix          string  `json:"prefix"`
-	State           string  `json:"state"` // active, disabled, expired or owner-disabled
-	CreatedAtMS     int64   `json:"created_at_ms"`
-	UpdatedAtMS     int64   `json:"updated_at_ms"`
-	ExpiresAtMS     int64   `json:"expires_at_ms,omitempty"`
-	FormerUntilMS   int64   `json:"former_until_ms,omitempty"` // the secret before the last rotation is good until then
-	LastUsedMS      int64   `json:"last_used_ms,omitempty"`    // to the minute; absent = never
-	LastUsedFrom    string  `json:"last_used_from,omitempty"`
-	OwnerRoleLimits bool    `json:"owner_role_limits,omitempty"` // the owner may do less than the key's role says, and so may the key
+	ID              string   `json:"id"`
+	Kind            KeyKind  `json:"kind"`
+	Name            string   `json:"name"`
+	Owner           string   `json:"owner"`
+	Role            Role     `json:"role"`
+	Scopes          Scopes   `json:"scopes"`
+	Prefix          string   `json:"prefix"`
+	State           KeyState `json:"state"`
+	CreatedAtMS     int64    `json:"created_at_ms"`
+	UpdatedAtMS     int64    `json:"updated_at_ms"`
+	ExpiresAtMS     int64    `json:"expires_at_ms,omitempty"`
+	FormerUntilMS   int64    `json:"former_until_ms,omitempty"` // the secret before the last rotation is good until then
+	LastUsedMS      int64    `json:"last_used_ms,omitempty"`    // to the minute; absent = never
+	LastUsedFrom    string   `json:"last_used_from,omitempty"`
+	OwnerRoleLimits bool     `json:"owner_role_limits,omitempty"` // the owner may do less than the key's role says, and so may the key
 }
 
 // KeyCreated is the answer to a new key and to a rotation: the only one that has the key itself.

@@ -37,7 +37,7 @@ func TestExitCodes_documented(t *testing.T) {
 			t.Fatal(err)
 		}
 		got = append(got, code)
-		line := map[int]string{0: "exec " + m[2] + "\n", 130: " " + m[2] + "; echo code"}[code]
+		line := map[int]string{0: "exec " + m[2] + "\n", 130: "fails 130 interrupt UID " + m[2] + "\n"}[code]
 		if line == "" {
 			line = "fails " + m[1] + " " + m[2] + "\n"
 		}

@@ -30,7 +30,7 @@ func (c *command) keyList() *cobra.Command {
 			{Title: "NAME", Text: func(k api.KeyView, _ time.Time) string { return k.Name }},
 			{Title: "OWNER", Text: func(k api.KeyView, _ time.Time) string { return k.Owner }},
 			{Title: "ROLE", Text: func(k api.KeyView, _ time.Time) string { return string(k.Role) }},
-			{Title: "STATE", Text: func(k api.KeyView, _ time.Time) string { return k.State }},
+			{Title: "STATE", Text: func(k api.KeyView, _ time.Time) string { return string(k.State) }},
 			{Title: "MODELS", Text: func(k api.KeyView, _ time.Time) string { return allOr(k.Scopes.Models) }},
 			{Title: "ROUTES", Wide: true, Text: func(k api.KeyView, _ time.Time) string { return allOr(k.Scopes.Routes) }},
 			{Title: "AGE", Text: func(k api.KeyView, now time.Time) string { return age(k.CreatedAtMS, now) }},
@@ -52,7 +52,7 @@ func (c *command) keyGet() *cobra.Command {
 		Use: "get ID", Short: "Show one key, without its secret", Example: "  nebula key get 0123456789abcdef", Arg: "the key's ID", Complete: c.completeKey,
 		Fetch: func(ctx context.Context, cl *client.Client, id string) (api.KeyView, error) { return cl.Key(ctx, id) },
 		Detail: func(k api.KeyView) error {
-			return c.fields("ID", k.ID, "Name", k.Name, "Owner", k.Owner, "Role", string(k.Role), "State", k.State, "Models", allOr(k.Scopes.Models),
+			return c.fields("ID", k.ID, "Name", k.Name, "Owner", k.Owner, "Role", string(k.Role), "State", string(k.State), "Models", allOr(k.Scopes.Models),
 				"Routes", allOr(k.Scopes.Routes), "Expires", day(k.ExpiresAtMS))
 		},
 	})

@@ -11,7 +11,7 @@ func KeyView(s *State, key *api.APIKey, now time.Time) api.KeyView {
 	owner, owned := s.Users.Value(key.Owner)
 	use, _ := s.KeyUses.Value(key.ID)
 	v := api.KeyView{
-		ID: key.ID, Kind: key.Kind, Name: key.Name, Owner: key.Owner, Role: key.Role, Scopes: key.Scopes, Prefix: key.Prefix, State: "active",
+		ID: key.ID, Kind: key.Kind, Name: key.Name, Owner: key.Owner, Role: key.Role, Scopes: key.Scopes, Prefix: key.Prefix, State: api.KeyActive,
 		CreatedAtMS: key.CreatedAtMS, UpdatedAtMS: key.UpdatedAtMS, ExpiresAtMS: key.ExpiresAtMS,
 		LastUsedMS: use.LastUsedMS, LastUsedFrom: use.Source,
 	}
@@ -27,11 +27,11 @@ func KeyView(s *State, key *api.APIKey, now time.Time) api.KeyView {
 	}
 	switch {
 	case key.Disabled:
-		v.State = "disabled"
+		v.State = api.KeyDisabled
 	case key.ExpiresAtMS != 0 && ms >= key.ExpiresAtMS:
-		v.State = "expired"
+		v.State = api.KeyExpired
 	case !owned || owner.Disabled:
-		v.State = "owner-disabled"
+		v.State = api.KeyOwnerDisabled
 	}
 	v.OwnerRoleLimits = owned && key.Role != "" && !key.Role.AtMost(owner.Role)
 	return v
