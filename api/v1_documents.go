@@ -176,3 +176,66 @@ type V1UpdateSettings struct {
 	InAppAlerts *bool `json:"in_app_alerts,omitempty"`
 	EmailAlerts *bool `json:"email_alerts,omitempty"`
 }
+
+// V1FoundModel is a model that a search in a hub has found.
+type V1FoundModel struct {
+	ID          string   `json:"id"` // OWNER/NAME
+	Name        string   `json:"name"`
+	Author      string   `json:"author"`
+	Downloads   uint64   `json:"downloads"`
+	Likes       uint64   `json:"likes"`
+	Tags        []string `json:"tags"`
+	PipelineTag *string  `json:"pipeline_tag"`
+	Source      string   `json:"source"` // huggingface
+}
+
+// V1EndpointStats are what an engine says of itself, as version 1 shows it.
+type V1EndpointStats struct {
+	ModelUID           string   `json:"model_uid"`
+	ReplicaID          uint32   `json:"replica_id"`
+	LastUpdatedMS      int64    `json:"last_updated_ms"`
+	PendingRequests    uint64   `json:"pending_requests"` // computed now, or waiting
+	PrefixCacheHitRate *float64 `json:"prefix_cache_hit_rate"`
+	PromptCacheHitRate *float64 `json:"prompt_cache_hit_rate"`
+	KVCacheUsedBytes   *uint64  `json:"kv_cache_used_bytes"` // not bytes: of a million
+	KVCacheFreeBytes   *uint64  `json:"kv_cache_free_bytes"` // the rest of the million
+}
+
+// V1AuditLog is a page of the audit log as version 1 shows it, newest first.
+type V1AuditLog struct {
+	Data List[V1AuditEntry] `json:"data"`
+	Meta V1AuditMeta        `json:"meta"`
+}
+
+// V1AuditEntry is a record of the audit log in the shape of a trace, which it was in version 1.
+type V1AuditEntry struct {
+	ID        string            `json:"id"`
+	Timestamp string            `json:"timestamp"` // RFC 3339
+	Name      string            `json:"name"`      // what was done: model.create
+	UserID    string            `json:"userId"`    // a name
+	Tags      []string          `json:"tags"`
+	Metadata  map[string]string `json:"metadata"`
+	Output    string            `json:"output"`  // ok, denied or failed
+	Latency   *float64          `json:"latency"` // not kept
+}
+
+// V1AuditMeta says which page it is. With a filter the totals count what was looked through: 10,000 entries at most.
+type V1AuditMeta struct {
+	Page       int `json:"page"`
+	Limit      int `json:"limit"`
+	TotalItems int `json:"totalItems"`
+	TotalPages int `json:"totalPages"`
+}
+
+// V1Use is a client of version 1 and a route that it calls, as one server has seen them since it was started.
+type V1Use struct {
+	ID        string `json:"id"`        // of the three that follow
+	Principal string `json:"principal"` // who: a user, a key's owner, a static token's name; anonymous before a login
+	Agent     string `json:"agent"`     // as the client calls itself: User-Agent
+	Route     string `json:"route"`     // method and path of the table
+	Source    string `json:"source"`    // the address it was called from last
+	Calls     uint64 `json:"calls"`
+	FirstMS   int64  `json:"first_ms"`
+	LastMS    int64  `json:"last_ms"`
+	Successor string `json:"successor,omitempty"` // the route to call instead
+}

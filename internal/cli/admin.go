@@ -26,6 +26,7 @@ func (c *command) adminCommand() *cobra.Command {
 		c.alarmCommand(),
 		c.auditRepair(),
 		c.migrateCommand(),
+		c.v1Usage(),
 	)
 }
 

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,4 +69,24 @@ func (c *command) migration(m api.Migration, dry bool) error {
 		}
 	}
 	return c.printStyled(b.String())
+}
+
+// v1Usage tells whom to talk to before version 1 goes.
+func (c *command) v1Usage() *cobra.Command {
+	cmd := listCommand(c, listing[api.V1Use]{
+		Short: "Show who still calls version 1 of the API on this server, since it was started", Empty: "Nobody has called version 1 since this server was started",
+		Key:   func(u api.V1Use) string { return u.ID },
+		Fetch: func(ctx context.Context, cl *client.Client) ([]api.V1Use, error) { return cl.V1Usage(ctx) },
+		Columns: []column[api.V1Use]{
+			{Title: "WHO", Text: func(u api.V1Use, _ time.Time) string { return u.Principal }},
+			{Title: "AGENT", Text: func(u api.V1Use, _ time.Time) string { return u.Agent }},
+			{Title: "ROUTE", Text: func(u api.V1Use, _ time.Time) string { return u.Route }},
+			{Title: "CALLS", Text: func(u api.V1Use, _ time.Time) string { return strconv.FormatUint(u.Calls, 10) }},
+			{Title: "LAST", Text: func(u api.V1Use, now time.Time) string { return age(u.LastMS, now) }},
+			{Title: "FROM", Wide: true, Text: func(u api.V1Use, _ time.Time) string { return u.Source }},
+			{Title: "CALL INSTEAD", Wide: true, Text: func(u api.V1Use, _ time.Time) string { return u.Successor }},
+		},
+	})
+	cmd.Use, cmd.Example = "v1-usage", "  nebula admin v1-usage -o wide"
+	return cmd
 }

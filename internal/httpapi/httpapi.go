@@ -74,7 +74,9 @@ type Config struct {
 	Explain func(s *cluster.State, uid string, now time.Time) api.Explanation
 	// Figures asks the engines that run what they say of themselves; nil: this process asks none.
 	Figures func(ctx context.Context) api.EngineFigures
-	Store   StoreAdmin // nil: this server does not look after the store
+	// Search looks for models in the hub; its errors are for people. Nil: this process asks no hub.
+	Search func(ctx context.Context, words string, limit int) ([]api.V1FoundModel, error)
+	Store  StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.
 	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.
@@ -119,6 +121,7 @@ type server struct {
 	refusals throttle   // of attempts to join
 	models   *live.List // what lists and watches of models show
 	logins   *logins
+	oldUses  oldUses // who calls version 1
 	// historians counts the open watches of histories.
 	historians atomic.Int64
 	// attemptKey signs the cookies of logins at the OpenID provider.
@@ -285,6 +288,9 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, route *Route) (*h
 		if who.KeyID != "" && s.KeyUsed != nil {
 			s.KeyUsed(who.KeyID, sourceOf(r))
 		}
+	}
+	if openapi.IsV1(route.Path) {
+		s.noteOld(r, route, who)
 	}
 	if route.Has&OwnBody == 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)

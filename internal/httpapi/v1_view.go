@@ -132,3 +132,22 @@ func valueOf(s *string) string {
 	}
 	return *s
 }
+
+// v1Stats shows the figures of an engine. Version 1 writes a ratio as parts of a million, and calls them bytes.
+func v1Stats(f *api.ReplicaFigures) api.V1EndpointStats {
+	out := api.V1EndpointStats{ModelUID: f.ModelUID, ReplicaID: f.ReplicaID, LastUpdatedMS: f.AtMS}
+	for _, n := range []*float64{f.RequestsRunning, f.RequestsWaiting} {
+		if n != nil && *n > 0 && *n < 1<<53 {
+			out.PendingRequests += uint64(*n)
+		}
+	}
+	if f.KVUsedRatio != nil {
+		used := uint64(min(max(*f.KVUsedRatio, 0), 1)*v1Ratio + 0.5)
+		free := v1Ratio - used
+		out.KVCacheUsedBytes, out.KVCacheFreeBytes = &used, &free
+	}
+	return out
+}
+
+// v1Ratio is the whole of a ratio in version 1.
+const v1Ratio = 1_000_000

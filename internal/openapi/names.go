@@ -113,7 +113,7 @@ var tags = []struct {
 	{Tag{"access", "Users, their sessions and tokens, and API keys"}, []string{"users", "keys", "auth", "me", "sessions", "login", "logout", "setup", "oidc", "password", "profile", "whoami"}},
 	{Tag{"secrets", "What models need to fetch their files"}, []string{"secrets"}},
 	{Tag{"audit", "Who did what"}, []string{"audit"}},
-	{Tag{"admin", "The store underneath, and what the existing Nebula has left in it"}, []string{"admin", "migrate"}},
+	{Tag{"admin", "The store underneath, and what the existing Nebula has left in it"}, []string{"admin", "migrate", "v1-usage"}},
 	{Tag{"observability", "How the gateway did, over the last minutes and hours"}, []string{"observability"}},
 	{Tag{"process", "This process: health, version, metrics, and this document"}, []string{"", "healthz", "readyz", "metrics", "version", "openapi.json", "docs"}},
 	{Tag{v1Tag, "The API of the existing Nebula, for its clients: it does the same as the other routes, which new clients should call"}, nil},
