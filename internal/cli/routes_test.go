@@ -51,7 +51,7 @@ var commandOf = map[string]string{
 	"GET /api/v2/observability/gateway/overview": "gateway stats", "GET /api/v2/observability/gateway/traffic": "gateway stats traffic",
 	"GET /api/v2/observability/gateway/reliability": "gateway stats reliability", "GET /api/v2/observability/gateway/latency": "gateway stats latency",
 	"GET /api/v2/observability/gateway/protection": "gateway stats protection",
-	"POST /api/v2/migrate": "admin migrate", "GET /api/v2/v1-usage": "admin v1-usage",
+	"POST /api/v2/migrate":                         "admin migrate", "GET /api/v2/v1-usage": "admin v1-usage",
 }
 
 // noCommand are the routes that no command asks, and why.
