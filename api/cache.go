@@ -99,7 +99,7 @@ func (p *CachePull) Ended() bool { return p.Phase == PhaseComplete || p.Phase ==
 type FilesRequest struct {
 	ModelUID    string      `json:"model_uid,omitempty"`
 	ModelName   string      `json:"model_name,omitempty"`
-	ModelSource ModelSource `json:"model_source,omitempty"` // with model_name; empty = huggingface
+	ModelSource ModelSource `json:"model_source,omitempty"` // with model_name; empty = hugging_face
 	EngineType  string      `json:"engine_type,omitempty"`
 	Revision    string      `json:"revision,omitempty"`
 	Files       []string    `json:"files,omitempty"`

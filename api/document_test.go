@@ -115,9 +115,6 @@ func TestDocuments_readTheContractsSamples(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if _, ok := want["model_source"]; ok {
-			want["model_source"] = "huggingface"
-		}
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s: -sample +ours:\n%s", name, d)
 		}

@@ -11,10 +11,10 @@ import (
 // ModelSource tells where a model's files come from.
 type ModelSource string
 
-// The sources that Nebula can fetch from.
+// The sources that Nebula can fetch from, in the spelling of the wire, which is that of the existing Nebula (row M1 of the contract's mismatches).
 const (
-	SourceHuggingFace ModelSource = "huggingface"
-	SourceModelScope  ModelSource = "modelscope"
+	SourceHuggingFace ModelSource = "hugging_face"
+	SourceModelScope  ModelSource = "model_scope"
 	SourceLocal       ModelSource = "local"
 )
 
@@ -29,7 +29,7 @@ func ParseModelSource(s string) (ModelSource, error) {
 	case "local":
 		return SourceLocal, nil
 	}
-	return "", fmt.Errorf("unknown model source %q: use huggingface, modelscope or local", clip(s))
+	return "", fmt.Errorf("unknown model source %q: use hugging_face, model_scope or local", clip(s))
 }
 
 // UnmarshalJSON accepts every spelling of [ParseModelSource]; null and "" mean "not given".

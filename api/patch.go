@@ -121,11 +121,11 @@ func patchEngine(s *ModelSpec, at string, v json.RawMessage) error {
 func patchSource(s *ModelSpec, at string, v json.RawMessage) error {
 	var text string
 	if isNull(v) || json.Unmarshal(v, &text) != nil {
-		return &patchFault{at, "must be huggingface, modelscope or local: a model has a source"}
+		return &patchFault{at, "must be hugging_face, model_scope or local: a model has a source"}
 	}
 	source, err := ParseModelSource(text)
 	if err != nil {
-		return &patchFault{at, fmt.Sprintf("%q is unknown: use huggingface, modelscope or local", clip(text))}
+		return &patchFault{at, fmt.Sprintf("%q is unknown: use hugging_face, model_scope or local", clip(text))}
 	}
 	s.ModelSource = source
 	return nil

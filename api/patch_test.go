@@ -63,7 +63,7 @@ func anyPatch(t *rapid.T) map[string]any {
 	number := rapid.OneOf(null, rapid.SampledFrom([]any{1.0, 4096.0}))
 	fields := map[string]*rapid.Generator[any]{
 		"model_name": text, "model_path": text, "revision": text, "token_secret": text, "docker_image": text, "files": list,
-		"engine_type": rapid.OneOf(null, rapid.SampledFrom([]any{"vllm", "llamacpp"})), "model_source": rapid.SampledFrom([]any{"local", "modelscope"}),
+		"engine_type": rapid.OneOf(null, rapid.SampledFrom([]any{"vllm", "llamacpp"})), "model_source": rapid.SampledFrom([]any{"local", "model_scope"}),
 		"labels": rapid.OneOf(null, rapid.Custom(func(t *rapid.T) any {
 			return some(t, map[string]*rapid.Generator[any]{"team": text, "tier": text, "new": text})
 		})),

@@ -79,7 +79,7 @@ type ModelTemplate struct {
 	Description     string           `json:"description,omitempty"`
 	Category        TemplateCategory `json:"category,omitempty"`
 	ModelName       string           `json:"model_name"`
-	ModelSource     ModelSource      `json:"model_source,omitempty"` // empty = huggingface
+	ModelSource     ModelSource      `json:"model_source,omitempty"` // empty = hugging_face
 	ModelPath       string           `json:"model_path,omitempty"`
 	EngineType      string           `json:"engine_type,omitempty"`
 	DockerImage     string           `json:"docker_image,omitempty"`

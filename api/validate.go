@@ -65,7 +65,7 @@ func (s *ModelSpec) check(p *problems) {
 	case SourceHuggingFace, SourceModelScope, SourceLocal:
 		checkPath(p, s.ModelSource, s.ModelPath)
 	default:
-		p.add("model_source", "%q is unknown: use huggingface, modelscope or local", clip(string(s.ModelSource)))
+		p.add("model_source", "%q is unknown: use hugging_face, model_scope or local", clip(string(s.ModelSource)))
 	}
 	if s.EngineType != "" && !slices.Contains(Engines(), CanonicalEngine(s.EngineType)) {
 		p.add("engine_type", "%q is unknown: use one of %s", clip(s.EngineType), strings.Join(Engines(), ", "))

@@ -75,9 +75,9 @@ var noCommand = map[string]string{
 // saying is what the server of the test answers where nothing at all is not enough for the command to go on.
 var saying = map[string]string{
 	"GET /api/v2/models":         `[{"model_uid":"m","model_name":"acme/M","state":"stopped"}]`,
-	"GET /api/v2/models/{uid}":   `{"model_uid":"m","model_name":"acme/M","state":"stopped","spec":{"model_uid":"m","model_name":"acme/M","model_source":"huggingface"},"deployment":{"model_uid":"m","desired_state":"stopped","replicas":1}}`,
+	"GET /api/v2/models/{uid}":   `{"model_uid":"m","model_name":"acme/M","state":"stopped","spec":{"model_uid":"m","model_name":"acme/M","model_source":"hugging_face"},"deployment":{"model_uid":"m","desired_state":"stopped","replicas":1}}`,
 	"GET /api/v2/nodes":          `[{"node_id":"n1"}]`,
-	"GET /api/v2/cache/pulls":    `[{"node_id":"n1","pull_id":"p","spec":{"model_name":"acme/M","model_source":"huggingface"}}]`,
+	"GET /api/v2/cache/pulls":    `[{"node_id":"n1","pull_id":"p","spec":{"model_name":"acme/M","model_source":"hugging_face"}}]`,
 	"GET /api/v2/templates/{id}": `{"template_id":"t","name":"T","model_name":"acme/M","source":"user"}`,
 	"POST /api/v2/auth/token":    `{"id":"k","token":"nb_k_a-personal-token-that-is-long-enough"}`,
 }
