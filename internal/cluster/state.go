@@ -39,6 +39,8 @@ type State struct {
 	AuditHead   Set[api.AuditHead]        // the one with api.AuditHeadID
 	Answered    Set[api.IdempotentAnswer] // by the hash of the request's key
 	Requests    Set[api.ModelRequest]     // version 1's, by request id
+	Images      Set[api.EngineImage]      // version 1's, by image id
+	ImageStatus Set[api.NodeImageStatus]  // of an existing Nebula's nodes, by "node/image"
 
 	// StoredModels and StoredDeployments are the documents as they are stored. Models and Deployments are made of them: see WithRequests.
 	StoredModels      Set[api.ModelSpec]

@@ -175,6 +175,8 @@ func deedsOfV1() []deed {
 		{row: "POST /api/models/load", as: "admin", body: `{"model_name":"acme/old","model_uid":"old_1"}`, after: note("request_id", "request")},
 		{row: "PUT /api/models/requests/{id}/scale", path: "/api/models/requests/$request/scale", as: "admin", body: `{"replicas":2}`},
 		{row: "DELETE /api/models/requests/{id}", path: "/api/models/requests/$request", as: "admin"},
+		{row: "PUT /api/images/{id}", path: "/api/images/i1", as: "admin", body: `{"id":"i1","engine_type":"vllm","image":"a:1"}`},
+		{row: "DELETE /api/images/{id}", path: "/api/images/i1", as: "admin"},
 		{row: "POST /api/auth/login", as: "nobody", body: `{"username":"ann","password":"$password"}`, after: note("token", "bearer")},
 		{row: "PUT /api/auth/profile", as: "bearer", body: `{"display_name":"Ann of old"}`},
 		{row: "PUT /api/auth/settings", as: "bearer", body: `{"email_alerts":true}`},

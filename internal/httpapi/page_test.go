@@ -40,6 +40,8 @@ func manyOfEverything(t *testing.T, s *server) {
 		docs["/endpoints/"+id+"/0"] = fmt.Sprintf(`{"model_uid":%q,"replica_id":0,"node_id":"n","status":"ready"}`, id)
 		docs["/secrets/"+id] = fmt.Sprintf(`{"name":%q}`, id)
 		docs["/model_requests/"+id] = fmt.Sprintf(`{"id":%q,"request":{"model_name":"acme/%s","model_uid":%q},"status":"Pending","created_at_ms":1}`, id, id, id)
+		docs["/images/"+id] = fmt.Sprintf(`{"id":%q,"engine_type":"vllm","image":"a:1"}`, id)
+		docs["/image_status/n/"+id] = fmt.Sprintf(`{"node_id":"n","image_id":%q,"image":"a:1","status":"ready"}`, id)
 		wish := api.CacheWish{NodeID: id, Kind: api.WishPull, Spec: api.ModelSpec{ModelUID: id, ModelName: "acme/" + id, ModelSource: api.SourceHuggingFace}}
 		b, err := json.Marshal(wish)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 // v1Routes are the rows of the API of the existing Nebula. They say the same as those of version 2, by the same verbs, in the words of the old one.
 func (s *server) v1Routes() []Route {
 	var out []Route
-	for _, rows := range [][]Route{s.v1ClusterRoutes(), s.v1AuthRoutes(), s.v1ObserveRoutes(), s.usageRoutes()} {
+	for _, rows := range [][]Route{s.v1ClusterRoutes(), s.v1AuthRoutes(), s.v1ObserveRoutes(), s.v1ImageRoutes(), s.usageRoutes()} {
 		out = append(out, rows...)
 	}
 	return out

@@ -84,7 +84,7 @@ func play(t *testing.T, steps []step) string {
 		case "garbage":
 			kv.Put("/models/"+uid+"/spec", []byte("garbage"))
 		case "foreign":
-			kv.Put("/images/"+uid, []byte("garbage"))
+			kv.Put("/elsewhere/"+uid, []byte("garbage"))
 		case "raw delete":
 			_, _ = kv.Txn(t.Context(), nil, []store.Op{{Key: "/models/" + uid + "/spec", Delete: true}})
 		default:

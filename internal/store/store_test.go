@@ -165,7 +165,7 @@ func TestStore_idleRevisionWakesNobody(t *testing.T) {
 		kv := storetest.NewMem()
 		s := open(t, kv, quiet())
 		_, changed := s.Current()
-		rev := kv.Put("/images/1", []byte("{}")) // not a table of ours
+		rev := kv.Put("/elsewhere/1", []byte("{}")) // not a table of ours
 		rev = max(rev, kv.Put("/leader/scheduler", []byte("x")))
 		time.Sleep(5 * time.Second)
 		synctest.Wait()

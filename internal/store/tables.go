@@ -50,6 +50,20 @@ var (
 		set:    func(s *cluster.State) *cluster.Set[api.ModelTemplate] { return &s.Templates },
 		claims: func(id string, v *api.ModelTemplate) bool { return v.TemplateID == id },
 	}
+	// Images holds container images that are kept for an existing Nebula: /images/{id}.
+	Images = Table[api.EngineImage]{
+		name: "image", owner: OwnerControl,
+		keys:   layout{"/images/", []check{api.ValidNodeID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.EngineImage] { return &s.Images },
+		claims: func(id string, v *api.EngineImage) bool { return v.ID == id },
+	}
+	// ImageStatus holds how they stand on its nodes, which write it themselves; here it is only deleted: /image_status/{node}/{id}.
+	ImageStatus = Table[api.NodeImageStatus]{
+		name: "image status", owner: OwnerControl,
+		keys:   layout{"/image_status/", []check{api.ValidNodeID, api.ValidNodeID}, ""},
+		set:    func(s *cluster.State) *cluster.Set[api.NodeImageStatus] { return &s.ImageStatus },
+		claims: func(id string, v *api.NodeImageStatus) bool { return v.Key() == id },
+	}
 	// Placements holds where replicas run: /placements/{uid}.
 	Placements = Table[api.PlacementPlan]{
 		name: "placement", owner: OwnerScheduler,
@@ -218,14 +232,14 @@ func RoutingPrefixes() []string {
 	return out
 }
 
-// kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (/images,
-// the leader's /leader) are not the State's business.
+// kinds lists every table of the State, by the first segment of its keys. Keys that start otherwise (the
+// leader's /leader) are not the State's business.
 func kinds() map[string]kind {
 	m := map[string]kind{}
 	for _, k := range []kind{
 		&Models, &Deployments, &Templates, &Placements, &Nodes, &Endpoints, &Downloads, &Cache, &Disks, &Alerts,
 		&CacheWishes, &CachePulls, &Members, &JoinTokens, &Secrets, &Info, &BlobClaims,
-		&Users, &Passwords, &APIKeys, &KeyUses, &Sessions, &AuditHead, &Answered, &Requests,
+		&Users, &Passwords, &APIKeys, &KeyUses, &Sessions, &AuditHead, &Answered, &Requests, &Images, &ImageStatus,
 	} {
 		m[strings.Trim(k.prefix(), "/")] = k
 	}
