@@ -27,7 +27,7 @@ type Options struct {
 	TLSKey       string
 	AllowedHosts []string
 	PerAddress   int            // most connections of one address at once; 0: any number
-	Proxies      []netip.Prefix // reverse proxies in front of Listen, whose connections are not counted
+	Proxies      []netip.Prefix // reverse proxies in front of Listen: their connections are not counted, and they are believed about whom they speak for
 	AuthTokens   string         // static credentials, as TOKEN:ROLE,TOKEN:ROLE
 	OpenID       openid.Config  // of the login provider; no Issuer: there is none
 

@@ -251,7 +251,7 @@ func (r *runner) people(f *pflag.FlagSet, listen string) {
 	f.StringVar(&r.o.TLSCert, "tls-cert", "", "certificate for --listen, a PEM file (default: plain HTTP)")
 	f.StringVar(&r.o.TLSKey, "tls-key", "", "key of that certificate, a PEM file")
 	f.IntVar(&r.o.PerAddress, "max-connections-per-address", perAddress, "most connections that one address may hold at once, this machine and trusted proxies apart; 0: any number")
-	f.StringSliceVar(&r.proxies, "trusted-proxy", nil, "address or network of a reverse proxy in front of --listen, for example 10.0.0.5 or 10.1.0.0/16")
+	f.StringSliceVar(&r.proxies, "trusted-proxy", nil, "address or network of a reverse proxy in front of --listen, for example 10.0.0.5 or 10.1.0.0/16: what it says in X-Forwarded-For, -Proto and -Host counts")
 	f.StringSliceVar(&r.o.AllowedHosts, "allowed-host", nil, "host name, beside addresses and localhost, that callers may use")
 }
 

@@ -51,7 +51,7 @@ func withCaller(r *http.Request, route *Route, who auth.Principal) (*http.Reques
 	return r.WithContext(control.WithCaller(ctx, c)), nil
 }
 
-// sourceOf is the address that a request came from, as the connection has it: what headers say about it could be anything.
+// sourceOf is the address that a request came from, as the connection has it, or a proxy that is trusted: what others say about it could be anything.
 func sourceOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -10,10 +10,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,6 +69,8 @@ type Config struct {
 	Sessions Sessions
 	Setup    *auth.Setup      // who may make the first user; nil: nobody
 	OpenID   *openid.Provider // where people may log in, too; nil: nowhere
+	// LoginKey signs what browsers keep of logins under way there: the same on all servers, so that the way back may lead to another one; nil: one made here.
+	LoginKey []byte
 	Logs     Logs
 	Caches   Caches // nil: this process reaches none
 	Nodes    Nodes  // nil: this server takes no nodes
@@ -104,6 +108,8 @@ type Config struct {
 	Closing <-chan struct{}
 	Version api.ServerVersion
 	Hosts   []string // names, beside IP addresses and localhost, that callers may use for this server
+	// Proxies are the networks of reverse proxies that are believed about whom they speak for.
+	Proxies []netip.Prefix
 	Now     func() time.Time
 	Log     *slog.Logger
 }
@@ -140,10 +146,13 @@ func New(cfg Config) http.Handler {
 	if cfg.SlowAfter == 0 {
 		cfg.SlowAfter = slowAfter
 	}
+	if len(cfg.LoginKey) == 0 {
+		cfg.LoginKey = []byte(rand.Text())
+	}
 	if cfg.Historians == 0 {
 		cfg.Historians = historians
 	}
-	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins(), attemptKey: newAttemptKey(cfg.OpenID)}
+	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins(), attemptKey: cfg.LoginKey}
 	s.setupPages = sync.OnceValues(makeSetupPages)
 	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
@@ -151,7 +160,7 @@ func New(cfg Config) http.Handler {
 		mux.Handle(r.Method+" "+r.Path, s.wrap(r))
 	}
 	mux.Handle("/", s.fallback())
-	return s.outer(s.exact(mux))
+	return s.behindProxies(s.outer(s.exact(mux)))
 }
 
 // exact lets through only paths as they are written in the table. ServeMux would answer others, with // or .. in them, by a redirect to what
@@ -191,6 +200,7 @@ type contextKey int
 const (
 	keyRequestID contextKey = iota
 	keyPrincipal
+	keyForwarded
 )
 
 // outer is around everything: request id, safe headers, host check, panics.
@@ -201,7 +211,7 @@ func (s *server) outer(next http.Handler) http.Handler {
 		hurry(w, r)
 		h := w.Header()
 		h.Set("X-Request-Id", id)
-		guardHeaders(h, r.TLS != nil)
+		guardHeaders(h, overTLS(r))
 		defer func() {
 			switch v := recover(); v {
 			case nil:
@@ -212,9 +222,7 @@ func (s *server) outer(next http.Handler) http.Handler {
 				s.fail(w, r, api.Errorf(api.CodeInternal, "something went wrong inside Nebula; its log has the details under this request id"))
 			}
 		}()
-		// A web page elsewhere may have pointed its own name at us (DNS rebinding). Over TLS it cannot: no browser takes our certificate for
-		// that name, and machines know servers by their certificates, whatever they are called.
-		if r.TLS == nil && !s.knownHost(r.Host) {
+		if !s.answersTo(r) {
 			s.fail(w, r, &api.Error{Code: api.CodeMisdirected, Message: "this server does not answer to that host name; call it by its address, " +
 				"or start it with --allowed-host"})
 			return
@@ -238,7 +246,10 @@ func requestID(r *http.Request) string {
 
 func (s *server) knownHost(hostport string) bool {
 	host := hostport
-	if h, _, err := net.SplitHostPort(hostport); err == nil {
+	if h, port, err := net.SplitHostPort(hostport); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+			return false
+		}
 		host = h
 	}
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")

@@ -56,7 +56,7 @@ func credentialOf(r *http.Request) (string, error) {
 
 // cookieOf returns the value of the session's cookie; empty when there is none.
 func cookieOf(r *http.Request) string {
-	c, err := r.Cookie(cookieName(r.TLS != nil))
+	c, err := r.Cookie(cookieName(overTLS(r)))
 	if err != nil || len(c.Value) > maxCookie {
 		return ""
 	}

@@ -182,7 +182,7 @@ func (s *server) startSession(w http.ResponseWriter, r *http.Request, p proof) (
 	if err != nil {
 		return api.Session{}, err
 	}
-	setCookie(w, r.TLS != nil, cookie, int(control.SessionLife/time.Second))
+	setCookie(w, overTLS(r), cookie, int(control.SessionLife/time.Second))
 	return session, nil
 }
 
@@ -202,7 +202,7 @@ func (s *server) logout(w http.ResponseWriter, r *http.Request) error {
 	if err := s.Control.CloseSession(r.Context(), who.Session); err != nil {
 		return err
 	}
-	setCookie(w, r.TLS != nil, "", 0)
+	setCookie(w, overTLS(r), "", 0)
 	writeJSON(w, http.StatusOK, api.Done{Status: "logged out"})
 	return nil
 }

@@ -91,7 +91,7 @@ func (s *server) forProvider(r *http.Request, a attempt) openid.Attempt {
 	base := strings.TrimRight(s.OpenID.PublicURL, "/")
 	if base == "" {
 		base = "http://" + r.Host // a provider leads browsers only to where its administrator has allowed it
-		if r.TLS != nil {
+		if overTLS(r) {
 			base = "https://" + r.Host
 		}
 	}
@@ -180,14 +180,6 @@ func seeOther(w http.ResponseWriter, to string) {
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// newAttemptKey is what signs attempts: the same on all servers that share the client's secret, so that the way back may lead to another one.
-func newAttemptKey(p *openid.Provider) []byte {
-	if p == nil || p.ClientSecret == "" {
-		return []byte(rand.Text())
-	}
-	return mac([]byte(p.ClientSecret), []byte("nebula login attempt 1"))
-}
-
 func mac(key, text []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write(text)
@@ -215,7 +207,7 @@ func readAttempt(key []byte, value string) (attempt, bool) {
 }
 
 func attemptCookie(r *http.Request) string {
-	return strings.Replace(cookieName(r.TLS != nil), "session", "login", 1)
+	return strings.Replace(cookieName(overTLS(r)), "session", "login", 1)
 }
 
 // setAttempt gives the browser the cookie of an attempt, or takes it away when value is empty.
@@ -225,6 +217,6 @@ func setAttempt(w http.ResponseWriter, r *http.Request, value string) {
 		seconds = -1
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: attemptCookie(r), Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteLaxMode,
+		Name: attemptCookie(r), Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: overTLS(r), SameSite: http.SameSiteLaxMode,
 	})
 }

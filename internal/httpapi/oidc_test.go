@@ -1,0 +1,163 @@
+package httpapi_test
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/openid"
+	"github.com/nebula-serve/nebula/internal/store/storetest"
+)
+
+// smallProvider is as much of an OpenID provider as one login needs; test/oidc has a whole one. Its code is the nonce of the login and where it leads back.
+func smallProvider(t *testing.T) string {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	var s *httptest.Server
+	mux := http.NewServeMux()
+	send := func(w http.ResponseWriter, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		send(w, map[string]any{"issuer": s.URL, "authorization_endpoint": s.URL + "/auth", "token_endpoint": s.URL + "/token", "jwks_uri": s.URL + "/keys", "id_token_signing_alg_values_supported": []string{"RS256"}})
+	})
+	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		send(w, map[string]any{"keys": []any{map[string]string{"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "n": b64(key.N.Bytes()), "e": b64(big.NewInt(int64(key.E)).Bytes())}}})
+	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) {
+		nonce, redirect, _ := strings.Cut(r.FormValue("code"), " ")
+		if r.FormValue("redirect_uri") != redirect {
+			http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
+			return
+		}
+		now := time.Now().Unix()
+		claims, _ := json.Marshal(map[string]any{"iss": s.URL, "aud": "nebula", "sub": "ann", "nonce": nonce, "iat": now, "exp": now + 60, "preferred_username": "ann"})
+		text := b64([]byte(`{"alg":"RS256","kid":"1"}`)) + "." + b64(claims)
+		sum := sha256.Sum256([]byte(text))
+		sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
+		if err != nil {
+			t.Error(err)
+		}
+		send(w, map[string]any{"access_token": "a", "token_type": "Bearer", "expires_in": 60, "id_token": text + "." + b64(sig)})
+	})
+	s = httptest.NewServer(mux)
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+// at gives a server a provider, a key for logins under way and a proxy in front.
+func at(t *testing.T, issuer, public string, key []byte) func(*httpapi.Config) {
+	t.Helper()
+	p, err := openid.New(openid.Config{Issuer: issuer, ClientID: "nebula", PublicURL: public, Otherwise: api.RoleViewer, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(c *httpapi.Config) {
+		c.OpenID, c.LoginKey = p, key
+		c.Hosts, c.Proxies = []string{"nebula.example.com", "backend"}, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	}
+}
+
+// begin starts a login, and returns the way back from the provider and the cookie.
+func begin(t *testing.T, h http.Handler, remote string, header ...string) (redirect, back, cookie string) {
+	t.Helper()
+	res := from(t, h, remote, "GET", "/api/v2/auth/oidc/login?return=/api/docs", "", header...)
+	to, err := url.Parse(res.Header.Get("Location"))
+	if err != nil || res.StatusCode != http.StatusSeeOther || len(res.Cookies) != 1 {
+		t.Fatalf("%d to %s, %v", res.StatusCode, to, res.Cookies)
+	}
+	q := to.Query()
+	redirect = q.Get("redirect_uri")
+	c := res.Cookies[0]
+	if c.Secure != strings.HasPrefix(c.Name, "__Host-") {
+		t.Errorf("the cookie %s", c)
+	}
+	return redirect, "/api/v2/auth/oidc/callback?state=" + q.Get("state") + "&code=" + url.QueryEscape(q.Get("nonce")+" "+redirect), c.Name + "=" + c.Value
+}
+
+// TestOpenID_behindAProxy: where the provider sends the browser back to.
+func TestOpenID_behindAProxy(t *testing.T) {
+	issuer := smallProvider(t)
+	h := serveOn(t, storetest.NewMem(), at(t, issuer, "", nil)).Config.Handler
+	fixed := serveOn(t, storetest.NewMem(), at(t, issuer, "https://public.example", nil)).Config.Handler
+	all := []string{"X-Forwarded-Proto", "https", "X-Forwarded-Host", "nebula.example.com:8443"}
+	for name, c := range map[string]struct {
+		h      http.Handler
+		remote string
+		header []string
+		want   string
+		secure bool
+	}{
+		"no proxy":            {h, "192.0.2.1:5", all, "http://backend", false},
+		"a proxy":             {h, "10.0.0.5:5", all, "https://nebula.example.com:8443", true},
+		"a proxy keeps names": {h, "10.0.0.5:5", all[:2], "https://backend", true},
+		"a proxy in clear":    {h, "10.0.0.5:5", all[2:], "http://nebula.example.com:8443", false},
+		"--public-url":        {fixed, "10.0.0.5:5", all, "https://public.example", true},
+		"... and no proxy":    {fixed, "192.0.2.1:5", all, "https://public.example", false},
+	} {
+		redirect, back, cookie := begin(t, c.h, c.remote, c.header...)
+		if redirect != c.want+"/api/v2/auth/oidc/callback" || strings.HasPrefix(cookie, "__Host-") != c.secure {
+			t.Errorf("%s: back to %s with %.20s", name, redirect, cookie)
+		}
+		res := from(t, c.h, c.remote, "GET", back, "", append(slices.Clone(c.header), "Cookie", cookie)...)
+		if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/api/docs" {
+			t.Errorf("%s: the way back ends with %d", name, res.StatusCode)
+		}
+	}
+	if res := from(t, h, "10.0.0.5:5", "GET", "/api/v2/auth/oidc/login", "", "X-Forwarded-Host", "evil.example"); res.StatusCode != http.StatusMisdirectedRequest {
+		t.Errorf("a name of others: %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+}
+
+// TestOpenID_twoServers: a login begins at one server and ends at another one of the cluster, which knows what the first has signed, for a client without a secret
+// too; a server of another cluster knows nothing of it.
+func TestOpenID_twoServers(t *testing.T) {
+	issuer, kv := smallProvider(t), storetest.NewMem()
+	shared := []byte(strings.Repeat("k", 32))
+	first, second := serveOn(t, kv, at(t, issuer, "", shared)), serveOn(t, kv, at(t, issuer, "", shared))
+	stranger := serveOn(t, kv, at(t, issuer, "", []byte(strings.Repeat("x", 32))))
+	_, back, cookie := begin(t, first.Config.Handler, "192.0.2.1:5")
+	if res := from(t, stranger.Config.Handler, "192.0.2.1:5", "GET", back, "", "Cookie", cookie); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a server with another key: %d", res.StatusCode)
+	}
+	if res := from(t, second.Config.Handler, "192.0.2.1:5", "GET", back, ""); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("without the cookie: %d", res.StatusCode)
+	}
+	res := from(t, second.Config.Handler, "192.0.2.1:5", "GET", back, "", "Cookie", cookie)
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the way back to the second server: %d", res.StatusCode)
+	}
+	session := ""
+	for _, c := range res.Cookies {
+		if strings.HasSuffix(c.Name, "session") {
+			session = c.Name + "=" + c.Value
+		}
+	}
+	first.settle(nil)
+	for name, s := range map[string]*server{"first": first, "second": second} {
+		if res := from(t, s.Config.Handler, "192.0.2.1:5", "GET", "/api/v2/whoami", "", "Cookie", session); res.StatusCode != 200 {
+			t.Errorf("the %s server does not know the session %q: %d", name, fmt.Sprint(session != ""), res.StatusCode)
+		}
+	}
+}
