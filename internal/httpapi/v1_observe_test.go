@@ -55,7 +55,8 @@ func TestV1_figuresAndWhatIsNotThere(t *testing.T) {
 		cfg.Figures = func(context.Context) api.EngineFigures {
 			return api.EngineFigures{Replicas: []api.ReplicaFigures{
 				{ModelUID: "m", ReplicaID: 1, AtMS: 5, RequestsRunning: some(2), RequestsWaiting: some(1), KVUsedRatio: some(0.25)},
-				{ModelUID: "n", AtMS: 6}, {ModelUID: "o", Failure: "away"},
+				{ModelUID: "n", AtMS: 6},
+				{ModelUID: "o", Failure: "away"},
 			}}
 		}
 	})
