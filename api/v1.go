@@ -128,7 +128,11 @@ func (s *RequestStatus) UnmarshalJSON(b []byte) error {
 	return wrongPhase("", false)
 }
 
+// requestPhase takes any case, and Unloaded, which old consoles know: it is one whose unloading is over.
 func requestPhase(word string) (RequestPhase, bool) {
+	if strings.EqualFold(word, "Unloaded") {
+		return RequestUnloading, true
+	}
 	for _, p := range []RequestPhase{RequestPending, RequestScheduled, RequestRunning, RequestUnloading, RequestFailed} {
 		if strings.EqualFold(word, string(p)) {
 			return p, true

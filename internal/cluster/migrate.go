@@ -76,7 +76,7 @@ func migrate(s *State, r *api.ModelRequest) MigrationStep {
 	case !api.ValidUID(uid):
 		step.Reason = "the uid keeps working, but a new model could not be given it"
 	case r.Status.Phase == api.RequestFailed:
-		step.Reason = "it had failed: " + r.Status.Reason
+		step.Reason = "it had failed: " + cmp.Or(r.Status.Reason, "nobody noted why")
 	}
 	step.Action = api.MigrationMigrated
 	if !known {

@@ -218,6 +218,8 @@ func TestModelRequest_forms(t *testing.T) {
 			`,"replicas":0,"config":null,"node_id":"n1","gpu_index":3,"gpu_indices":null},"status":{"Failed":"why"},"created_at_ms":5}`,
 		head + `},"status":"failed","created_at_ms":5}`: head +
 			`,"replicas":1,"config":null,"node_id":null,"gpu_index":null,"gpu_indices":null},"status":{"Failed":""},"created_at_ms":5}`,
+		head + `},"status":"UnLoaded","created_at_ms":5}`: head +
+			`,"replicas":1,"config":null,"node_id":null,"gpu_index":null,"gpu_indices":null},"status":"Unloading","created_at_ms":5}`,
 		head + `,"replicas":-1},"status":"Pending","created_at_ms":5}`:                        "",
 		head + `,"replicas":1.5},"status":"Pending","created_at_ms":5}`:                       "",
 		head + `},"status":"Sleeping","created_at_ms":5}`:                                     "",
