@@ -125,10 +125,10 @@ func (c *Checker) Check(r *http.Request, a Answer) error {
 	return nil
 }
 
-// optionalETag: a change of which nothing is kept leaves nothing to compare with.
+// optionalETag: a change of which nothing is kept leaves nothing to compare with, and neither does one that is answered again when what it made is gone.
 func optionalETag(r *http.Request) bool {
 	q := r.URL.Query()
-	return r.Method == http.MethodDelete || q.Has("dry_run") || q.Has("validate") || q.Has("watch")
+	return r.Method == http.MethodDelete || q.Has("dry_run") || q.Has("validate") || q.Has("watch") || r.Header.Get("Idempotency-Key") != ""
 }
 
 func streams(h http.Header) bool {
