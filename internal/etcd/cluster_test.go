@@ -109,6 +109,9 @@ func (tc *testCluster) client(m *testMember, others ...*testMember) *Client {
 	}
 	conf.Log, _ = newLog(tc.t)
 	c, err := Dial(tc.t.Context(), conf)
+	for end := time.Now().Add(time.Minute); err != nil && time.Now().Before(end); { // a disk that stands still for seconds stops consensus, too
+		c, err = Dial(tc.t.Context(), conf)
+	}
 	if err != nil {
 		tc.t.Fatal(err)
 	}
