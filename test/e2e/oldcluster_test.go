@@ -36,8 +36,8 @@ func TestOldCluster(t *testing.T) {
 	n := begin(t, "server", "--etcd-endpoints", endpoint)
 	ctx := t.Context()
 
+	eventually(t, time.Minute, func() error { return settled(t, n, kv) })
 	t.Run("everything is shown", func(t *testing.T) { shown(t, n) })
-	eventually(t, time.Minute, func() error { return settled(t, kv) })
 	opened := dump(t, kv)
 	golden(t, "opened", changes(before, opened))
 
@@ -268,18 +268,26 @@ func unharmed(t *testing.T, before, after map[string]string) {
 // unloaded is the request that an old console had unloaded: it goes.
 const unloaded = "/model_requests/00000000-0000-4000-8000-000000000008"
 
-// settled tells whether the scheduler has looked at the last of what it has to plan, and what was unloaded is gone.
-func settled(t *testing.T, kv *etcd.Client) error {
+// settled tells whether the scheduler has looked at the last of what it has to plan, what was unloaded is gone, and the server shows all that.
+func settled(t *testing.T, n *nebula, kv *etcd.Client) error {
 	now := dump(t, kv)
 	for _, uid := range []string{"half-written", "lower-case", "pending-one", "twice"} {
 		if _, ok := now["/placements/"+uid]; !ok {
 			return fmt.Errorf("%s is not planned yet", uid)
+		}
+		m, err := n.client.Model(t.Context(), uid)
+		if err != nil || m.Placement == nil {
+			return fmt.Errorf("%s is not shown as planned: %w", uid, err)
 		}
 	}
 	for _, key := range []string{"/placements/leaving", unloaded} {
 		if _, ok := now[key]; ok {
 			return fmt.Errorf("%s is still there", key)
 		}
+	}
+	_, err := n.client.Model(t.Context(), "unloaded")
+	if !api.HasCode(err, api.CodeNotFound) {
+		return fmt.Errorf("unloaded is still shown: %w", err)
 	}
 	return nil
 }
