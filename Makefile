@@ -41,8 +41,8 @@ up: ## build, get an engine, start Nebula with a demo model, chat with it; Ctrl-
 test: test-race ## every test there is: unit, property, scripts, real etcd, real engine, race detector
 
 test-race: setup ## the same as test
-	@$(with_engine) $(with_client) CGO_ENABLED=1 go test -race $(TESTFLAGS) $(PKG)
-	@if [[ "$(PKG)" == ./... ]]; then cd test/oidc && CGO_ENABLED=1 go test -race -timeout 15m ./...; fi # a module of its own
+	@$(with_engine) $(with_client) CGO_ENABLED=1 scripts/test.sh -race $(TESTFLAGS) $(PKG)
+	@if [[ "$(PKG)" == ./... ]]; then cd test/oidc && CGO_ENABLED=1 ../../scripts/test.sh -race -timeout 15m ./...; fi # a module of its own
 
 test-chaos: ## break real servers, nodes and engines, in at most 5 minutes; hosts are network namespaces, which need root
 	@$(with_hosts) $(with_engine) go test -v -short -tags chaos -count=1 -timeout 10m $(faultlogs) ./test/netns ./test/chaos
