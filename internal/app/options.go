@@ -8,6 +8,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/modelfiles"
+	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/openid"
 )
 
@@ -20,6 +21,7 @@ type Options struct {
 	Version api.ServerVersion
 	Log     *slog.Logger
 	Started func(Info) // called once when requests are taken
+	tail    *obs.Tail  // the end of Log
 
 	// What people call: nebula up, server and gateway.
 	Listen       string

@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"log/slog"
 	"runtime/debug"
 	"time"
+
+	"github.com/nebula-serve/nebula/internal/obs"
 )
 
 // Times of the whole.
@@ -34,6 +37,8 @@ func Gateway(ctx context.Context, o Options) error { return run(ctx, o, gatewayO
 
 // run gives a role its life and its data directory.
 func run(ctx context.Context, o Options, role func(context.Context, *life, Options) error) error {
+	o.tail = obs.NewTail()
+	o.Log = slog.New(o.tail.Handler(o.Log.Handler()))
 	l := newLife(o.Log)
 	defer l.stop()
 	release, err := lockDir(o.DataDir)

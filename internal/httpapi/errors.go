@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 
@@ -34,7 +35,14 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="nebula"`)
 	}
-	writeJSON(w, status, failureBody(r, &out))
+	body := failureBody(r, &out)
+	if text, plain := body.(string); plain {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text+"\n") // the caller may have left
+		return
+	}
+	writeJSON(w, status, body)
 }
 
 // failureBody is what an error looks like on the route of a request: clients read what theirs has always had.
@@ -51,6 +59,8 @@ func failureBody(r *http.Request, e *api.Error) any {
 		return e.OpenAI()
 	case openapi.FailureDenied:
 		return api.V1Denied{Error: api.V1Message{Message: e.Message}}
+	case openapi.FailureText:
+		return e.Message
 	case openapi.FailureAuth:
 		return api.V1AuthError{Error: e.Message}
 	}

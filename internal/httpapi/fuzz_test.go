@@ -20,6 +20,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/auth"
 	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/httpapi"
+	"github.com/nebula-serve/nebula/internal/obs"
 	"github.com/nebula-serve/nebula/internal/openapi/openapitest"
 	"github.com/nebula-serve/nebula/internal/pki"
 	"github.com/nebula-serve/nebula/internal/store"
@@ -72,7 +73,7 @@ func TestFuzz_everyOperation(t *testing.T) {
 var neverDone = map[string]string{
 	"loginByOIDC": "it has no provider: test/oidc has one", "finishLoginByOIDC": "it has no provider: test/oidc has one",
 	"getV1AuthMe": "it is of somebody who is logged in, and the fuzzer comes with keys", "getV1AuthSettings": "the same",
-	"drainV1Endpoints": "it says what else to do", "getV1Logs": "the same", "getV1ObserveTraces": "the same", "getV1ObserveTrace": "the same",
+	"drainV1Endpoints": "it says what else to do", "drainV1GatewayEndpoints": "the same", "getV1ObserveTraces": "the same", "getV1ObserveTrace": "the same",
 	"getV1ObserveMetricsQuery": "the same", "getV1ObserveMetricsNames": "the same",
 }
 
@@ -214,7 +215,7 @@ func newTargetOn(t *testing.T, kv store.KV, change func(*httpapi.Config)) *targe
 	t.Helper()
 	f := newFleetOn(t, serveOn(t, kv, func(*httpapi.Config) {}), change)
 	admin := &storeAdmin{backup: func(w io.Writer) error { _, err := io.WriteString(w, "backup"); return err }}
-	f.cfg.Store, f.cfg.Caches = admin, fakeCaches{admin}
+	f.cfg.Store, f.cfg.Caches, f.cfg.Tail = admin, fakeCaches{admin}, obs.NewTail()
 	checker, err := openapitest.NewChecker(httpapi.Operations(f.cfg))
 	if err != nil {
 		t.Fatal(err)

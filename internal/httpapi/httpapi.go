@@ -93,7 +93,9 @@ type Config struct {
 	Metrics http.Handler
 	// Gateway is what the gateway of this process has counted; nil: it has none.
 	Gateway *obs.Past
-	Ready   func() error // nil when this process can serve
+	// Tail is the end of this process's log; nil: it is not kept.
+	Tail  *obs.Tail
+	Ready func() error // nil when this process can serve
 	// Absent tells how long this server has missed each node, by its own monotonic clock; nil: it has missed none.
 	Absent func() map[string]time.Duration
 	// LostAfter is how long a node may be missed before it is shown as lost; 0 = cluster.LostAfter.

@@ -31,7 +31,7 @@ func Codes(r Route) []api.Code {
 			codes = append(codes, more...)
 		}
 	}
-	inference := strings.HasPrefix(r.Path, "/v1/")
+	inference := openapi.IsInference(r.Path)
 	add(r.Role != auth.Public, api.CodeUnauthorized, api.CodeForbidden)
 	add(r.Request != nil || inference && r.Method != http.MethodGet, api.CodeInvalidRequest, api.CodeTooLarge, api.CodeUnsupportedMedia)
 	add(len(queryOf(r)) > 0 || len(headersOf(r)) > 0, api.CodeInvalidRequest)

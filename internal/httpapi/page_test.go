@@ -170,7 +170,10 @@ func TestPages_everyList(t *testing.T) {
 				"cursor=" + strings.Repeat("A", 5000), "limit=1&cursor=" + elsewhere(s, path),
 			} {
 				res, body := s.call("GET", path+"?"+query, "")
-				if openapi.FailureOf(path, res.StatusCode) == openapi.FailureAuth { // it has no code
+				switch openapi.FailureOf(path, res.StatusCode) { // two have no code
+				case openapi.FailureText:
+					body = text(t, api.Envelope{Error: api.Error{Code: api.CodeInvalidRequest, Message: body, RequestID: "r"}})
+				case openapi.FailureAuth:
 					body = strings.NewReplacer(`{"error":"`, `{"error":{"code":"invalid_request","request_id":"r","message":"`, `"}`, `"}}`).Replace(body)
 				}
 				if e := errorOf(t, body); res.StatusCode != 400 || e.Code != api.CodeInvalidRequest {

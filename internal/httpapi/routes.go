@@ -3,9 +3,11 @@ package httpapi
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/openapi"
 )
 
 // Route is one row of the table: what may be called, by whom, with what, and what comes back. The middleware, the OpenAPI document, the audit
@@ -75,6 +77,14 @@ func (s *server) routes() []Route {
 			s.v1Routes(),
 		} {
 			table = append(table, rows...)
+		}
+	}
+	if s.Control == nil {
+		rows := s.v1ProcessRoutes()
+		for _, r := range append(rows, atGateway(rows)...) {
+			if strings.HasPrefix(r.Path, openapi.V1Gateway) {
+				table = append(table, r)
+			}
 		}
 	}
 	if s.Feed != nil {

@@ -6,12 +6,17 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
+	"github.com/nebula-serve/nebula/internal/openapi"
 )
 
 // withinScopes refuses what the scopes of the caller's key do not name. The models of a key are for the gateway to judge, which knows what a name
 // stands for; outside the gateway's routes such a key may look, and change nothing but those models.
 func withinScopes(r *http.Request, route *Route, who auth.Principal) error {
-	if !who.Scopes.Route(r.URL.Path) {
+	scopes := who.Scopes
+	if strings.HasPrefix(route.Path, openapi.V1Gateway) && len(scopes.Routes) > 0 {
+		scopes.Routes = append(scopesAtGateway(scopes.Routes), "") // never none: that would be all
+	}
+	if !scopes.Route(r.URL.Path) {
 		return api.Errorf(api.CodeForbidden, "this key may not use %.200s: its scopes name other routes", r.URL.Path)
 	}
 	if len(who.Scopes.Models) == 0 || route.Role == auth.Inference {

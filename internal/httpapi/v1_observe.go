@@ -32,17 +32,14 @@ func (s *server) v1ObserveRoutes() []Route {
 	}
 	rows := []Route{
 		{Method: "GET", Path: "/api/models/search", Role: auth.Viewer, Summary: "Search Hugging Face for models", Query: search, Response: []api.V1FoundModel{}, Errors: []api.Code{api.CodeUpstream, api.CodeNotImplemented}, Successor: "/api/v2/templates", Handle: s.v1Search},
-		{Method: "GET", Path: "/api/metrics", Role: auth.Viewer, Summary: "Metrics in Prometheus' format", Media: "text/plain", Successor: "/metrics", Handle: s.metrics},
 		{Method: "GET", Path: observe + "/metrics", Role: auth.Viewer, Summary: "The same as /api/metrics", Media: "text/plain", Successor: "/metrics", Handle: s.metrics},
 		{Method: "GET", Path: "/api/engine-stats", Role: auth.Viewer, Summary: "What the engines that run say of themselves now", Response: []api.V1EndpointStats{}, Successor: "/api/v2/endpoints/figures", Handle: s.v1EngineStats},
 		{Method: "GET", Path: "/api/audit-logs", Role: auth.Admin, Summary: "The audit log, newest first", Query: audit, Response: api.V1AuditLog{}, Successor: "/api/v2/audit", Handle: s.v1AuditLogs},
 	}
 	const noTraces = "Nebula keeps no traces of requests; its metrics are at /metrics, and who changed what is at /api/v2/audit"
 	const noSeries = "Nebula keeps no series of metrics: have Prometheus read /metrics, and ask it"
-	const noLog = "this process's log is where it was started; the log of a model's engine is at /api/v2/models/{uid}/logs"
 	return append(
-		rows, notHere("/api/logs", auth.Inference, noLog, "/api/v2/models/{uid}/logs"),
-		notHere(observe+"/traces", auth.Viewer, noTraces, "/api/v2/audit"), notHere(observe+"/traces/{id}", auth.Viewer, noTraces, "/api/v2/audit"),
+		rows, notHere(observe+"/traces", auth.Viewer, noTraces, "/api/v2/audit"), notHere(observe+"/traces/{id}", auth.Viewer, noTraces, "/api/v2/audit"),
 		notHere(observe+"/metrics/query", auth.Viewer, noSeries, "/metrics"), notHere(observe+"/metrics/names", auth.Viewer, noSeries, "/metrics"),
 	)
 }

@@ -70,7 +70,7 @@ func TestV1_figuresAndWhatIsNotThere(t *testing.T) {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
-	for _, path := range []string{"/api/logs", "/api/observe/traces", "/api/observe/traces/1", "/api/observe/metrics/query?name=x", "/api/observe/metrics/names"} {
+	for _, path := range []string{"/api/observe/traces", "/api/observe/traces/1", "/api/observe/metrics/query?name=x", "/api/observe/metrics/names"} {
 		if e := errorOf(t, s.must(501, "GET", path, "")); e.Code != api.CodeNotImplemented || !strings.Contains(e.Message, "/") {
 			t.Errorf("%s: %+v", path, e)
 		}

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
@@ -9,11 +10,8 @@ import (
 
 // v1Routes are the rows of the API of the existing Nebula. They say the same as those of version 2, by the same verbs, in the words of the old one.
 func (s *server) v1Routes() []Route {
-	var out []Route
-	for _, rows := range [][]Route{s.v1ClusterRoutes(), s.v1AuthRoutes(), s.v1ObserveRoutes(), s.v1ImageRoutes(), s.usageRoutes()} {
-		out = append(out, rows...)
-	}
-	return out
+	rows := slices.Concat(s.v1ClusterRoutes(), s.v1AuthRoutes(), s.v1ObserveRoutes(), s.v1ImageRoutes(), s.v1ProcessRoutes())
+	return slices.Concat(rows, atGateway(rows), s.usageRoutes())
 }
 
 // deprecatedSince is when version 2 took the place of version 1: 28 November 2026, as RFC 9745 writes a date.

@@ -12,11 +12,14 @@ func operationID(op Operation) string {
 		return id
 	}
 	path := strings.TrimPrefix(strings.TrimPrefix(op.Path, "/api/v2/"), "/")
+	if rest, gateway := strings.CutPrefix(op.Path, V1Gateway); gateway {
+		path = "v1-gateway/" + rest
+	}
 	segments := strings.Split(path, "/")
-	if IsV1(op.Path) {
+	if IsV1(op.Path) && segments[0] == "api" {
 		segments[0] = "v1"
 	}
-	if strings.HasPrefix(path, "v1/") {
+	if IsInference(op.Path) {
 		segments[0] = "openai" // so that no name of OpenAI's API is one of ours
 	}
 	var words []string
@@ -67,6 +70,7 @@ var ids = map[string]string{
 	"POST /api/v2/nodes/{id}/heartbeat":           "heartbeat",
 	"GET /api/v2/nodes/{id}/secrets/{uid}":        "getModelToken",
 	"POST /api/v2/nodes/{id}/cache/prune/dry-run": "dryPruneNodeCache",
+	"POST /v1/admin/models/requests/{id}":         "unloadV1GatewayRequest",
 	"POST /v1/chat/completions":                   "createChatCompletion",
 	"POST /v1/completions":                        "createCompletion",
 	"POST /v1/embeddings":                         "createEmbedding",

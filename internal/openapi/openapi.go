@@ -115,7 +115,7 @@ func (g *generator) operation(op Operation) (*OperationObject, error) {
 	for _, p := range op.Header {
 		o.Parameters = append(o.Parameters, p.parameter("header"))
 	}
-	if strings.HasPrefix(op.Path, "/v1/") {
+	if IsInference(op.Path) {
 		describeInference(op, o)
 	} else if err := g.bodies(op, o); err != nil {
 		return nil, err
@@ -165,8 +165,10 @@ func (g *generator) bodies(op Operation, o *OperationObject) error {
 func (g *generator) errors(op Operation, o *OperationObject) error {
 	for _, code := range op.Errors {
 		shape := FailureOf(op.Path, code.HTTPStatus())
-		if _, err := g.schema(failureTypes[shape], out); err != nil {
-			return err
+		if of := failureTypes[shape]; of != nil {
+			if _, err := g.schema(of, out); err != nil {
+				return err
+			}
 		}
 		status := strconv.Itoa(code.HTTPStatus())
 		o.Responses[status] = &Response{Ref: "#/components/responses/" + string(shape) + status}
@@ -238,7 +240,10 @@ func (g *generator) components() Components {
 		slices.Sort(words)
 		c.Responses[name] = &Response{
 			Description: http.StatusText(status) + ": " + strings.Join(words, ", "), Headers: headersOf([]string{"X-Request-Id"}),
-			Content: map[string]Media{"application/json": {Schema: &Schema{Ref: "#/components/schemas/" + failureTypes[f.shape].Name()}}},
+			Content: map[string]Media{"text/plain": {Schema: &Schema{Type: "string", Description: mediaWords["text/plain"]}}},
+		}
+		if of := failureTypes[f.shape]; of != nil {
+			c.Responses[name].Content = map[string]Media{"application/json": {Schema: &Schema{Ref: "#/components/schemas/" + of.Name()}}}
 		}
 	}
 	return c

@@ -59,7 +59,7 @@ const apiPath = "github.com/nebula-serve/nebula/api"
 
 // learn notes which types an operation needs, before any is described: whether one needs two schemas depends on all of them.
 func (g *generator) learn(op Operation) error {
-	if strings.HasPrefix(op.Path, "/v1/") {
+	if IsInference(op.Path) {
 		return g.walk(reflect.TypeFor[api.OpenAIEnvelope](), out)
 	}
 	if op.Request != nil {
@@ -74,8 +74,10 @@ func (g *generator) learn(op Operation) error {
 		}
 	}
 	for _, code := range op.Errors {
-		if err := g.walk(failureTypes[FailureOf(op.Path, code.HTTPStatus())], out); err != nil {
-			return err
+		if shape := failureTypes[FailureOf(op.Path, code.HTTPStatus())]; shape != nil {
+			if err := g.walk(shape, out); err != nil {
+				return err
+			}
 		}
 	}
 	return g.walk(reflect.TypeFor[api.Envelope](), out)

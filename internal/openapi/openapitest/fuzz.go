@@ -104,6 +104,9 @@ func (f *Fuzzer) make() Call {
 	if f.bent && f.one(8) {
 		f.oddHeader(&c)
 	}
+	if res := op.Responses["200"]; res != nil && res.Content["text/event-stream"].Schema != nil && len(res.Content) == 1 {
+		c.Stays = true // it is nothing but a stream
+	}
 	c.Stays = c.Stays && c.Method == "GET"
 	return c
 }
