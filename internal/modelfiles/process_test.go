@@ -176,7 +176,7 @@ func (p *process) wait(t *testing.T) []outcome {
 	t.Helper()
 	select {
 	case <-p.read:
-	case <-time.After(60 * time.Second):
+	case <-time.After(3 * time.Minute):
 		t.Fatalf("the process does not end; it said last: %+v", lastOf(p))
 	}
 	err := p.Wait()
@@ -195,7 +195,7 @@ func (p *process) wait(t *testing.T) []outcome {
 // await polls until a condition holds.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain for %s", what)
 		}
