@@ -1,11 +1,9 @@
 package app
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -13,7 +11,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
-	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/etcd/etcdtest"
 	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
 )
@@ -22,7 +20,7 @@ import (
 // takes until the last plan is stored and seen.
 func BenchmarkScheduler_places10000Models(b *testing.B) {
 	const nodes, models = 1_000, 10_000
-	kv := benchEtcd(b)
+	kv := etcdtest.Serve(b)
 	var ops []store.Op
 	add := func(key string, v any) {
 		value, err := json.Marshal(v)
@@ -80,32 +78,4 @@ func placeAll(b *testing.B, kv store.KV, models int) time.Duration {
 		}
 		<-changed
 	}
-}
-
-func benchEtcd(b *testing.B) *etcd.Client {
-	b.Helper()
-	ctx, stop := context.WithCancel(b.Context())
-	out, report := io.Pipe()
-	dir := b.TempDir()
-	quiet := slog.New(slog.DiscardHandler)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		_ = etcd.Serve(ctx, etcd.ServeConfig{Dir: dir, Report: report, Log: quiet})
-		_ = report.CloseWithError(io.EOF)
-	})
-	b.Cleanup(func() { stop(); serving.Wait() })
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err != nil {
-		b.Fatal(err)
-	}
-	var ready struct{ Endpoint string }
-	if err := json.Unmarshal(line, &ready); err != nil {
-		b.Fatal(err)
-	}
-	c, err := etcd.Dial(b.Context(), etcd.Config{Endpoints: []string{ready.Endpoint}, Log: quiet})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = c.Close() })
-	return c
 }

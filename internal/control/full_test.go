@@ -1,12 +1,9 @@
 package control_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -15,47 +12,15 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/control"
-	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/etcd/etcdtest"
 	"github.com/nebula-serve/nebula/internal/store"
 )
-
-// serveEtcd runs a real etcd on a directory in this process, and returns a client and what ends both.
-func serveEtcd(t *testing.T, dir string, quota int64) (*etcd.Client, func()) {
-	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
-	out, report := io.Pipe()
-	log, served := slog.New(slog.DiscardHandler), make(chan error, 1)
-	go func() {
-		served <- etcd.Serve(ctx, etcd.ServeConfig{Dir: dir, Report: report, Log: log, QuotaBytes: quota})
-		_ = report.CloseWithError(io.EOF)
-	}()
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	var ready struct{ Endpoint string }
-	if err == nil {
-		err = json.Unmarshal(line, &ready)
-	}
-	if err != nil {
-		stop()
-		t.Fatalf("etcd did not start: %v, %v", err, <-served)
-	}
-	kv, err := etcd.Dial(t.Context(), etcd.Config{Endpoints: []string{ready.Endpoint}, Log: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kv, func() {
-		_ = kv.Close()
-		stop()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}
-}
 
 // TestAudit_storeIsFull: a real etcd that has no space left takes neither a change nor its record, also where the change would make room, and leaves all as
 // it was. When there is room again, changes and records go on, and the log is whole.
 func TestAudit_storeIsFull(t *testing.T) {
 	dir := t.TempDir()
-	wide, end := serveEtcd(t, dir, 0)
+	wide := etcdtest.ServeIn(t, dir, 0)
 	const fillers = 20
 	for i := range fillers {
 		if _, err := wide.Txn(t.Context(), nil, []store.Op{{Key: fmt.Sprintf("/filler/%d", i), Value: make([]byte, 100_000)}}); err != nil {
@@ -65,10 +30,9 @@ func TestAudit_storeIsFull(t *testing.T) {
 	w, closeStore := worldOn(t, wide)
 	w.create(api.CreateModel{ModelName: "acme/m", ModelUID: "m"})
 	closeStore()
-	end()
+	wide.Stop()
 
-	narrow, end := serveEtcd(t, dir, 1<<20) // half of what is there
-	t.Cleanup(end)
+	narrow := etcdtest.ServeIn(t, dir, 1<<20) // half of what is there
 	w, closeStore = worldOn(t, narrow)
 	t.Cleanup(closeStore)
 	before := stored(t, narrow)

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 
 	"github.com/nebula-serve/nebula/internal/store"
 )
@@ -92,7 +93,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(cfg.DialTimeout, defaultTimeout))
 	defer cancel()
 	c.begin(ctx)
-	if err := c.Health(ctx); err != nil && !cfg.Patient {
+	if err := c.answers(ctx); err != nil && !cfg.Patient {
 		return nil, errors.Join(fmt.Errorf("etcd at %q does not answer: %w", cfg.Endpoints, err), c.Close())
 	}
 	if len(cfg.Endpoints) > 1 || cfg.Members {
@@ -103,6 +104,17 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 		})
 	}
 	return c, nil
+}
+
+// answers asks until there is an answer or ctx ends: a first call may have more time than one request.
+func (c *Client) answers(ctx context.Context) error {
+	for {
+		err := c.Health(ctx)
+		late := errors.Is(err, context.DeadlineExceeded) || code(err) == codes.DeadlineExceeded
+		if !late || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // addLane opens the way to an endpoint.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"testing"
@@ -69,6 +70,63 @@ func TestDial_nobodyThere(t *testing.T) {
 	}
 	if _, err := Dial(t.Context(), Config{}); err == nil {
 		t.Error("no endpoint at all: no error")
+	}
+}
+
+// A first call has its own time, however little one request has: here the store is silent for longer than that.
+func TestDial_slowAtFirst(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	served := make(chan error, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	go func() { served <- Serve(ctx, ServeConfig{Dir: dir}) }()
+	defer func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}()
+	if err := dialWhenUp(t, dir).Close(); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := SocketPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front, err := net.Listen("unix", filepath.Join(dir, "front.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = front.Close() }()
+	go relayLate(front, socket, 20*requestTime)
+	c, err := Dial(t.Context(), Config{Endpoints: []string{"unix://" + front.Addr().String()}, DialTimeout: time.Minute, RequestTimeout: requestTime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+const requestTime = 50 * time.Millisecond
+
+// relayLate connects what comes to a socket with another one, after a while.
+func relayLate(front net.Listener, socket string, after time.Duration) {
+	for {
+		in, err := front.Accept()
+		if err != nil {
+			return
+		}
+		time.AfterFunc(after, func() {
+			out, err := net.Dial("unix", socket)
+			if err != nil {
+				_ = in.Close()
+				return
+			}
+			go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
+			_, _ = io.Copy(in, out)
+			_ = in.Close()
+		})
 	}
 }
 

@@ -1,60 +1,20 @@
 package store_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"sync"
 	"testing"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
-	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/etcd/etcdtest"
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
-// serveEtcd runs a real etcd in this process until the test ends, and returns a client.
-func serveEtcd(t *testing.T) *etcd.Client {
-	t.Helper()
-	ctx, stop := context.WithCancel(t.Context())
-	out, report := io.Pipe()
-	dir := t.TempDir()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := etcd.Serve(ctx, etcd.ServeConfig{Dir: dir, Report: report, Log: quiet()}); err != nil {
-			t.Errorf("serve: %v", err)
-		}
-		_ = report.CloseWithError(io.EOF)
-	})
-	t.Cleanup(func() {
-		stop()
-		serving.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err != nil {
-		t.Fatalf("etcd did not start: %v", err)
-	}
-	var ready struct{ Endpoint string }
-	if err := json.Unmarshal(line, &ready); err != nil {
-		t.Fatal(err)
-	}
-	c, err := etcd.Dial(t.Context(), etcd.Config{Endpoints: []string{ready.Endpoint}, Log: quiet()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
 // The promises that hang on details of the KV, on the real one.
 func TestStore_onEtcd(t *testing.T) {
-	kv := serveEtcd(t)
+	kv := etcdtest.Serve(t)
 	t.Run("loses nothing when answers are lost", func(t *testing.T) { loseAnswers(t, kv, 1) })
 	t.Run("relists after a compaction", func(t *testing.T) {
 		s, err := store.Open(t.Context(), kv, quiet())

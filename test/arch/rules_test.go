@@ -40,6 +40,7 @@ var rules = []rule{
 	{pkg: "internal/catalog", may: []string{"api", "internal/cluster"}, never: effects, why: "the built-in templates, and the list of all: reads one embedded file"},
 	{pkg: "internal/store", may: []string{"api", "internal/cluster"}, why: "tables over a key-value interface that it declares"},
 	{pkg: "internal/etcd", may: []string{"internal/store"}, why: "moves bytes: the only importer of go.etcd.io"},
+	{pkg: "internal/etcd/etcdtest", may: []string{"internal/etcd"}, why: "a real etcd inside a test, for tests only"},
 	{pkg: "internal/scheduler", may: []string{"api", "internal/cluster"}, why: "declares the store that it needs"},
 	{pkg: "internal/agent", may: []string{"api", "internal/cluster", "internal/engine"}, why: "declares Link, Files and Runner"},
 	{pkg: "internal/registry", may: []string{"api", "internal/cluster", "internal/store"}, why: "the server's side of a node: the only writer of a node's facts"},

@@ -1,27 +1,22 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
-	"github.com/nebula-serve/nebula/internal/etcd"
+	"github.com/nebula-serve/nebula/internal/etcd/etcdtest"
 	"github.com/nebula-serve/nebula/internal/store"
 )
 
@@ -30,10 +25,10 @@ var update = flag.Bool("update", false, "write the expected dumps of testdata an
 // An existing Nebula's cluster is taken over as it lies in etcd: all of it is shown, garbage is reported and stays, a migration stores what requests
 // declare and nothing else, and what becomes of every key is written down in testdata/oldcluster.*.golden.
 func TestOldCluster(t *testing.T) {
-	kv, endpoint := oldEtcd(t)
+	kv := etcdtest.Serve(t)
 	before := oldKeys(t)
 	load(t, kv, before)
-	n := begin(t, "server", "--etcd-endpoints", endpoint)
+	n := begin(t, "server", "--etcd-endpoints", kv.Endpoint)
 	ctx := t.Context()
 
 	eventually(t, time.Minute, func() error { return settled(t, n, kv) })
@@ -109,41 +104,7 @@ func oldKeys(t *testing.T) map[string]string {
 
 func bulkUID(i int) string { return fmt.Sprintf("bulk_%04d", i) } // legal in version 1 only
 
-// oldEtcd is a real etcd, as an old cluster has one beside its daemons.
-func oldEtcd(t *testing.T) (*etcd.Client, string) {
-	t.Helper()
-	quiet := slog.New(slog.DiscardHandler)
-	ctx, stop := context.WithCancel(context.Background())
-	out, report := io.Pipe()
-	dir := t.TempDir()
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		if err := etcd.Serve(ctx, etcd.ServeConfig{Dir: dir, Report: report, Log: quiet}); err != nil {
-			t.Errorf("serve: %v", err)
-		}
-		_ = report.CloseWithError(io.EOF)
-	})
-	t.Cleanup(func() {
-		stop()
-		serving.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadBytes('\n')
-	if err != nil {
-		t.Fatalf("etcd did not start: %v", err)
-	}
-	var ready struct{ Endpoint string }
-	if err := json.Unmarshal(line, &ready); err != nil {
-		t.Fatal(err)
-	}
-	c, err := etcd.Dial(t.Context(), etcd.Config{Endpoints: []string{ready.Endpoint}, Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	return c, ready.Endpoint
-}
-
-func load(t *testing.T, kv *etcd.Client, keys map[string]string) {
+func load(t *testing.T, kv store.KV, keys map[string]string) {
 	t.Helper()
 	var ops []store.Op
 	put := func() {
@@ -161,7 +122,7 @@ func load(t *testing.T, kv *etcd.Client, keys map[string]string) {
 }
 
 // dump is everything in etcd but what belongs to the servers themselves.
-func dump(t *testing.T, kv *etcd.Client) map[string]string {
+func dump(t *testing.T, kv store.KV) map[string]string {
 	t.Helper()
 	all, _, err := kv.List(t.Context(), "")
 	if err != nil {
@@ -269,7 +230,7 @@ func unharmed(t *testing.T, before, after map[string]string) {
 const unloaded = "/model_requests/00000000-0000-4000-8000-000000000008"
 
 // settled tells whether the scheduler has looked at the last of what it has to plan, what was unloaded is gone, and the server shows all that.
-func settled(t *testing.T, n *nebula, kv *etcd.Client) error {
+func settled(t *testing.T, n *nebula, kv store.KV) error {
 	now := dump(t, kv)
 	for _, uid := range []string{"half-written", "lower-case", "pending-one", "twice"} {
 		if _, ok := now["/placements/"+uid]; !ok {
