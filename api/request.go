@@ -21,8 +21,8 @@ type CreateModel struct {
 	GPUIndices  []uint32          `json:"gpu_indices,omitempty"`
 }
 
-// UnmarshalJSON also accepts the older names source (for model_source) and start (for auto_start). Where both are
-// given, the newer one holds.
+// UnmarshalJSON also accepts the older names source (for model_source) and start (for auto_start), and those of node_id and gpu_indices. Where both
+// are given, the newer one holds.
 func (c *CreateModel) UnmarshalJSON(b []byte) error {
 	type plain CreateModel // decoded by itself: embedded, its name would be part of the fields that errors name
 	var v plain
@@ -44,7 +44,7 @@ func (c *CreateModel) UnmarshalJSON(b []byte) error {
 	if older.AutoStart == nil {
 		c.AutoStart = older.Start
 	}
-	return nil
+	return fillPlace(b, &c.NodeID, &c.GPUIndices)
 }
 
 // ModelCreated answers POST /api/v2/models: the spec, and the deployment and status beside it.

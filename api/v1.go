@@ -57,8 +57,10 @@ func (r *ModelLoadRequest) UnmarshalJSON(b []byte) error {
 	type plain ModelLoadRequest
 	v := struct {
 		plain
-		Name *string `json:"model_name"`
-		UID  *string `json:"model_uid"`
+		Name         *string  `json:"model_name"`
+		UID          *string  `json:"model_uid"`
+		NodeAffinity *string  `json:"node_affinity"` // as deployments call node_id
+		GPUAffinity  []uint32 `json:"gpu_affinity"`  // as they call gpu_indices
 	}{plain: plain{Replicas: 1}}
 	if err := json.Unmarshal(b, &v); err != nil {
 		return err
@@ -68,6 +70,12 @@ func (r *ModelLoadRequest) UnmarshalJSON(b []byte) error {
 	}
 	v.ModelName, v.ModelUID = *v.Name, *v.UID
 	*r = ModelLoadRequest(v.plain)
+	if r.NodeID == nil {
+		r.NodeID = v.NodeAffinity
+	}
+	if len(r.GPUIndices) == 0 && r.GPUIndex == nil {
+		r.GPUIndices = v.GPUAffinity
+	}
 	return nil
 }
 

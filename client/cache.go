@@ -12,14 +12,14 @@ import (
 
 // CacheSummary returns what the caches of all nodes hold, and their disks.
 func (c *Client) CacheSummary(ctx context.Context) (api.CacheSummary, error) {
-	var out api.CacheSummary
+	var out cacheSummary
 	_, err := c.call(ctx, request{method: http.MethodGet, path: "/api/v2/cache/summary"}, &out)
-	return out, err
+	return api.CacheSummary(out), err
 }
 
 // NodeCache returns what the cache of one node holds.
 func (c *Client) NodeCache(ctx context.Context, id string) ([]api.CacheEntryView, error) {
-	var out []api.CacheEntryView
+	var out cacheList
 	_, err := c.call(ctx, request{method: http.MethodGet, path: nodePath(id, "/cache")}, &out)
 	return out, err
 }

@@ -12,7 +12,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/nebula-serve/nebula/internal/app"
 )
@@ -186,14 +185,6 @@ func (c *command) addCommands(root *cobra.Command) {
 			root.AddCommand(cmd)
 		}
 	}
-}
-
-// oldFlags knows the flags by the names of the existing Nebula.
-func oldFlags(_ *pflag.FlagSet, name string) pflag.NormalizedName {
-	if name == "gateway-url" {
-		name = "server"
-	}
-	return pflag.NormalizedName(name)
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {

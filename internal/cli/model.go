@@ -120,6 +120,9 @@ func (c *command) modelDetail(d api.ModelDetail) error {
 	line("Replicas", fmt.Sprintf("%d desired, %d ready, %d starting, %d unhealthy", r.Desired, r.Ready, r.Starting, r.Unhealthy))
 	line("Labels", labels(d.Labels))
 	line("Age", age(d.CreatedAtMS, now))
+	if s := d.CacheStatus; s != nil && len(s.CachedOnNodes) > 0 {
+		line("Cached", size(s.TotalSizeBytes)+" on "+clean(strings.Join(s.CachedOnNodes, ", ")))
+	}
 	if d.DownloadProgress != nil {
 		for _, p := range d.DownloadProgress.Replicas {
 			line("Download", fmt.Sprintf("replica %d on %s: %s, %s", p.ReplicaID, clean(p.NodeID), p.Phase, downloadText(p)))

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,92 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/client"
 )
 
 // The commands of the existing Nebula that have another name here. They do the same by the routes of today, or say what to do instead.
-
-// modelLoad is create and start in one.
-func (c *command) modelLoad() *cobra.Command {
-	var req api.CreateModel
-	var replicas, maxLen, tp uint32
-	var vram uint64
-	var gmu float32
-	var lora []string
-	cmd := &cobra.Command{
-		Use: "load --name NAME --uid UID", Short: "Declare and start a model; the same as: model create --start", Args: exactly(0, "no argument, but --name and --uid"),
-		Example: "  nebula model load --name Qwen/Qwen2.5-0.5B-Instruct-GGUF --uid qwen --replicas 1",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if req.ModelName == "" || req.ModelUID == "" {
-				return usagef("which model? Give --name NAME and --uid UID")
-			}
-			req.AutoStart, req.Replicas = true, &replicas
-			req.Config = configOf(cmd.Flags().Changed, maxLen, tp, gmu, vram)
-			if len(lora) > 0 {
-				if req.Config == nil {
-					req.Config = &api.ModelConfig{}
-				}
-				req.Config.LoRAModules = lora
-			}
-			cl, err := c.client()
-			if err != nil {
-				return err
-			}
-			made, err := cl.CreateModel(cmd.Context(), req)
-			if err != nil {
-				return err
-			}
-			return c.print(made, func(bool) error { return c.created(made) })
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&req.ModelName, "name", "", "name at the source")
-	f.StringVar(&req.ModelUID, "uid", "", "uid")
-	f.Uint32Var(&replicas, "replicas", 1, "number of replicas")
-	f.Uint64Var(&vram, "required-vram-mb", 0, "memory that each GPU must have free, in MiB")
-	f.Uint32Var(&tp, "tensor-parallel-size", 0, "number of GPUs that share the model")
-	f.Float32Var(&gmu, "gpu-memory-utilization", 0, "share of each GPU's memory, 0 to 1")
-	f.Uint32Var(&maxLen, "max-model-len", 0, "context length in tokens")
-	f.StringSliceVar(&lora, "lora", nil, "LoRA modules, name=path; may be repeated, or A,B")
-	c.addOutput(cmd)
-	return cmd
-}
-
-func (c *command) modelUnload() *cobra.Command {
-	return doCommand(c, doing{
-		Use: "unload UID", Short: "Stop a model; the same as: model stop", Arg: "the model's UID", Complete: c.completeUID, Example: "  nebula model unload qwen",
-		Long: "Stop a model. The existing Nebula took the id of a load request here; requests have no ids of their own any more, models have uids.",
-		Do: func(ctx context.Context, cl *client.Client, uid string) (any, string, error) {
-			d, err := cl.StopModel(ctx, uid)
-			if api.HasCode(err, api.CodeNotFound) || api.HasCode(err, api.CodeInvalidUID) {
-				err = api.Errorf(api.CodeNotFound, "no model has the uid %.80q: ids of load requests are no longer used, look for the model with: nebula model list", uid)
-			}
-			return d, "Model " + uid + " is to stop; remove it with: nebula model delete " + uid, err
-		},
-	})
-}
-
-// scaleCommand is model scale with the uid as a flag.
-func (c *command) scaleCommand() *cobra.Command {
-	cmd := c.modelScale()
-	id, do, complete := "", cmd.RunE, cmd.ValidArgsFunction
-	cmd.Use, cmd.Aliases, cmd.Hidden = "scale --id UID --replicas N", nil, true
-	cmd.Short = "Change the number of replicas; the same as: model scale"
-	cmd.Example = "  nebula scale --id my-model --replicas 2"
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 1 || len(args) == 1 == (id != "") {
-			return usagef("which model? Give its UID once, with --id or as argument\nSee: %s --help", cmd.CommandPath())
-		}
-		return nil
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error { return do(cmd, append(args, id)[:1]) }
-	cmd.Flags().StringVar(&id, "id", "", "the model's uid")
-	_ = cmd.RegisterFlagCompletionFunc("id", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		return complete(cmd, nil, typed)
-	}) // the flag was just made: it cannot fail
-	return cmd
-}
 
 // logsCommand is model logs.
 func (c *command) logsCommand() *cobra.Command {

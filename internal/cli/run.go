@@ -29,6 +29,7 @@ type runner struct {
 	hubs                hubOptions
 	login               loginOptions
 	proxies             []string
+	stands              []string // daemons of the existing Nebula
 }
 
 // perAddress is how many connections one address may hold at once, so that no single stranger can take all that a process may open. A busy program
@@ -60,7 +61,8 @@ func (r *runner) run(start role) func(*cobra.Command, []string) error {
 		if e := r.o.Running.Evict; cmd.Flags().Lookup("cache-low") != nil && (e.Low <= 0 || e.Low > e.High || e.High > 100) {
 			return usagef("--cache-low (%g) and --cache-high (%g) are percentages of the disk, the low one not above the high one", e.Low, e.High)
 		}
-		r.o.Token, r.o.AuthTokens = r.c.token, r.c.env.Getenv("NEBULA_AUTH_TOKENS")
+		r.sayOld(cmd.Flags(), r.c.env.Getenv, log)
+		r.o.Token, r.o.AuthTokens = r.c.token, oldTokens(r.c.env.Getenv)
 		if r.joinTokenFile != "" {
 			if r.o.Token, err = readSecret(r.joinTokenFile); err != nil {
 				return err
@@ -123,12 +125,13 @@ func (c *command) upCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	r.common(f)
-	r.people(f, "127.0.0.1:8081")
+	r.people(f, "127.0.0.1:8081", "NEBULA_GATEWAY_ADDR", "NEBULA_BFF_ADDR")
 	r.openID(f)
 	r.fleet(f, "")
 	f.StringVar(&r.o.Running.NodeListen, "node-listen", "", "where gateways on other machines reach this machine's engines, for example 0.0.0.0:8083 (default: nowhere)")
 	r.engines(f)
 	f.BoolVar(&r.o.Running.KeepEngines, "keep-engines", false, "on Ctrl-C leave the engines running for the next start")
+	r.old(f, oldBFF, oldGateway, oldRouter, oldScheduler, oldNode)
 	return cmd
 }
 
@@ -163,7 +166,7 @@ func (c *command) serverCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	r.common(f)
-	r.people(f, "127.0.0.1:8081")
+	r.people(f, "127.0.0.1:8081", "NEBULA_GATEWAY_ADDR", "NEBULA_BFF_ADDR")
 	r.openID(f)
 	r.fleet(f, "0.0.0.0:8443")
 	s := &r.o.Serving
@@ -176,6 +179,8 @@ func (c *command) serverCommand() *cobra.Command {
 	f.StringVar(&s.External.Cert, "etcd-cert", "", "certificate for that etcd, a PEM file")
 	f.StringVar(&s.External.Key, "etcd-key", "", "key of that certificate, a PEM file")
 	f.Int64Var(&s.QuotaBytes, "etcd-quota", 0, "bytes at which the embedded store takes no more writes (default 4 GiB)")
+	_ = f.SetAnnotation("etcd-endpoints", alsoEnv, []string{"ETCD_ENDPOINT"}) // it was just made: it cannot fail
+	r.old(f, oldBFF, oldGateway, oldRouter, oldScheduler)
 	return cmd
 }
 
@@ -200,6 +205,7 @@ func (c *command) asNode(cmd *cobra.Command) *cobra.Command {
 	r.token(f)
 	r.engines(f)
 	f.BoolVar(&stopEngines, "stop-engines", false, "on Ctrl-C end the engines too")
+	r.old(f, oldNode, oldApart)
 	return cmd
 }
 
@@ -224,8 +230,9 @@ func (c *command) gatewayCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	r.common(f)
-	r.people(f, "127.0.0.1:8080")
+	r.people(f, "127.0.0.1:8080", "NEBULA_GATEWAY_ADDR")
 	r.token(f)
+	r.old(f, oldGateway, oldRouter, oldApart)
 	cmd.AddCommand(c.gatewayStats())
 	return cmd
 }
@@ -246,8 +253,10 @@ func (r *runner) common(f *pflag.FlagSet) {
 	f.StringVar(&r.logFormat, "log-format", "auto", "text, json, or auto: text on a terminal")
 }
 
-func (r *runner) people(f *pflag.FlagSet, listen string) {
+// people adds the options of the listener for people; env are the existing Nebula's variables for its address.
+func (r *runner) people(f *pflag.FlagSet, listen string, env ...string) {
 	f.StringVar(&r.o.Listen, "listen", listen, "address for the API and /v1")
+	_ = f.SetAnnotation("listen", alsoEnv, env) // it was just made: it cannot fail
 	f.StringVar(&r.o.TLSCert, "tls-cert", "", "certificate for --listen, a PEM file (default: plain HTTP)")
 	f.StringVar(&r.o.TLSKey, "tls-key", "", "key of that certificate, a PEM file")
 	f.IntVar(&r.o.PerAddress, "max-connections-per-address", perAddress, "most connections that one address may hold at once, this machine and trusted proxies apart; 0: any number")

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -20,6 +21,7 @@ func (s *server) v1ObserveRoutes() []Route {
 	search := []Param{
 		{Name: "q", Type: "string", Summary: "What to look for"},
 		{Name: "source", Type: "string", Summary: "huggingface; whatever is not modelscope counts as it"},
+		{Name: "provider", Type: "string", Summary: "The same as source"},
 		{Name: "limit", Type: "integer", Summary: "How many at most: 20 when absent, 50 at most"},
 	}
 	audit := []Param{
@@ -70,7 +72,7 @@ func (s *server) v1Search(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if source, err := api.ParseModelSource(q.Get("source")); err == nil && source == api.SourceModelScope {
+	if source, err := api.ParseModelSource(cmp.Or(q.Get("source"), q.Get("provider"))); err == nil && source == api.SourceModelScope {
 		return api.Errorf(api.CodeNotImplemented, "ModelScope is not searched from here: look at https://modelscope.cn, or leave source out to search Hugging Face")
 	}
 	if s.Search == nil {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -17,7 +18,7 @@ func (s *server) gatewayRoutes() []Route {
 	window := func(def api.GatewayWindow) Param {
 		return Param{Name: "window", Type: "string", Summary: "How far back to look; " + string(def) + " when absent", Enum: texts(ascending(obs.Windows()))}
 	}
-	step := Param{Name: "step", Type: "string", Summary: "A point for each part of the window that is so long, instead of one for the whole", Enum: texts(ascending(obs.Steps()))}
+	step := Param{Name: "step", Type: "string", Summary: "A point for each part of the window that is so long, instead of one for the whole: " + api.Spellings(ascending(obs.Steps())) + "; 60 and 60s are understood as 1m, and so on"}
 	return []Route{
 		{Method: "GET", Path: base + "overview", Role: auth.Viewer, Summary: "How this gateway did, in a few figures", Query: []Param{window(api.Window15m)}, Response: api.GatewayOverview{}, Handle: overSpan(s, api.Window15m, obs.Overview)},
 		{Method: "GET", Path: base + "traffic", Role: auth.Viewer, Summary: "What this gateway was asked, by how it answered", Query: []Param{window(api.Window1h), step}, Response: api.GatewayTraffic{}, Handle: overCurve(s, api.Window1h, obs.Traffic)},
@@ -83,11 +84,17 @@ func (s *server) gatewayScope(r *http.Request, def api.GatewayWindow) (api.Gatew
 
 // stepOf reads ?step=; the whole window when it is absent.
 func stepOf(r *http.Request, window time.Duration) (time.Duration, error) {
-	name, err := queryEnum(r, "step", ascending(obs.Steps()))
-	if err != nil || name == "" {
-		return window, err
+	given := r.URL.Query().Get("step")
+	if given == "" {
+		return window, nil
 	}
-	step := obs.Steps()[name]
+	step, ok := readStep(given)
+	if !ok {
+		known := api.Spellings(ascending(obs.Steps()))
+		return 0, &api.Error{
+			Code: api.CodeInvalidRequest, Message: "step is unknown: use one of " + known, Details: []api.Field{{Field: "step", Reason: "is none of " + known}},
+		}
+	}
 	if step > window {
 		return 0, &api.Error{
 			Code: api.CodeInvalidRequest, Message: "step is longer than the window: use a shorter one, or none for the window as a whole",
@@ -95,4 +102,18 @@ func stepOf(r *http.Request, window time.Duration) (time.Duration, error) {
 		}
 	}
 	return step, nil
+}
+
+// readStep reads one of the steps, as it is called or as old clients write it: 60s, and 60, are 1m.
+func readStep(text string) (time.Duration, bool) {
+	long, err := time.ParseDuration(text)
+	if n, e := strconv.ParseUint(text, 10, 16); e == nil {
+		long, err = time.Duration(n)*time.Second, nil
+	}
+	for _, step := range obs.Steps() {
+		if err == nil && step == long {
+			return step, true
+		}
+	}
+	return 0, false
 }

@@ -1,0 +1,39 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"github.com/nebula-serve/nebula/api"
+)
+
+// Requests lists the requests for models of version 1, each with how its model stands.
+func (c *Client) Requests(ctx context.Context) ([]api.ModelRequest, error) {
+	var out []api.ModelRequest
+	_, err := c.call(ctx, request{method: http.MethodGet, path: "/api/requests"}, &out)
+	return out, err
+}
+
+// LoadModel declares a model, to run, by a request of version 1. The answer has the request's id.
+func (c *Client) LoadModel(ctx context.Context, req api.ModelLoadRequest) (api.V1Loaded, error) {
+	var out api.V1Loaded
+	_, err := c.call(ctx, request{method: http.MethodPost, path: "/api/models/load", body: req}, &out)
+	return out, err
+}
+
+// UnloadRequest has the model of a request not run any more. The request is gone when nothing of it runs.
+func (c *Client) UnloadRequest(ctx context.Context, id string) (api.V1Status, error) {
+	var out api.V1Status
+	_, err := c.call(ctx, request{method: http.MethodDelete, path: requestPath(id)}, &out)
+	return out, err
+}
+
+// ScaleRequest changes how many replicas a request asks for.
+func (c *Client) ScaleRequest(ctx context.Context, id string, replicas uint32) (api.V1Scaled, error) {
+	var out api.V1Scaled
+	_, err := c.call(ctx, request{method: http.MethodPut, path: requestPath(id) + "/scale", body: api.V1Scale{Replicas: replicas}}, &out)
+	return out, err
+}
+
+func requestPath(id string) string { return "/api/models/requests/" + url.PathEscape(id) }
