@@ -41,7 +41,7 @@ type declaration struct {
 //     still says whether it is to run.
 //
 // So whoever reads the State sees one kind of model only, and a migration, which stores what is declared, changes nothing for them. The store calls this
-// for every State that it publishes; it is free when neither requests nor stored models have changed. Apart says that another goroutine makes States of
+// for every State that it publishes; it is free when neither requests nor stored models have changed, and costs little when only models have. Apart says that another goroutine makes States of
 // the same tables at the same time, so that they are copied before they are changed.
 func (s *State) WithRequests(apart bool) *State {
 	c := *s
@@ -53,26 +53,64 @@ func (s *State) WithRequests(apart bool) *State {
 	if c.made == made {
 		return &c
 	}
+	was := c.made
 	c.made = made
-	c.declared = c.requestIndex()
-	models, deployments := c.StoredModels, c.StoredDeployments
+	afresh := was.requests != made.requests
+	models, deployments := c.Models, c.Deployments
+	if afresh {
+		c.declared = c.requestIndex()
+		models, deployments = c.StoredModels, c.StoredDeployments
+	}
 	if apart {
 		models, deployments = models.Copy(), deployments.Copy()
 	}
 	m, d := models.Edit(), deployments.Edit()
-	for i := range c.declared.models {
-		x := &c.declared.models[i]
-		spec, stored := c.StoredModels.Value(x.uid)
-		stored = stored || c.Bad.Has(specKey(x.uid))
-		if !stored {
-			m.share(x.spec)
+	if afresh {
+		for i := range c.declared.models {
+			c.count(m, d, c.declared.models[i].uid)
 		}
-		if (!stored || spec.CreatedBy == MigratedBy) && !c.StoredDeployments.Has(x.uid) && !c.Bad.Has(deploymentKey(x.uid)) {
-			d.share(x.deployment)
-		}
+	} else {
+		c.touched(was, func(uid string) { c.count(m, d, uid) })
 	}
 	c.Models, c.Deployments = m.Done(), d.Done()
 	return &c
+}
+
+// touched calls fn with every uid of which something is not as it was, but for the requests.
+func (s *State) touched(was madeOf, fn func(uid string)) {
+	s.StoredModels.Changed(was.models, fn)
+	s.StoredDeployments.Changed(was.deployments, fn)
+	s.Bad.Changed(was.bad, func(key string) {
+		if uid, ok := strings.CutPrefix(key, "/deployments/"); ok {
+			fn(uid)
+		} else if uid, ok := strings.CutPrefix(key, "/models/"); ok {
+			fn(strings.TrimSuffix(uid, "/spec"))
+		}
+	})
+}
+
+// count puts in place what counts of one uid, by the rule of [State.WithRequests].
+func (s *State) count(models Edit[api.ModelSpec], deployments Edit[api.ModelDeployment], uid string) {
+	x := s.declared.find(uid)
+	spec, deployment := s.StoredModels.ref(uid), s.StoredDeployments.ref(uid)
+	absent := spec == nil && !s.Bad.Has(specKey(uid))
+	half := spec != nil && spec.Value.CreatedBy == MigratedBy
+	switch {
+	case spec != nil:
+		models.share(spec)
+	case x != nil && absent:
+		models.share(x.spec)
+	default:
+		models.Delete(uid)
+	}
+	switch {
+	case deployment != nil:
+		deployments.share(deployment)
+	case x != nil && (absent || half) && !s.Bad.Has(deploymentKey(uid)):
+		deployments.share(x.deployment)
+	default:
+		deployments.Delete(uid)
+	}
 }
 
 // requestIndex is the index that s has, or one made for the purpose when it has none.
@@ -81,6 +119,15 @@ func (s *State) requestIndex() *requestIndex {
 		return s.declared
 	}
 	return indexRequests(s.Requests)
+}
+
+// find returns what is declared of a uid, or nil.
+func (x *requestIndex) find(uid string) *declaration {
+	i, ok := slices.BinarySearchFunc(x.models, uid, func(d declaration, uid string) int { return strings.Compare(d.uid, uid) })
+	if !ok {
+		return nil
+	}
+	return &x.models[i]
 }
 
 // indexRequests works out which request speaks for each uid. A request whose uid can be no key's is nobody's: [MigrationPlan] reports it.
@@ -158,12 +205,10 @@ func RequestsOf(s *State, uid string) (out []api.ModelRequest) {
 
 // Speaks returns the id of the request of version 1 that declares what is not stored of a model.
 func Speaks(s *State, uid string) (string, bool) {
-	models := s.requestIndex().models
-	i, ok := slices.BinarySearchFunc(models, uid, func(d declaration, uid string) int { return strings.Compare(d.uid, uid) })
-	if !ok {
-		return "", false
+	if x := s.requestIndex().find(uid); x != nil {
+		return x.request, true
 	}
-	return models[i].request, true
+	return "", false
 }
 
 // Unloaded returns the requests that are being unloaded and of which nothing runs any more, nor is planned, in order of their ids.

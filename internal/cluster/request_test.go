@@ -126,6 +126,51 @@ func TestWithRequests_sharesWhatIsTheSame(t *testing.T) {
 	}
 }
 
+// TestWithRequests_stepByStep: a State made of the one before it is the same as one made of what is stored alone, whatever has changed in between.
+func TestWithRequests_stepByStep(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := randomOld(t).state()
+		for range rapid.IntRange(1, 6).Draw(t, "steps") {
+			o := &old{*s}
+			uid := rapid.SampledFrom([]string{"a", "b", "c", "B_1"}).Draw(t, "uid")
+			drop := rapid.Bool().Draw(t, "drop")
+			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			case 0:
+				if o.spec(uid, rapid.SampledFrom([]string{"eve", cluster.MigratedBy}).Draw(t, "by")); drop {
+					remove(&o.s.StoredModels, uid)
+				}
+			case 1:
+				if o.deployment(uid); drop {
+					remove(&o.s.StoredDeployments, uid)
+				}
+			case 2:
+				if o.bad("/models/" + uid + "/spec"); drop {
+					remove(&o.s.Bad, "/models/"+uid+"/spec")
+				}
+			case 3:
+				if o.bad("/deployments/" + uid); drop {
+					remove(&o.s.Bad, "/deployments/"+uid)
+				}
+			default:
+				if o.request("r"+uid, uid, 2, api.RequestRunning); drop {
+					remove(&o.s.Requests, "r"+uid)
+				}
+			}
+			s = o.s.WithRequests(rapid.Bool().Draw(t, "apart"))
+			alone := &cluster.State{StoredModels: s.StoredModels, StoredDeployments: s.StoredDeployments, Requests: s.Requests, Bad: s.Bad}
+			if got, want := wishesOf(s), wishesOf(alone.WithRequests(true)); !reflect.DeepEqual(got, want) {
+				t.Fatalf("step by step it is\n%v\nand at once\n%v", got, want)
+			}
+		}
+	})
+}
+
+func remove[T any](set *cluster.Set[T], id string) {
+	e := set.Edit()
+	e.Delete(id)
+	*set = e.Done()
+}
+
 // carry applies the pending steps of a plan, but for those that skip leaves out.
 func carry(s *cluster.State, steps []cluster.MigrationStep, skip func() bool) *cluster.State {
 	next := *s

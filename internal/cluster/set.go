@@ -54,6 +54,16 @@ func (s Set[T]) Value(id string) (T, bool) {
 	return none, false
 }
 
+// ref returns the object with that id without copying it, or nil. It is shared by everyone: it must not be changed.
+func (s Set[T]) ref(id string) *Entry[T] {
+	if s.tree != nil {
+		if r, ok := s.tree.Get(row[T]{id: id}); ok {
+			return r.entry
+		}
+	}
+	return nil
+}
+
 // Has tells whether there is an object with that id.
 func (s Set[T]) Has(id string) bool {
 	return s.tree != nil && s.tree.Has(row[T]{id: id})
