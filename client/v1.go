@@ -2,8 +2,11 @@ package client
 
 import (
 	"context"
+	"io"
+	"iter"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -37,3 +40,27 @@ func (c *Client) ScaleRequest(ctx context.Context, id string, replicas uint32) (
 }
 
 func requestPath(id string) string { return "/api/models/requests/" + url.PathEscape(id) }
+
+// ServerLog returns the last lines of the log of the process that is asked; 0 = as many as it thinks good. The caller closes it.
+func (c *Client) ServerLog(ctx context.Context, lines int) (io.ReadCloser, error) {
+	path := "/api/logs"
+	if lines > 0 {
+		path += "?lines=" + strconv.Itoa(lines)
+	}
+	res, err := c.Do(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return res.Body, nil
+}
+
+// FollowServerLog yields what the process that is asked logs from now on, line by line. It ends as [Client.WatchModel] does.
+func (c *Client) FollowServerLog(ctx context.Context) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for e, err := range c.stream(ctx, http.MethodGet, "/v1/admin/logs/stream", nil) {
+			if !yield(e.Data, err) || err != nil {
+				return
+			}
+		}
+	}
+}

@@ -7,44 +7,9 @@ import (
 	"net/http"
 
 	"github.com/spf13/cobra"
-
-	"github.com/nebula-serve/nebula/client"
 )
 
 // The commands of the existing Nebula that have another name here. They do the same by the routes of today, or say what to do instead.
-
-// logsCommand is model logs.
-func (c *command) logsCommand() *cobra.Command {
-	cmd := c.modelLogs()
-	logs := cmd.RunE
-	cmd.Use, cmd.Short = "logs [UID]", "Show the log of a model's engine; the same as: model logs"
-	cmd.Example = "  nebula logs my-model --lines 100 -f"
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if len(args) > 1 {
-			return usagef("%s takes one UID\nSee: %s --help", cmd.CommandPath(), cmd.CommandPath())
-		}
-		return nil
-	}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if len(args) == 1 {
-			return logs(cmd, args)
-		}
-		cl, err := c.client()
-		if err != nil {
-			return err
-		}
-		models, _, err := cl.Models(cmd.Context(), client.ListOptions{})
-		if err != nil {
-			return err
-		}
-		if len(models) != 1 {
-			return usagef("whose log? Give the UID of one of your %s; a server writes its own log where it was started\nSee: %s --help",
-				plural(uint32(len(models)), "model"), cmd.CommandPath())
-		}
-		return logs(cmd, []string{models[0].ModelUID})
-	}
-	return cmd
-}
 
 func (c *command) metricsCommand() *cobra.Command {
 	return &cobra.Command{

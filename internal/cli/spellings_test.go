@@ -136,3 +136,29 @@ func TestOld_load(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestOld_serverLog: without a uid it is the server's own log, and what is logged from then on.
+func TestOld_serverLog(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /api/logs", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "old lines="+r.URL.Query().Get("lines")+"\n")
+	})
+	mux.HandleFunc("GET /v1/admin/logs/stream", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, ": alive\n\ndata: one\n\ndata: two \x1b[31m\n\n")
+	})
+	for line, want := range map[string]struct {
+		code int
+		out  string
+	}{
+		"logs": {0, "old lines=\n"}, "logs --lines 7": {0, "old lines=7\n"}, "logs --tail 7": {0, "old lines=7\n"},
+		"logs -f": {1, "one\ntwo [31m\n"}, "logs --lines 7 --follow": {1, "old lines=7\none\ntwo [31m\n"}, // the stream ends, which a log never does
+		"logs --lines 0": {2, ""}, "logs --lines -1": {2, ""}, "logs --lines x": {2, ""}, "logs --node n1": {2, ""}, "logs --replica 1": {2, ""}, "logs a b": {2, ""},
+	} {
+		code, out, errs := terminal(t.Context(), t, mux, strings.Fields(line)...)
+		if code != want.code || out != want.out {
+			t.Errorf("%s: exit %d, %q, %q; want %d, %q", line, code, out, errs, want.code, want.out)
+		}
+	}
+}

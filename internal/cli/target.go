@@ -199,7 +199,19 @@ func (c *command) trusting(cl *client.Client, server *url.URL, t target, dir str
 	if err == nil && c.env.Through != nil {
 		cl = cl.Through(c.env.Through)
 	}
+	if err == nil {
+		cl = cl.Through(func(next http.RoundTripper) http.RoundTripper { return named{next} })
+	}
 	return cl, err
+}
+
+// named tells servers who calls: this command line, and not an old client of version 1.
+type named struct{ next http.RoundTripper }
+
+func (n named) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("User-Agent", "nebula/"+version)
+	return n.next.RoundTrip(r)
 }
 
 // trusted makes the client accept an https server whose authority no system knows: that of --ca-file, of the context, or the one that a

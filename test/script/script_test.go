@@ -22,6 +22,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"nebula":    func() { os.Exit(cli.MainThrough(answers.Keeping(), os.Args[1:])) },
 		"interrupt": func() { os.Exit(interrupt(os.Args[1:])) },
+		"http":      func() { os.Exit(httpCall(os.Args[1:])) },
 	})
 }
 

@@ -1,0 +1,90 @@
+package script
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nebula-serve/nebula/test/answers"
+)
+
+// httpCall is a program of the scripts: an old client, which knows routes and no commands of ours. It sends a request to the server of the data directory
+// and prints the status, the headers and the body: http [-only FIELD] METHOD PATH [BODY]. With -only it prints one field of the body. The
+// credential is the content of the file that TOKEN_FILE names, or that of the data directory; none where TOKEN_FILE is -. A status from 400 on ends
+// it with 22, as curl -f does.
+func httpCall(args []string) int {
+	field := ""
+	if len(args) > 1 && args[0] == "-only" {
+		field, args = args[1], args[2:]
+	}
+	if len(args) < 2 || len(args) > 3 {
+		return fail(errors.New("usage: http [-only FIELD] METHOD PATH [BODY]"))
+	}
+	res, body, err := oldCall(args[0], args[1], strings.Join(args[2:], "")) //nolint:bodyclose // it is read and closed there
+	if err != nil {
+		return fail(err)
+	}
+	if field != "" {
+		var doc map[string]any
+		if err := json.Unmarshal(body, &doc); err != nil || doc[field] == nil {
+			return fail(fmt.Errorf("there is no %s in %s %s", field, res.Status, body))
+		}
+		fmt.Println(doc[field])
+	} else {
+		fmt.Println(res.Status)
+		_ = res.Header.Write(os.Stdout)
+		fmt.Printf("\n%s\n", body)
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		return 22
+	}
+	return 0
+}
+
+func oldCall(method, path, body string) (*http.Response, []byte, error) {
+	dir, token := os.Getenv("NEBULA_DATA_DIR"), os.Getenv("TOKEN_FILE")
+	addr, err := os.ReadFile(filepath.Join(dir, "server.addr")) //nolint:gosec // the script's own folder
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := http.NewRequest(method, strings.TrimSpace(string(addr))+path, strings.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	r.Header.Set("User-Agent", "old-client/1.0")
+	if body != "" {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	if token == "" {
+		token = filepath.Join(dir, "admin.token")
+	}
+	if token != "-" {
+		secret, err := os.ReadFile(token) //nolint:gosec // the script's own folder
+		if err != nil {
+			return nil, nil, err
+		}
+		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(secret)))
+	}
+	client := &http.Client{Timeout: time.Minute}
+	if keep := answers.Keeping(); keep != nil {
+		client.Transport = keep(http.DefaultTransport)
+	}
+	res, err := client.Do(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	out, err := io.ReadAll(res.Body)
+	return res, out, err
+}
+
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, "http:", err)
+	return 1
+}
