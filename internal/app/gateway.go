@@ -55,8 +55,9 @@ func gatewayOnly(ctx context.Context, l *life, o Options) error {
 	l.goRun("key uses", storeUses(uses, func(ctx context.Context, uses []api.KeyUse) error {
 		return m.servers.JSON(ctx, http.MethodPost, "/api/v2/gateways/"+url.PathEscape(o.NodeID)+"/key-uses", api.KeyUses{Uses: uses}, nil)
 	}, false, o.Log.With("component", "keys")))
+	ofCallers := m.servers.OfCallers()
 	handler := httpapi.New(httpapi.Config{
-		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Gateway: past, Tail: o.tail, Ready: func() error { return nil },
+		View: st, Keys: auth.Directory{View: st, Fixed: withStatic(auth.Keyring{}, o), Admin: &admin, Now: time.Now}, Inference: inferenceRoutes(gw), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Gateway: past, Tail: o.tail, Servers: ofCallers, Ready: func() error { return nil },
 		Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Proxies: o.Proxies, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	serve(l, "http", limited(ln, o.PerAddress, o.Proxies, secure != nil), handler, secure)

@@ -88,6 +88,8 @@ type Config struct {
 	// WithModels returns a context for the gateway's routes in which only models for which may is true are there. Nil: keys that are limited to
 	// some models are refused.
 	WithModels func(ctx context.Context, may func(uid string) bool) context.Context
+	// Servers passes on to the servers what a gateway alone cannot answer of version 1; nil: nothing is passed on.
+	Servers http.RoundTripper
 	// KeyUsed is told of every use of a key that is let through; it must not wait. Nil: nobody wants to know.
 	KeyUsed func(keyID, source string)
 	Metrics http.Handler
@@ -161,7 +163,9 @@ func New(cfg Config) http.Handler {
 	for _, r := range s.routes() {
 		mux.Handle(r.Method+" "+r.Path, s.wrap(r))
 	}
-	mux.Handle("/", s.fallback())
+	fallback := s.fallback()
+	mux.Handle("/", fallback)
+	s.mountV1Gateway(mux, fallback)
 	return s.behindProxies(s.outer(s.exact(mux)))
 }
 
@@ -203,6 +207,7 @@ const (
 	keyRequestID contextKey = iota
 	keyPrincipal
 	keyForwarded
+	keyCalledAs
 )
 
 // outer is around everything: request id, safe headers, host check, panics.
@@ -302,8 +307,8 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, route *Route) (*h
 			s.KeyUsed(who.KeyID, sourceOf(r))
 		}
 	}
-	if openapi.IsV1(route.Path) {
-		s.noteOld(r, route, who)
+	if old := oldRow(r, route); old != nil {
+		s.noteOld(r, old, who)
 	}
 	if route.Has&OwnBody == 0 {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)

@@ -70,7 +70,11 @@ func linkNext(w http.ResponseWriter, r *http.Request, last string) {
 	cursor := cursorAfter(r.URL.Path, last)
 	q := r.URL.Query()
 	q.Set("cursor", cursor)
-	w.Header().Add("Link", "<"+r.URL.EscapedPath()+"?"+q.Encode()+`>; rel="next"`)
+	at := r.URL.EscapedPath()
+	if calledAs(r) != "" { // by the old gateway's path, which is the one that this caller can reach
+		at = v1GatewayV2 + strings.TrimPrefix(at, "/api/v2/")
+	}
+	w.Header().Add("Link", "<"+at+"?"+q.Encode()+`>; rel="next"`)
 	w.Header().Set("Nebula-Next-Cursor", cursor)
 }
 

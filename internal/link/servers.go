@@ -76,19 +76,24 @@ type trouble struct {
 
 // NewServers makes no connection yet.
 func NewServers(cfg ServersConfig) *Servers {
-	tls := cfg.Credential.ClientTLS(cfg.Clock, api.MachineServer, "")
 	s := &Servers{cfg: cfg, troubles: map[string]trouble{}, addrs: slices.Clone(cfg.Addrs)}
 	// Machines start with different servers, so that they do not all sit at the first.
 	rand.Shuffle(len(s.addrs), func(i, j int) { s.addrs[i], s.addrs[j] = s.addrs[j], s.addrs[i] })
 	s.http = &http.Client{
-		Transport: &http.Transport{
-			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSClientConfig: tls, TLSHandshakeTimeout: dialTimeout,
-			ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, DisableCompression: true,
-			HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWithin, WriteByteTimeout: silence},
-		},
+		Transport:     s.transport(),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return s
+}
+
+// transport is how a server is reached, as this machine.
+func (s *Servers) transport() *http.Transport {
+	return &http.Transport{
+		DialContext:     (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSClientConfig: s.cfg.Credential.ClientTLS(s.cfg.Clock, api.MachineServer, ""), TLSHandshakeTimeout: dialTimeout,
+		ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute, DisableCompression: true,
+		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWithin, WriteByteTimeout: silence},
+	}
 }
 
 // Close drops idle connections.
