@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Nebula on this machine and prints one line per figure; docs/benchmarks.md explains them. `make bench` calls it.
 #
-#   scripts/bench.sh [-only start|gateway|api|go]    NEBULA_BENCH=short: fewer and smaller rounds
+#   scripts/bench.sh [-only start|gateway|api|migrate|go]    NEBULA_BENCH=short: fewer and smaller rounds
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

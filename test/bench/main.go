@@ -75,11 +75,11 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	parts := []part{{"start", measureStart}, {"gateway", measureGateway}, {"api", measureAPI}, {"go", measureGo}}
+	parts := []part{{"start", measureStart}, {"gateway", measureGateway}, {"api", measureAPI}, {"migrate", measureMigrate}, {"go", measureGo}}
 	var o options
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.BoolVar(&o.short, "short", false, "fewer and smaller rounds")
-	only := f.String("only", "", "measure only this part: start, gateway, api or go")
+	only := f.String("only", "", "measure only this part: start, gateway, api, migrate or go")
 	f.StringVar(&o.nebula, "nebula", "bin/nebula", "nebula's program file")
 	f.StringVar(&o.llamaServer, "llama-server", os.Getenv("NEBULA_LLAMA_SERVER"), "llama-server's program file (default: the one on the PATH)")
 	f.StringVar(&o.nginx, "nginx", "", "nginx's program file (default: the one on the PATH or in /usr/sbin)")
@@ -92,7 +92,7 @@ func run(ctx context.Context, args []string) error {
 		parts = slices.DeleteFunc(parts, func(p part) bool { return p.name != *only })
 	}
 	if len(parts) == 0 {
-		return fmt.Errorf("there is no part %q: use start, gateway, api or go", *only)
+		return fmt.Errorf("there is no part %q: use start, gateway, api, migrate or go", *only)
 	}
 	if err := o.resolve(); err != nil {
 		return err
