@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
@@ -181,5 +182,30 @@ func TestOld_daemonsEnv(t *testing.T) {
 	}
 	if strings.Contains(told, "postgresql") {
 		t.Error("a secret is in the log")
+	}
+}
+
+// TestOld_isInTheGuide: the guide names every old flag and variable.
+func TestOld_isInTheGuide(t *testing.T) {
+	t.Parallel()
+	guide, err := os.ReadFile("../../docs/guide/migrating.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for old := range renamed {
+		if old != "tensor-parallel-size" { // of a command, not of a daemon
+			names = append(names, "--"+old)
+		}
+	}
+	for _, o := range oldOptions() {
+		if names = append(names, o.env...); o.flag != "" {
+			names = append(names, "--"+o.flag)
+		}
+	}
+	for _, name := range names {
+		if !strings.Contains(string(guide), "`"+name+"`") {
+			t.Errorf("docs/guide/migrating.md does not name %s", name)
+		}
 	}
 }
