@@ -28,7 +28,7 @@ func TestOldCluster(t *testing.T) {
 	kv := etcdtest.Serve(t)
 	before := oldKeys(t)
 	load(t, kv, before)
-	n := begin(t, "server", "--etcd-endpoints", kv.Endpoint)
+	n := begin(t, "server", "--fleet-listen", port(t), "--etcd-endpoints", kv.Endpoint)
 	ctx := t.Context()
 
 	eventually(t, time.Minute, func() error { return settled(t, n, kv) })
