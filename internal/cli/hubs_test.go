@@ -69,10 +69,36 @@ func TestReadHubs(t *testing.T) {
 	}
 }
 
+// TestReadHubs_server: a server only searches a hub, and takes nothing else from their tools' environment.
+func TestReadHubs_server(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		env  map[string]string
+		want app.NodeOptions
+	}{
+		{nil, map[string]string{"HF_TOKEN": "a", "HOME": "/h"}, app.NodeOptions{HFEndpoint: "https://huggingface.co"}},
+		{nil, map[string]string{"HF_ENDPOINT": "https://mirror"}, app.NodeOptions{HFEndpoint: "https://mirror"}},
+		{[]string{"--hf-endpoint=https://mine"}, map[string]string{"HF_HUB_OFFLINE": "1"}, app.NodeOptions{HFEndpoint: "https://mine", Offline: true}},
+		{[]string{"--offline=false"}, map[string]string{"HF_HUB_OFFLINE": "1"}, app.NodeOptions{HFEndpoint: "https://huggingface.co"}},
+	} {
+		got, err := optionsOf((*runner).searches, c.args, c.env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(c.want, got); d != "" {
+			t.Errorf("%v %v: %s", c.args, c.env, d)
+		}
+	}
+}
+
 func readHubsOf(args []string, env map[string]string) (app.NodeOptions, error) {
+	return optionsOf((*runner).downloads, args, env)
+}
+
+func optionsOf(flags func(*runner, *pflag.FlagSet), args []string, env map[string]string) (app.NodeOptions, error) {
 	r := &runner{}
-	f := pflag.NewFlagSet("node", pflag.ContinueOnError)
-	r.downloads(f)
+	f := pflag.NewFlagSet("x", pflag.ContinueOnError)
+	flags(r, f)
 	getenv := func(k string) string { return env[k] }
 	if err := f.Parse(args); err != nil {
 		return app.NodeOptions{}, err

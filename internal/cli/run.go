@@ -168,6 +168,7 @@ func (c *command) serverCommand() *cobra.Command {
 	r.common(f)
 	r.people(f, "127.0.0.1:8081", "NEBULA_GATEWAY_ADDR", "NEBULA_BFF_ADDR")
 	r.openID(f)
+	r.searches(f)
 	r.fleet(f, "0.0.0.0:8443")
 	s := &r.o.Serving
 	f.BoolVar(&s.ClusterInit, "cluster-init", false, "this is the first of several servers: others can join its store")
