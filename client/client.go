@@ -122,6 +122,9 @@ type request struct {
 	body         any
 }
 
+// maxExpected is how many bytes an answer may announce so that room is made for all of them at once.
+const maxExpected = 64 << 20
+
 // call sends req and decodes the answer into out, unless that is nil.
 func (c *Client) call(ctx context.Context, req request, out any) (http.Header, error) {
 	h := http.Header{}
@@ -136,14 +139,17 @@ func (c *Client) call(ctx context.Context, req request, out any) (http.Header, e
 	if c.on.Revision != nil {
 		*c.on.Revision = revisionOf(res.Header)
 	}
-	b, err := io.ReadAll(res.Body)
-	if err != nil {
+	var b bytes.Buffer
+	if n := res.ContentLength; n > 0 && n < maxExpected { // a long list is not copied over and over while it grows
+		b.Grow(int(n) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(res.Body); err != nil {
 		return res.Header, c.broken(ctx, err)
 	}
 	if out == nil {
 		return res.Header, nil
 	}
-	if err := decode(b, out); err != nil {
+	if err := decode(b.Bytes(), out); err != nil {
 		return res.Header, api.Errorf(api.CodeUpstream,
 			"the answer to %s %s is not one of a Nebula server (%v): does another program listen at %s?", req.method, req.path, err, c.shown)
 	}

@@ -229,13 +229,13 @@ func (f *follower[T]) append(changes []change[T]) error {
 			gone = append(gone, []string{clean(ch.Key), "deleted"})
 			continue
 		}
-		_, same := f.l.table([]T{*ch.Object}, f.c.output.name == "wide", time.UnixMilli(0)) // without what the clock alone changes
+		_, same := f.l.table([]T{*ch.Object}, f.c.output.name == "wide", false, time.UnixMilli(0)) // without what the clock alone changes
 		if text := strings.Join(same[0], "\n"); f.rows[ch.Key] != text {
 			f.rows[ch.Key] = text
 			objects = append(objects, *ch.Object)
 		}
 	}
-	header, rows := f.l.table(objects, f.c.output.name == "wide", time.Now())
+	header, rows := f.l.table(objects, f.c.output.name == "wide", false, time.Now())
 	rows = append(rows, gone...)
 	if len(rows) == 0 {
 		return nil
@@ -258,7 +258,7 @@ func (f *follower[T]) append(changes []change[T]) error {
 func (f *follower[T]) redraw(list []T) error {
 	text := f.l.Empty + "\n"
 	if len(list) > 0 {
-		header, rows := f.l.table(list, f.c.output.name == "wide", time.Now())
+		header, rows := f.l.table(list, f.c.output.name == "wide", false, time.Now())
 		text = tableText(header, rows, f.c.width())
 	}
 	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")

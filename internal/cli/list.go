@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,7 +89,12 @@ func (l *listing[T]) print(c *command, list []T) error {
 			_, err := fmt.Fprintln(c.env.Stderr, l.Empty)
 			return err
 		}
-		header, rows := l.table(list, wide, time.Now())
+		plain := c.plain()
+		header, rows := l.table(list, wide, plain, time.Now())
+		if plain && c.width() == 0 {
+			_, err := io.WriteString(c.env.Stdout, plainText(header, rows))
+			return err
+		}
 		return c.printTable(header, rows)
 	})
 }
@@ -101,16 +108,18 @@ func (l *listing[T]) printNames(c *command, list []T) error {
 	return nil
 }
 
-// table returns the header and the cells, safe for a terminal.
-func (l *listing[T]) table(list []T, wide bool, now time.Time) (header []string, rows [][]string) {
+// table returns the header and the cells, safe for a terminal, and plain ones without colours.
+func (l *listing[T]) table(list []T, wide, plain bool, now time.Time) (header []string, rows [][]string) {
 	for _, col := range l.Columns {
 		if wide || !col.Wide {
 			header = append(header, col.Title)
 		}
 	}
 	paint := painter{}
+	rows = make([][]string, 0, len(list))
+	cells := make([]string, 0, len(list)*len(header)) // of all rows
 	for _, v := range list {
-		row := make([]string, 0, len(header))
+		row := cells[len(cells):]
 		for _, col := range l.Columns {
 			if !wide && col.Wide {
 				continue
@@ -119,12 +128,13 @@ func (l *listing[T]) table(list []T, wide bool, now time.Time) (header []string,
 			switch {
 			case text == "":
 				text = "-"
-			case col.Colour != nil:
+			case col.Colour != nil && !plain:
 				text = paint.in(col.Colour(v), text)
 			}
 			row = append(row, text)
 		}
-		rows = append(rows, row)
+		cells = cells[:len(cells)+len(row)]
+		rows = append(rows, slices.Clip(row))
 	}
 	return header, rows
 }

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"time"
 
 	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/ansi"
 	"golang.org/x/term"
 
@@ -14,11 +16,17 @@ import (
 
 // printStyled writes s, without its colours where the writer is no terminal or NO_COLOR is set.
 func (c *command) printStyled(s string) error {
-	if c.env.Getenv("NO_COLOR") != "" {
-		s = ansi.Strip(s)
+	if c.plain() {
+		_, err := io.WriteString(c.env.Stdout, ansi.Strip(s))
+		return err
 	}
 	_, err := lipgloss.Fprint(c.env.Stdout, s)
 	return err
+}
+
+// plain tells whether colours would be taken out again: where it is known before, a long text need not be looked through for them.
+func (c *command) plain() bool {
+	return c.env.Getenv("NO_COLOR") != "" || colorprofile.Detect(c.env.Stdout, os.Environ()) == colorprofile.NoTTY
 }
 
 // terminal tells whether w is one.

@@ -50,6 +50,22 @@ func tableText(header []string, rows [][]string, width int) string {
 	return out.String()
 }
 
+// plainText lays out a table that has no colours and has to fit nowhere.
+func plainText(header []string, rows [][]string) string {
+	widths := columnWidths(header, rows)
+	line := 1
+	for _, w := range widths {
+		line += w + columnGap
+	}
+	var out strings.Builder
+	out.Grow(line * (len(rows) + 1))
+	writeWhole(&out, header, widths)
+	for _, row := range rows {
+		writeWhole(&out, row, widths)
+	}
+	return out.String()
+}
+
 // columnWidths makes every cell one line, and measures.
 func columnWidths(header []string, rows [][]string) []int {
 	widths := make([]int, len(header))
@@ -84,12 +100,17 @@ func writeWhole(out *strings.Builder, row []string, widths []int) {
 			gap += widths[i] + columnGap
 			continue
 		}
-		out.WriteString(strings.Repeat(" ", gap))
+		for ; gap > len(blanks); gap -= len(blanks) {
+			out.WriteString(blanks)
+		}
+		out.WriteString(blanks[:gap])
 		out.WriteString(cell)
 		gap = max(widths[i]-w, 0) + columnGap
 	}
 	out.WriteByte('\n')
 }
+
+const blanks = "                                                                " // 64
 
 // fit narrows the widest columns, but never the first, until a row fits into width; 0 = any.
 func fit(widths []int, width int) {
