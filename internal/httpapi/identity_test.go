@@ -1,11 +1,8 @@
 package httpapi_test
 
 import (
-	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +10,7 @@ import (
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
-	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/httpapi"
-	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
 )
 
@@ -29,26 +24,16 @@ func newCluster(t *testing.T) (*server, string) {
 
 func newClusterWith(t *testing.T, set func(*httpapi.Config)) (*server, string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	kv := storetest.NewMem()
-	st, err := store.Open(ctx, kv, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = st.Run(ctx) }()
-	cfg := config(st)
-	cfg.Control = cfg.Control.WithFleet(control.Fleet{Leases: kv})
 	setup, token, err := auth.NewSetup(time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now() // it stands still for whoever has to wait
-	cfg.Setup, cfg.Now = setup, func() time.Time { return now }
-	set(&cfg)
-	h := httptest.NewServer(newAPI(t, cfg))
-	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
-	return &server{h, t, kv, st}, token
+	s := serveOn(t, storetest.NewMem(), func(cfg *httpapi.Config) {
+		cfg.Setup, cfg.Now = setup, func() time.Time { return now }
+		set(cfg)
+	})
+	return s, token
 }
 
 // withAnn is a cluster whose first administrator is ann.

@@ -4,16 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
-	"github.com/nebula-serve/nebula/internal/control"
 	"github.com/nebula-serve/nebula/internal/httpapi"
 	"github.com/nebula-serve/nebula/internal/store"
 	"github.com/nebula-serve/nebula/internal/store/storetest"
@@ -31,16 +28,29 @@ type mayKey struct{}
 
 func newKeyring(t *testing.T) *keyring {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	kv := storetest.NewMem()
-	st, err := store.Open(ctx, kv, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() { defer close(done); _ = st.Run(ctx) }()
-	cfg := config(st)
-	cfg.Control = cfg.Control.WithFleet(control.Fleet{Leases: kv})
+	k := &keyring{personal: map[string]string{}}
+	k.server = serveOn(t, storetest.NewMem(), func(cfg *httpapi.Config) {
+		forKeys(cfg)
+		k.cfg = *cfg
+	})
+	k.write(func(tx *store.Tx) error {
+		for name, role := range map[string]api.Role{"ann": api.RoleAdmin, "otto": api.RoleOperator, "vic": api.RoleViewer, "eve": api.RoleViewer} {
+			if err := store.Users.Put(tx, name, api.User{Name: name, Role: role}); err != nil {
+				return err
+			}
+			made := auth.MakeKey()
+			k.personal[name] = string(made.Secret)
+			if err := store.APIKeys.Put(tx, made.ID, api.APIKey{ID: made.ID, Kind: api.KeyPersonal, Owner: name, SecretHash: made.Hash}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return k
+}
+
+// forKeys makes a server one in which keys can be told apart by what they may see.
+func forKeys(cfg *httpapi.Config) {
 	cfg.Feed = says("application/x-ndjson", "")
 	cfg.WithModels = func(ctx context.Context, may func(string) bool) context.Context {
 		return context.WithValue(ctx, mayKey{}, may)
@@ -56,23 +66,6 @@ func newKeyring(t *testing.T) *keyring {
 			_, _ = io.WriteString(w, `{"id":"m","object":"model","created":0,"owned_by":"nebula","root":"acme/m"}`)
 		},
 	)}}
-	h := httptest.NewServer(newAPI(t, cfg))
-	t.Cleanup(func() { h.CloseClientConnections(); h.Close(); cancel(); <-done })
-	k := &keyring{server: &server{h, t, kv, st}, personal: map[string]string{}, cfg: cfg}
-	k.write(func(tx *store.Tx) error {
-		for name, role := range map[string]api.Role{"ann": api.RoleAdmin, "otto": api.RoleOperator, "vic": api.RoleViewer, "eve": api.RoleViewer} {
-			if err := store.Users.Put(tx, name, api.User{Name: name, Role: role}); err != nil {
-				return err
-			}
-			made := auth.MakeKey()
-			k.personal[name] = string(made.Secret)
-			if err := store.APIKeys.Put(tx, made.ID, api.APIKey{ID: made.ID, Kind: api.KeyPersonal, Owner: name, SecretHash: made.Hash}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return k
 }
 
 func (k *keyring) write(fn func(*store.Tx) error) {

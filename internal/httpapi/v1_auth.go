@@ -34,14 +34,7 @@ func (s *server) v1AuthRoutes() []Route {
 
 // v1Login is the login of version 2, with the same waits and the one answer for all that fails, and gives a token instead of a cookie.
 func (s *server) v1Login(w http.ResponseWriter, r *http.Request) error {
-	if err := sameOrigin(r); err != nil {
-		return err
-	}
-	var req api.Login
-	if err := decode(r, &req, false); err != nil {
-		return err
-	}
-	p, err := s.proven(w, r, req.Username, req.Password)
+	p, err := s.loginProof(w, r)
 	if err != nil {
 		return err
 	}

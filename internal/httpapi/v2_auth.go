@@ -143,18 +143,23 @@ func (s *server) failedLogin(r *http.Request, name string, known bool) {
 }
 
 func (s *server) login(w http.ResponseWriter, r *http.Request) error {
-	if err := sameOrigin(r); err != nil {
-		return err
-	}
-	var req api.Login
-	if err := decode(r, &req, false); err != nil {
-		return err
-	}
-	p, err := s.proven(w, r, req.Username, req.Password)
+	p, err := s.loginProof(w, r)
 	if err != nil {
 		return err
 	}
 	return s.openSession(w, r, p)
+}
+
+// loginProof reads who logs in, with which password, and compares it. No page of another origin may do so with a browser.
+func (s *server) loginProof(w http.ResponseWriter, r *http.Request) (proof, error) {
+	if err := sameOrigin(r); err != nil {
+		return proof{}, err
+	}
+	var req api.Login
+	if err := decode(r, &req, false); err != nil {
+		return proof{}, err
+	}
+	return s.proven(w, r, req.Username, req.Password)
 }
 
 // openSession gives the browser a session of a user.
