@@ -3,6 +3,7 @@ package script
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,18 +16,22 @@ import (
 )
 
 // httpCall is a program of the scripts: an old client, which knows routes and no commands of ours. It sends a request to the server of the data directory
-// and prints the status, the headers and the body: http [-only FIELD] METHOD PATH [BODY]. With -only it prints one field of the body. The
+// and prints the status, the headers and the body: http [-only FIELD] [-header "NAME: VALUE"] METHOD PATH [BODY]. With -only it prints one field of the body. The
 // credential is the content of the file that TOKEN_FILE names, or that of the data directory; none where TOKEN_FILE is -. A status from 400 on ends
 // it with 22, as curl -f does.
 func httpCall(args []string) int {
-	field := ""
-	if len(args) > 1 && args[0] == "-only" {
-		field, args = args[1], args[2:]
+	flags, header := flag.NewFlagSet("http", flag.ContinueOnError), http.Header{}
+	only := flags.String("only", "", "field")
+	flags.Func("header", "NAME: VALUE", func(s string) error {
+		name, value, _ := strings.Cut(s, ": ")
+		header.Add(name, value)
+		return nil
+	})
+	if err := flags.Parse(args); err != nil || flags.NArg() < 2 || flags.NArg() > 3 {
+		return fail(errors.New("usage: http [-only FIELD] [-header NAME:VALUE] METHOD PATH [BODY]"))
 	}
-	if len(args) < 2 || len(args) > 3 {
-		return fail(errors.New("usage: http [-only FIELD] METHOD PATH [BODY]"))
-	}
-	res, body, err := oldCall(args[0], args[1], strings.Join(args[2:], "")) //nolint:bodyclose // it is read and closed there
+	field := *only
+	res, body, err := oldCall(flags.Arg(0), flags.Arg(1), flags.Arg(2), header) //nolint:bodyclose // it is read and closed there
 	if err != nil {
 		return fail(err)
 	}
@@ -47,7 +52,7 @@ func httpCall(args []string) int {
 	return 0
 }
 
-func oldCall(method, path, body string) (*http.Response, []byte, error) {
+func oldCall(method, path, body string, header http.Header) (*http.Response, []byte, error) {
 	dir, token := os.Getenv("NEBULA_DATA_DIR"), os.Getenv("TOKEN_FILE")
 	addr, err := os.ReadFile(filepath.Join(dir, "server.addr")) //nolint:gosec // the script's own folder
 	if err != nil {
@@ -57,6 +62,7 @@ func oldCall(method, path, body string) (*http.Response, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	r.Header = header
 	r.Header.Set("User-Agent", "old-client/1.0")
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
