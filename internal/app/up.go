@@ -16,18 +16,26 @@ const (
 )
 
 // Up runs everything in one process until ctx ends: a server, and the agent of this machine beside it.
-func Up(ctx context.Context, o Options) error { return run(ctx, o, up) }
+func Up(ctx context.Context, o Options) error {
+	tighten()
+	return run(ctx, o, up)
+}
 
 // Server runs a server until ctx ends: API, scheduler, gateway and store.
 func Server(ctx context.Context, o Options) error {
-	if was := debug.SetGCPercent(serverGC); was != 100 { // people have said it themselves, with GOGC
-		debug.SetGCPercent(was)
-	}
+	tighten()
 	return run(ctx, o, serverOnly)
 }
 
-// serverGC keeps a server's memory closer to what it holds than Go does by itself: the state of a large fleet is what fills it.
+// serverGC keeps a server's memory closer to what it holds than Go does by itself: the state of a large fleet, and those who watch it, are what fills it.
 const serverGC = 70
+
+// tighten sets it, unless people have said something else, with GOGC.
+func tighten() {
+	if was := debug.SetGCPercent(serverGC); was != 100 {
+		debug.SetGCPercent(was)
+	}
+}
 
 // Node runs the agent of this machine for a cluster of which it knows only the servers, until ctx ends.
 func Node(ctx context.Context, o Options) error { return run(ctx, o, nodeOnly) }
