@@ -161,4 +161,7 @@ func TestGateway_aProcessWithoutOne(t *testing.T) {
 	if got := told[api.GatewayOverview](t, alone, "overview"); got.Gateway != "gateway/g1" {
 		t.Errorf("%+v", got)
 	}
+	if e := errorOf(t, alone.must(404, "GET", "/api/v2/models", "")); !strings.Contains(e.Message, "ask a server") {
+		t.Errorf("whoever takes a gateway for a server is told %q", e.Message)
+	}
 }

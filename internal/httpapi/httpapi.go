@@ -355,6 +355,10 @@ func (s *server) fallback() http.Handler {
 			s.fail(w, r, api.Errorf(api.CodeMethodNotAllowed, "%s is not possible here; use %s", r.Method, strings.Join(methods, " or ")))
 			return
 		}
-		s.fail(w, r, api.Errorf(api.CodeNotFound, "there is nothing at %.200q; the API is under /api/v2 and /v1", r.URL.Path))
+		where := "the API is under /api/v2 and /v1"
+		if s.Control == nil {
+			where = "this process is a gateway alone: it has /v1 and what old clients call under /v1/admin/, for all else ask a server of the cluster"
+		}
+		s.fail(w, r, api.Errorf(api.CodeNotFound, "there is nothing at %.200q; %s", r.URL.Path, where))
 	})
 }
