@@ -131,8 +131,22 @@ type ModelDeployment struct {
 	NodeAffinity    string       `json:"node_affinity,omitempty"`
 	GPUAffinity     []uint32     `json:"gpu_affinity,omitempty"`
 	ConfigOverrides *ModelConfig `json:"config_overrides,omitempty"`
-	Version         uint64       `json:"version"` // the generation: 1, 2, 3 …, one more with every change of the wish
-	UpdatedAtMS     int64        `json:"updated_at_ms"`
+	// Draining are the replicas that people want to leave. Each goes when another has taken its place; a mark that is over goes with the next change.
+	Draining    []DrainMark `json:"draining,omitempty"`
+	Version     uint64      `json:"version"` // the generation: 1, 2, 3 …, one more with every change of the wish
+	UpdatedAtMS int64       `json:"updated_at_ms"`
+}
+
+// DrainMark names a replica that is to leave, on the node where it is meant. As long as the mark is there no new replica gets its id, so it never means
+// another one.
+type DrainMark struct {
+	ReplicaID uint32 `json:"replica_id"`
+	NodeID    string `json:"node_id"`
+}
+
+// Drains tells whether people want the replica of an assignment to leave.
+func (d *ModelDeployment) Drains(a *PlacementAssignment) bool {
+	return slices.Contains(d.Draining, DrainMark{a.ReplicaID, a.NodeID})
 }
 
 // UnmarshalJSON gives replicas its default of 1. A wish that is neither known one is an error: guessing would start or
@@ -164,6 +178,7 @@ func (s ModelSpec) Clone() ModelSpec {
 func (d ModelDeployment) Clone() ModelDeployment {
 	d.ConfigOverrides = d.ConfigOverrides.Merge(nil)
 	d.GPUAffinity = slices.Clone(d.GPUAffinity)
+	d.Draining = slices.Clone(d.Draining)
 	set(&d.MinReplicas, d.MinReplicas)
 	set(&d.MaxReplicas, d.MaxReplicas)
 	return d

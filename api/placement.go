@@ -46,8 +46,8 @@ type PlacementAssignment struct {
 	ExtraArgs        []string `json:"extra_args"`
 	EngineType       *string  `json:"engine_type"`
 	DockerImage      string   `json:"docker_image,omitempty"`
-	// Replaces is the replica of the same plan whose place this one takes: one that is displaced, or one that is assigned to a draining
-	// node and goes when this one is ready. nil: none.
+	// Replaces is the replica of the same plan whose place this one takes: one that is displaced, or one that is to leave its draining
+	// node, or to leave by itself, and goes when this one is ready. nil: none.
 	Replaces *uint32 `json:"replaces,omitempty"`
 }
 
@@ -95,6 +95,7 @@ const (
 	ReasonEngineMissing    = "engine_not_installed" // no live node can run the model's engine
 	ReasonNodeGone         = "node_gone"            // the pinned node is not alive
 	ReasonNodeCutOff       = "node_cut_off"         // a replica serves on a node that does not report
+	ReasonReplicaDraining  = "replica_draining"     // a replica is to be drained and has nowhere to go
 	ReasonNodeDraining     = "node_draining"        // a replica is to leave a draining node and has nowhere to go
 	ReasonPendingPlacement = "pending_placement"    // the scheduler has not answered yet
 	ReasonNodeStarting     = "waiting_for_node"     // placed; the node has not reported yet

@@ -91,6 +91,25 @@ type ModelWritten struct {
 	Explanation *Explanation `json:"explanation,omitempty"`
 }
 
+// ReplicaDrain answers what makes one replica leave.
+type ReplicaDrain struct {
+	ModelUID  string      `json:"model_uid"`
+	ReplicaID uint32      `json:"replica_id"`
+	NodeID    string      `json:"node_id"` // where it is
+	Status    DrainStatus `json:"status"`
+	// Explanation is in the answer of a dry run: where the replica that takes its place would run, or why there is none.
+	Explanation *Explanation `json:"explanation,omitempty"`
+}
+
+// DrainStatus tells whether a replica was told to leave just now.
+type DrainStatus string
+
+// Both are fine.
+const (
+	NowDraining     DrainStatus = "draining"         // it leaves when another has taken its place
+	AlreadyDraining DrainStatus = "already_draining" // it was leaving before
+)
+
 // DeploymentWritten answers what changes the wish to run a model: the wish as it is now, or, in a dry run, as it would be.
 type DeploymentWritten struct {
 	ModelDeployment

@@ -108,6 +108,13 @@ type V1Scaled struct {
 	NewReplicas uint32 `json:"new_replicas"`
 }
 
+// V1Drained answers version 1's drain: of a replica that was draining already, only that.
+type V1Drained struct {
+	ModelUID  string  `json:"model_uid,omitempty"`
+	ReplicaID *uint32 `json:"replica_id,omitempty"`
+	Status    string  `json:"status"`
+}
+
 // V1Drain names a replica to take requests from.
 type V1Drain struct {
 	ModelUID  string `json:"model_uid"`

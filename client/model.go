@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -80,6 +81,13 @@ func (c *Client) StopModel(ctx context.Context, uid string) (api.DeploymentWritt
 func (c *Client) ScaleModel(ctx context.Context, uid string, replicas uint32) (api.DeploymentWritten, error) {
 	var out api.DeploymentWritten
 	err := c.onModel(ctx, uid, request{method: http.MethodPut, path: "/scale", body: api.ScaleModel{Replicas: &replicas}}, &out)
+	return out, err
+}
+
+// DrainReplica lets one replica finish its requests and go, when another has taken its place.
+func (c *Client) DrainReplica(ctx context.Context, uid string, replica uint32) (api.ReplicaDrain, error) {
+	var out api.ReplicaDrain
+	err := c.onModel(ctx, uid, request{method: http.MethodPost, path: fmt.Sprintf("/replicas/%d/drain", replica)}, &out)
 	return out, err
 }
 

@@ -22,6 +22,7 @@ func (c *command) modelCommand() *cobra.Command {
 		c.modelStart(),
 		c.modelStop(),
 		c.modelScale(),
+		c.modelDrain(),
 		c.modelUpdate(),
 		c.modelEdit(),
 		c.modelDelete(),

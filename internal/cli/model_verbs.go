@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -86,6 +87,44 @@ func (c *command) modelScale() *cobra.Command {
 	}, waitOptions{State: api.StateRunning, All: true}, "every replica is ready")
 	cmd.Flags().Uint32Var(&replicas, "replicas", 0, "number of replicas")
 	return cmd
+}
+
+// modelDrain lets one replica go; another takes its place first.
+func (c *command) modelDrain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "drain UID REPLICA", Short: "Let one replica finish its requests and go, when another has taken its place", Args: exactly(2, "the model's UID and the number of a replica"),
+		Long: "Let one replica go: another is placed first, where there is room, on the same node or elsewhere; when it is ready, the old one takes no new\n" +
+			"requests, finishes those that it has, and stops. Where there is no room it stays, and nebula model get says why.",
+		Example: "  nebula model drain my-model 0", ValidArgsFunction: c.completeUID,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			replica, err := strconv.ParseUint(args[1], 10, 32)
+			if err != nil {
+				return usagef("%q is not the number of a replica: nebula endpoint list --model %s shows those that there are", args[1], args[0])
+			}
+			return c.drainReplica(cmd.Context(), args[0], uint32(replica))
+		},
+	}
+	c.addOutput(cmd)
+	return cmd
+}
+
+func (c *command) drainReplica(ctx context.Context, uid string, replica uint32) error {
+	cl, err := c.client()
+	if err != nil {
+		return err
+	}
+	d, err := cl.DrainReplica(ctx, uid, replica)
+	if err != nil {
+		return err
+	}
+	return c.print(d, func(bool) error {
+		text := "goes when another has taken its place; see: nebula model get " + uid
+		if d.Status == api.AlreadyDraining {
+			text = "is going already; see: nebula model get " + uid
+		}
+		_, err := fmt.Fprintf(c.env.Stdout, "Replica %d of %s, on node %s, %s\n", replica, uid, d.NodeID, text)
+		return err
+	})
 }
 
 func (c *command) modelDelete() *cobra.Command {

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,19 +31,22 @@ func (c *command) metricsCommand() *cobra.Command {
 	}
 }
 
-// drainCommand of one replica has no counterpart: what it was for has.
+// drainCommand is model drain with the model and the replica as flags.
 func (c *command) drainCommand() *cobra.Command {
 	var uid string
 	var replica uint32
 	cmd := &cobra.Command{
-		Use: "drain --model-uid UID --replica-id N", Short: "Told what to do instead: one replica alone is not drained", Hidden: true, Args: exactly(0, "no argument"),
+		Use: "drain --model-uid UID --replica-id N", Short: "Let one replica finish and go; the same as: model drain", Hidden: true, Args: exactly(0, "no argument, but --model-uid and --replica-id"),
 		Example: "  nebula drain --model-uid my-model --replica-id 0",
-		RunE: func(*cobra.Command, []string) error {
-			return errors.New("a single replica cannot be drained: to empty a machine use nebula node drain NODE, to run fewer replicas nebula model scale UID --replicas N; " +
-				"both let requests in flight finish")
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if uid == "" || !cmd.Flags().Changed("replica-id") {
+				return usagef("which replica? Give --model-uid UID and --replica-id N")
+			}
+			return c.drainReplica(cmd.Context(), uid, replica)
 		},
 	}
 	cmd.Flags().StringVar(&uid, "model-uid", "", "the model's uid")
 	cmd.Flags().Uint32Var(&replica, "replica-id", 0, "the replica")
+	c.addOutput(cmd)
 	return cmd
 }

@@ -27,7 +27,7 @@ var commandOf = map[string]string{
 	"DELETE /api/v2/keys/{id}": "key delete k", "POST /api/v2/keys/{id}/rotate": "key rotate k",
 	"GET /api/v2/models": "model list", "POST /api/v2/models": "model create acme/M", "GET /api/v2/models/{uid}": "model get m",
 	"PUT /api/v2/models/{uid}": "apply -f DIR/changed.yaml", "PATCH /api/v2/models/{uid}": "model update m --revision v2", "DELETE /api/v2/models/{uid}": "model delete m",
-	"POST /api/v2/models/{uid}/start": "model start m", "POST /api/v2/models/{uid}/stop": "model stop m", "PUT /api/v2/models/{uid}/scale": "model scale m --replicas 2",
+	"POST /api/v2/models/{uid}/start": "model start m", "POST /api/v2/models/{uid}/stop": "model stop m", "POST /api/v2/models/{uid}/replicas/{id}/drain": "model drain m 0", "PUT /api/v2/models/{uid}/scale": "model scale m --replicas 2",
 	"PUT /api/v2/models/{uid}/deployment": "model update m --set replicas=3", "GET /api/v2/models/{uid}/logs": "model logs m",
 	"GET /api/v2/models/{uid}/explain": "model explain m", "POST /api/v2/models/{uid}/save-as-template": "template save m --name x", "GET /api/v2/endpoints": "endpoint list", "GET /api/v2/endpoints/figures": "top --once",
 	"GET /api/v2/models/{uid}/events": "model events m", "GET /api/v2/audit": "audit list", "GET /api/v2/audit/{seq}": "audit get 1", "GET /api/v2/audit/export": "audit export",

@@ -328,17 +328,25 @@ func (c *Control) wishIn(tx *store.Tx, uid string, ifMatch int64, change func(*a
 		if dep != nil {
 			d = dep.Clone()
 		}
-		if err := change(&d); err != nil {
-			return err
-		}
-		if err := d.Validate(); err != nil {
-			return err
-		}
-		d.Version++
-		d.UpdatedAtMS = c.now().UnixMilli()
-		out = d
-		return store.Deployments.Put(tx, uid, d)
+		out, err = c.putWish(tx, d, change)
+		return err
 	})
+}
+
+// putWish stores a wish as change makes it.
+func (c *Control) putWish(tx *store.Tx, d api.ModelDeployment, change func(*api.ModelDeployment) error) (api.ModelDeployment, error) {
+	if err := change(&d); err != nil {
+		return d, err
+	}
+	if err := d.Validate(); err != nil {
+		return d, err
+	}
+	if err := forgetDrained(tx, &d); err != nil {
+		return d, err
+	}
+	d.Version++
+	d.UpdatedAtMS = c.now().UnixMilli()
+	return d, store.Deployments.Put(tx, d.ModelUID, d)
 }
 
 // DeleteModel removes a model and its deployment. Its files stay: they may be somebody's own, or wanted again.

@@ -131,6 +131,7 @@ func deedsOfModels() []deed {
 				}
 			},
 		},
+		{row: "POST /api/v2/models/{uid}/replicas/{id}/drain", path: "/api/v2/models/m/replicas/0/drain", as: "admin"},
 		pull,
 		{row: "DELETE /api/v2/cache/pulls/{node}/{pull}", path: "/api/v2/cache/pulls/n1/$pull", as: "admin"},
 		{row: "POST /api/v2/cache/pin", as: "admin", body: `{"model_uid":"m","node_ids":["n1"]}`},
@@ -177,6 +178,8 @@ func deedsOfV1() []deed {
 		{row: "DELETE /api/models/requests/{id}", path: "/api/models/requests/$request", as: "admin"},
 		{row: "PUT /api/images/{id}", path: "/api/images/i1", as: "admin", body: `{"id":"i1","engine_type":"vllm","image":"a:1"}`},
 		{row: "DELETE /api/images/{id}", path: "/api/images/i1", as: "admin"},
+		{row: "POST /api/endpoints/drain", as: "admin", body: `{"model_uid":"d","replica_id":0}`, before: placed("d")},
+		{row: "POST /v1/admin/endpoints/drain", as: "admin", body: `{"model_uid":"e","replica_id":0}`, before: placed("e")},
 		{row: "POST /v1/admin/models/load", as: "admin", body: `{"model_name":"acme/old","model_uid":"old_2"}`, after: note("request_id", "request")},
 		{row: "PUT /v1/admin/models/requests/{id}/scale", path: "/v1/admin/models/requests/$request/scale", as: "admin", body: `{"replicas":2}`},
 		{row: "POST /v1/admin/models/requests/{id}", path: "/v1/admin/models/requests/$request", as: "admin"},
@@ -190,5 +193,16 @@ func deedsOfV1() []deed {
 		{row: "PUT /api/auth/users/{id}", path: "/api/auth/users/$eve", as: "bearer", body: `{"role":"operator","password":"a very last horse battery 11"}`},
 		{row: "DELETE /api/auth/users/{id}", path: "/api/auth/users/$eve", as: "bearer"},
 		{row: "POST /api/auth/logout", as: "bearer"},
+	}
+}
+
+// placed makes a model that runs, with a replica that has its place.
+func placed(uid string) func(*doer) {
+	return func(d *doer) {
+		d.raw(
+			store.Op{Key: "/models/" + uid + "/spec", Value: []byte(`{"model_uid":"` + uid + `","model_name":"acme/m","model_source":"huggingface"}`)},
+			store.Op{Key: "/deployments/" + uid, Value: []byte(`{"model_uid":"` + uid + `","desired_state":"running","replicas":1,"version":1}`)},
+			store.Op{Key: "/placements/" + uid, Value: []byte(text(d.t, api.PlacementPlan{ModelUID: uid, Version: 1, Assignments: []api.PlacementAssignment{{NodeID: "n1"}}}))},
+		)
 	}
 }

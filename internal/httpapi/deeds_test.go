@@ -39,8 +39,6 @@ type deed struct {
 
 // notDone are the rows of which deeds has no deed, with the reason.
 var notDone = map[string]string{
-	"POST /api/endpoints/drain":      "it says what else to do, and does nothing",
-	"POST /v1/admin/endpoints/drain": "the same",
 	"GET /api/v2/auth/oidc/callback": "it needs a provider: test/oidc has one, and a login there is the same verb as one by password",
 }
 

@@ -36,7 +36,7 @@ func (s *server) v1ClusterRoutes() []Route {
 		{Method: "POST", Path: "/api/models/load", Role: auth.Operator, Summary: "Declare a model and have it run", Request: api.ModelLoadRequest{}, Response: api.V1Loaded{}, Has: Creates, Successor: "/api/v2/models", Handle: s.v1Load},
 		{Method: "DELETE", Path: requests, Role: auth.Operator, Summary: "Have the model of a request not run any more, and forget the request", Response: api.V1Status{}, Successor: "/api/v2/models/{uid}/stop", Handle: s.v1Unload},
 		{Method: "PUT", Path: requests + "/scale", Role: auth.Operator, Summary: "Change the number of replicas of a request", Request: api.V1Scale{}, Response: api.V1Scaled{}, Successor: "/api/v2/models/{uid}/scale", Handle: s.v1Scale},
-		{Method: "POST", Path: "/api/endpoints/drain", Role: auth.Operator, Summary: "Not possible: one replica alone is not drained", Request: api.V1Drain{}, Response: api.V1Status{}, Errors: []api.Code{api.CodeNotImplemented}, Successor: "/api/v2/nodes/{id}/drain", Handle: s.v1Drain},
+		{Method: "POST", Path: "/api/endpoints/drain", Role: auth.Operator, Summary: "Let one replica finish its requests and go, when another has taken its place", Request: api.V1Drain{}, Response: api.V1Drained{}, Errors: []api.Code{api.CodeNotFound}, Successor: "/api/v2/models/{uid}/replicas/{id}/drain", Handle: s.v1Drain},
 	}
 }
 
@@ -97,11 +97,25 @@ func (s *server) v1Scale(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (s *server) v1Drain(_ http.ResponseWriter, r *http.Request) error {
-	var req api.V1Drain
+func (s *server) v1Drain(w http.ResponseWriter, r *http.Request) error {
+	var req struct {
+		ModelUID  *string `json:"model_uid"`
+		ReplicaID *uint32 `json:"replica_id"`
+	}
 	if err := decode(r, &req, false); err != nil {
 		return err
 	}
-	return api.Errorf(api.CodeNotImplemented, "one replica alone is not drained: to empty a machine use POST /api/v2/nodes/{id}/drain, to run fewer replicas "+
-		"PUT /api/v2/models/{uid}/scale; both let requests in flight finish")
+	if req.ModelUID == nil || req.ReplicaID == nil {
+		return api.Errorf(api.CodeInvalidRequest, `the body is not valid: model_uid or replica_id is missing; send {"model_uid": "my-model", "replica_id": 0}`)
+	}
+	drain, err := s.Control.DrainReplica(r.Context(), *req.ModelUID, *req.ReplicaID, 0)
+	if err != nil {
+		return err
+	}
+	out := api.V1Drained{Status: string(drain.Status)}
+	if drain.Status == api.NowDraining {
+		out.ModelUID, out.ReplicaID = drain.ModelUID, &drain.ReplicaID
+	}
+	writeJSON(w, http.StatusOK, out)
+	return nil
 }

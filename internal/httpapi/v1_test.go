@@ -108,7 +108,12 @@ func TestV1_badInput(t *testing.T) {
 		"scale nothing":      {"PUT", "/api/models/requests/none/scale", `{"replicas":2}`, 404, "not_found"},
 		"scale without":      {"PUT", scale, `{}`, 400, "invalid_request"},
 		"scale to 10^9":      {"PUT", scale, `{"replicas":1000000000}`, 400, "invalid_request"},
-		"drain":              {"POST", "/api/endpoints/drain", `{"model_uid":"m","replica_id":0}`, 501, "not_implemented"},
+		"drain nothing":      {"POST", "/api/endpoints/drain", `{"model_uid":"none","replica_id":0}`, 404, "not_found"},
+		"drain no replica":   {"POST", "/api/endpoints/drain", `{"model_uid":"m","replica_id":0}`, 404, "not_found"},
+		"drain no model":     {"POST", "/api/endpoints/drain", `{"replica_id":0}`, 400, "invalid_request"},
+		"drain no number":    {"POST", "/api/endpoints/drain", `{"model_uid":"m"}`, 400, "invalid_request"},
+		"drain -1":           {"POST", "/api/endpoints/drain", `{"model_uid":"m","replica_id":-1}`, 400, "invalid_request"},
+		"drain a path":       {"POST", "/api/endpoints/drain", `{"model_uid":"../x","replica_id":0}`, 404, "not_found"},
 		"drain without JSON": {"POST", "/api/endpoints/drain", `x`, 400, "invalid_request"},
 		"a page of nothing":  {"GET", "/api/requests?limit=0", "", 400, "invalid_request"},
 	} {

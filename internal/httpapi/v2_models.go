@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/nebula-serve/nebula/api"
@@ -33,6 +34,7 @@ func (s *server) modelRoutes() []Route {
 		{Method: "POST", Path: model + "/start", Role: auth.Operator, Summary: "Wish a model to run", Request: api.StartModel{}, Response: api.DeploymentWritten{}, Has: Conditional | OptionalBody | DryRuns, Handle: s.startModel},
 		{Method: "POST", Path: model + "/stop", Role: auth.Operator, Summary: "Wish a model to stop", Response: api.DeploymentWritten{}, Has: Conditional | DryRuns, Handle: s.stopModel},
 		{Method: "PUT", Path: model + "/scale", Role: auth.Operator, Summary: "Change the number of replicas", Request: api.ScaleModel{}, Response: api.DeploymentWritten{}, Has: Conditional | DryRuns, Handle: s.scaleModel},
+		{Method: "POST", Path: model + "/replicas/{id}/drain", Role: auth.Operator, Summary: "Let one replica finish its requests and go, when another has taken its place", Response: api.ReplicaDrain{}, Has: Conditional | DryRuns, Handle: s.drainReplica},
 		{Method: "PUT", Path: model + "/deployment", Role: auth.Operator, Summary: "Replace the whole wish to run a model", Request: api.PutDeployment{}, Response: api.DeploymentWritten{}, Has: Conditional | DryRuns, Handle: s.putDeployment},
 		{Method: "GET", Path: model + "/logs", Role: auth.Operator, Summary: "Log of a replica's engine", Query: logQuery, Media: "text/plain", Handle: s.modelLogs},
 	}
@@ -101,6 +103,26 @@ func (s *server) stopModel(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.setETag(w, dep.ModelUID)
 	writeJSON(w, http.StatusOK, deploymentWritten(dep, s.foretell(r, dep.ModelUID)))
+	return nil
+}
+
+func (s *server) drainReplica(w http.ResponseWriter, r *http.Request) error {
+	rev, err := ifMatch(r)
+	if err != nil {
+		return err
+	}
+	uid, id := r.PathValue("uid"), r.PathValue("id")
+	replica, err := strconv.ParseUint(id, 10, 32)
+	if err != nil {
+		return api.Errorf(api.CodeNotFound, "%.40q is not the number of a replica: look for those of a model with: nebula endpoint list --model UID", id)
+	}
+	out, err := s.Control.DrainReplica(r.Context(), uid, uint32(replica), rev)
+	if err != nil {
+		return err
+	}
+	out.Explanation = s.foretell(r, uid)
+	s.setETag(w, uid)
+	writeJSON(w, http.StatusOK, out)
 	return nil
 }
 

@@ -40,7 +40,7 @@ type Change struct {
 //     and the new one never collide.
 //  6. First every model gets a first replica, then the rest; among equals the older wish goes first.
 //  7. Where: see [table.best]. A cordoned node takes nothing new. A draining node loses its replicas one at a time: the heir is placed
-//     first, and when it is ready the old one goes.
+//     first, and when it is ready the old one goes. So does a replica that people want to leave by itself, and its heir may be on the same node.
 //  8. What has no place is explained in the plan, node by node.
 //  9. A plan that would say what it says already is not written.
 func Plan(s *cluster.State, m Memory, now time.Time, lostAfter time.Duration) ([]Change, Memory) {

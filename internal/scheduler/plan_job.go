@@ -38,6 +38,9 @@ func newJob(r *reviewed, w wish, old *cluster.Entry[api.PlacementPlan]) *job {
 	j := &job{wish: w, memory: &r.memory, at: map[string]int{}, chain: map[uint32]uint32{}}
 	ready, ids, newest := readyReplicas(r.s, w.uid)
 	j.ids, j.newest = ids, newest
+	for _, d := range w.draining {
+		j.ids[d.ReplicaID] = true
+	}
 	if old == nil {
 		d, _ := r.s.Deployments.Value(w.uid)
 		j.newest = max(j.newest, d.Version)
@@ -111,7 +114,7 @@ func (j *job) shrink(u *usher) { // 3
 			return 3
 		case !u.serves(a):
 			return 2
-		case u.r.table.draining[a.NodeID]:
+		case j.leaves(u.r.table, a):
 			return 1
 		}
 		return 0
@@ -204,7 +207,12 @@ func (j *job) succeed(id uint32, old api.PlacementAssignment) {
 	}
 }
 
-// move gives the replicas that are to leave a draining node an heir elsewhere. A node loses one replica at a time.
+// leaves tells whether a replica is to leave: its node is drained, or it is by itself.
+func (j *job) leaves(t *table, a *api.PlacementAssignment) bool {
+	return t.draining[a.NodeID] || j.wish.drains(a)
+}
+
+// move gives the replicas that are to leave an heir elsewhere, which is not on a draining node. A node loses one replica at a time.
 func (j *job) move(t *table) {
 	for _, from := range j.leaving(t) {
 		if t.moving[from.NodeID] || j.memory.mass {
@@ -224,13 +232,13 @@ func (j *job) move(t *table) {
 	}
 }
 
-// leaving lists the replicas that are to leave a draining node and have no heir yet, in order of id.
+// leaving lists the replicas that are to leave and have no heir yet, in order of id.
 func (j *job) leaving(t *table) (list []api.PlacementAssignment) {
-	if len(t.draining) == 0 {
+	if len(t.draining) == 0 && len(j.wish.draining) == 0 {
 		return nil
 	}
 	for _, a := range j.keep {
-		if _, moving := j.heirs[a.ReplicaID]; !moving && t.draining[a.NodeID] {
+		if _, moving := j.heirs[a.ReplicaID]; !moving && j.leaves(t, &a) {
 			list = append(list, a)
 		}
 	}
@@ -238,7 +246,7 @@ func (j *job) leaving(t *table) (list []api.PlacementAssignment) {
 	return list
 }
 
-// stuck lists the replicas that are to leave a draining node and have nowhere to go.
+// stuck lists the replicas that are to leave and have nowhere to go.
 func (j *job) stuck(t *table) []api.PlacementAssignment {
 	list := j.leaving(t)
 	if len(list) > 0 && !j.memory.mass && t.best(j) != nil {

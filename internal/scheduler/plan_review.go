@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -13,6 +14,12 @@ type wish struct {
 	rev      int64 // of spec and deployment, whichever is newer
 	replicas int
 	need     need
+	draining []api.DrainMark // the replicas that are to leave by themselves
+}
+
+// drains tells whether a replica is to leave by itself, whatever its node.
+func (w *wish) drains(a *api.PlacementAssignment) bool {
+	return len(w.draining) > 0 && slices.Contains(w.draining, api.DrainMark{ReplicaID: a.ReplicaID, NodeID: a.NodeID})
 }
 
 // reviewed is the outcome of looking at every model once.
@@ -67,6 +74,7 @@ func review(s *cluster.State, t *table, memory Memory, now time.Time) *reviewed 
 func wishOf(m *cluster.Entry[api.ModelSpec], d *cluster.Entry[api.ModelDeployment]) wish {
 	w := wish{
 		uid: m.ID, rev: max(m.Rev, d.Rev), replicas: int(min(d.Value.Replicas, api.MaxReplicas)), need: need{engine: m.Value.Engine()},
+		draining: d.Value.Draining,
 	}
 	w.need.configure(m.Value.Config)
 	w.need.configure(d.Value.ConfigOverrides)
@@ -102,7 +110,7 @@ func (r *reviewed) look(w *wish, plan *api.PlacementPlan) (on []*node, settled b
 		n := r.table.byID[a.NodeID]
 		r.on = append(r.on, n)
 		settled = settled && !w.need.changed(a) && n.hasGPUs(a.GPUs()) && (i == 0 || plan.Assignments[i-1].ReplicaID < a.ReplicaID)
-		if n == nil && (r.memory.gone(a.NodeID, r.now) || r.removed(a.NodeID)) || r.table.draining[a.NodeID] {
+		if n == nil && (r.memory.gone(a.NodeID, r.now) || r.removed(a.NodeID)) || r.table.draining[a.NodeID] || w.drains(a) {
 			settled = false
 		}
 	}

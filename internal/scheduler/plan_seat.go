@@ -12,7 +12,7 @@ import (
 // replica in a seat for good, and never none that once was there and may still run.
 type seat struct {
 	holder    *api.PlacementAssignment  // nil: all that had it are displaced
-	heir      *api.PlacementAssignment  // takes the seat as soon as it is ready: the holder's node is being drained
+	heir      *api.PlacementAssignment  // takes the seat as soon as it is ready: the holder is to leave
 	displaced []api.PlacementAssignment // had the seat before and are on nodes that do not report, the oldest claim first
 }
 
@@ -98,8 +98,8 @@ func (u *usher) byAge(list []api.PlacementAssignment) {
 //
 //  1. A displaced replica whose node is back has its seat again if it serves; and if it does not, when nobody else has the seat. Otherwise
 //     its claim ends. So does that of one that was removed with its node, or that is not what is wanted any more.
-//  2. Of two that are assigned, the older leaves a draining node when the younger serves; until then both stay. When the node is
-//     not drained any more, the younger goes, unless only it serves.
+//  2. Of two that are assigned, the older leaves, if it is to, when the younger serves; until then both stay. When it is to leave no more, the
+//     younger goes, unless only it serves.
 func (u *usher) settle(assigned, displaced []api.PlacementAssignment) seat {
 	var st seat
 	var claimant *api.PlacementAssignment
@@ -109,7 +109,7 @@ func (u *usher) settle(assigned, displaced []api.PlacementAssignment) seat {
 		case u.w.need.changed(d), u.r.removed(d.NodeID):
 		case n == nil:
 			st.displaced = append(st.displaced, *d)
-		case u.serves(d) && !(n.draining && slices.ContainsFunc(assigned, func(a api.PlacementAssignment) bool { return u.serves(&a) })):
+		case u.serves(d) && !((n.draining || u.w.drains(d)) && slices.ContainsFunc(assigned, func(a api.PlacementAssignment) bool { return u.serves(&a) })):
 			return seat{holder: d}
 		case len(assigned) == 0 && claimant == nil:
 			claimant = d
@@ -130,14 +130,14 @@ func (u *usher) settle(assigned, displaced []api.PlacementAssignment) seat {
 
 // succeed decides between a holder and the one that is to follow it.
 func (u *usher) succeed(st *seat, old, heir *api.PlacementAssignment) {
-	m, need, draining := &u.r.memory, &u.w.need, u.r.table.draining
+	m, need := &u.r.memory, &u.w.need
 	switch {
 	case u.r.removed(old.NodeID), need.changed(old) && !need.changed(heir):
 		st.holder = heir
 	case need.changed(old):
 	case m.gone(old.NodeID, u.r.now):
 		st.holder, st.displaced = heir, append(st.displaced, *old)
-	case !draining[old.NodeID]:
+	case !u.leaves(old):
 		if u.serves(heir) && !u.serves(old) {
 			st.holder = heir
 		}
@@ -149,10 +149,15 @@ func (u *usher) succeed(st *seat, old, heir *api.PlacementAssignment) {
 	}
 }
 
+// leaves tells whether a replica is to leave: its node is drained, or it is by itself.
+func (u *usher) leaves(a *api.PlacementAssignment) bool {
+	return u.r.table.draining[a.NodeID] || u.w.drains(a)
+}
+
 // fails tells whether an heir has to be replaced by another.
 func (u *usher) fails(heir *api.PlacementAssignment) bool {
 	n := u.r.table.byID[heir.NodeID]
-	if u.w.need.changed(heir) || u.r.removed(heir.NodeID) || u.r.memory.gone(heir.NodeID, u.r.now) || u.r.table.draining[heir.NodeID] {
+	if u.w.need.changed(heir) || u.r.removed(heir.NodeID) || u.r.memory.gone(heir.NodeID, u.r.now) || u.leaves(heir) {
 		return true
 	}
 	return n != nil && !u.serves(heir) && (!n.hasGPUs(heir.GPUs()) || u.r.memory.refusedBy(u.w, heir.NodeID))

@@ -41,12 +41,15 @@ func (j *job) explain(t *table, placed int, gone []string) *api.Reason {
 	return &r
 }
 
-// explainStuck says why replicas cannot leave the nodes that people want empty.
+// explainStuck says why replicas cannot leave the nodes that people want empty; where there are none, why those stay that are to leave by themselves.
 func (j *job) explainStuck(t *table, stuck []api.PlacementAssignment) *api.Reason {
 	var nodes, ids []string
 	for _, a := range stuck {
+		if len(t.draining) > 0 && !t.draining[a.NodeID] && slices.ContainsFunc(stuck, func(o api.PlacementAssignment) bool { return t.draining[o.NodeID] }) {
+			continue
+		}
 		ids = append(ids, fmt.Sprint(a.ReplicaID))
-		if !slices.Contains(nodes, a.NodeID) {
+		if t.draining[a.NodeID] && !slices.Contains(nodes, a.NodeID) {
 			nodes = append(nodes, a.NodeID)
 		}
 	}
@@ -54,6 +57,13 @@ func (j *job) explainStuck(t *table, stuck []api.PlacementAssignment) *api.Reaso
 	why := fmt.Sprintf("%d of %d nodes do not report, so nothing is moved. Check the network.", j.memory.absent, j.memory.known)
 	if !j.memory.mass {
 		why = j.verdict(t).Message
+	}
+	if len(nodes) == 0 {
+		who := "Replica " + ids[0] + " is to be drained, and stays"
+		if len(ids) > 1 {
+			who = "Replicas " + some(ids) + " are to be drained, and stay"
+		}
+		return &api.Reason{Code: api.ReasonReplicaDraining, Message: fmt.Sprintf("%s until there is another place. %s", who, why)}
 	}
 	who := "replica " + ids[0] + " stays"
 	if len(ids) > 1 {

@@ -91,8 +91,8 @@ func unexplained(w *world) (problems []string) {
 			problems = append(problems, fmt.Sprintf("%s: %d replicas wanted, planned %+v", e.ID, e.Value.Replicas, plan.Assignments))
 		case (u != nil) != (living < int(e.Value.Replicas)) && !stuck:
 			problems = append(problems, fmt.Sprintf("%s: %d of %d replicas have a living place, and the reason is %+v", e.ID, living, e.Value.Replicas, u))
-		case u != nil && (u.Code == api.ReasonNodeDraining) != stuck:
-			problems = append(problems, fmt.Sprintf("%s: stuck on a draining node: %v, and the reason is %+v", e.ID, stuck, u))
+		case u != nil && (u.Code == api.ReasonNodeDraining || u.Code == api.ReasonReplicaDraining) != stuck:
+			problems = append(problems, fmt.Sprintf("%s: stuck where it is to leave: %v, and the reason is %+v", e.ID, stuck, u))
 		case u != nil && (u.Code == "" || !strings.HasSuffix(u.Message, ".") || len(u.Message) > 2000):
 			problems = append(problems, fmt.Sprintf("%s: reason %+v", e.ID, u))
 		}
@@ -100,7 +100,7 @@ func unexplained(w *world) (problems []string) {
 	return problems
 }
 
-// stuckOn lists the replicas of a plan that are on draining nodes and have no heir.
+// stuckOn lists the replicas of a plan that are to leave, with their node or by themselves, and have no heir.
 func stuckOn(w *world, plan *api.PlacementPlan) (list []api.PlacementAssignment) {
 	followed := map[uint32]bool{}
 	for _, a := range plan.Assignments {
@@ -108,8 +108,9 @@ func stuckOn(w *world, plan *api.PlacementPlan) (list []api.PlacementAssignment)
 			followed[*a.Replaces] = true
 		}
 	}
+	d, _ := w.s.Deployments.Value(plan.ModelUID)
 	for _, a := range plan.Assignments {
-		if m, _ := w.s.Members.Value(api.MemberKey(api.MachineNode, a.NodeID)); m.Draining && !followed[a.ReplicaID] {
+		if m, _ := w.s.Members.Value(api.MemberKey(api.MachineNode, a.NodeID)); (m.Draining || d.Drains(&a)) && !followed[a.ReplicaID] {
 			list = append(list, a)
 		}
 	}

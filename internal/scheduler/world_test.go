@@ -124,8 +124,12 @@ func (w *world) want() {
 	if w.n("pin GPUs", 5) == 0 {
 		d.GPUAffinity = []uint32{uint32(w.n("gpu", 3))}
 	}
+	if plan, _ := w.s.Placements.Value(uid); !w.calm && len(plan.Assignments) > 0 && w.n("drain", 2) == 0 {
+		a := plan.Assignments[w.n("which", len(plan.Assignments)-1)]
+		d.Draining = []api.DrainMark{{ReplicaID: a.ReplicaID, NodeID: a.NodeID}}
+	}
 	put(w, &w.s.Deployments, uid, d)
-	w.note("%s: %s x%d, %s, node %q, gpus %v, config %s", uid, d.DesiredState, d.Replicas, spec.EngineType, d.NodeAffinity, d.GPUAffinity, config(spec.Config))
+	w.note("%s: %s x%d, %s, node %q, gpus %v, config %s, drain %v", uid, d.DesiredState, d.Replicas, spec.EngineType, d.NodeAffinity, d.GPUAffinity, config(spec.Config), d.Draining)
 }
 
 func config(c *api.ModelConfig) string {

@@ -94,6 +94,12 @@ func (b *builder) deploy(l *line) {
 	if r := optional[uint32](l, "replicas"); r != nil {
 		d.Replicas = *r
 	}
+	if marks := l.get("drain"); marks != "" {
+		for s := range strings.SplitSeq(marks, ";") {
+			a := l.assignment(s)
+			d.Draining = append(d.Draining, api.DrainMark{ReplicaID: a.ReplicaID, NodeID: a.NodeID})
+		}
+	}
 	rev := b.revision(l)
 	add(&b.s.Deployments, d.ModelUID, rev, d)
 }

@@ -7,6 +7,7 @@
 //	absent n1 6m
 //	model chat engine=vllm tp=2 vram=20000 name=org/chat path=/m labels=team:a updated=10s
 //	deploy chat running replicas=2 node=n1 gpus=0,1 version=3 updated=10s
+//	deploy chat running drain=0@n1;1@n2               (replicas that are to leave by themselves)
 //	plan chat version=3 0@n1:0,1 1@n2 unplaced=no_nodes message="No node."
 //	plan chat version=3 1@n2>0 displaced=0@n1:0,1     (replica 1 takes the place of the displaced replica 0)
 //	endpoint chat/0@n1 ready gpus=0,1 plan=3 generation=3 fail=out_of_memory message="It is full." final retry=70s
