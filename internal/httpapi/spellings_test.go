@@ -132,12 +132,20 @@ func TestM20_startWithoutABody(t *testing.T) {
 	s.must(201, "POST", "/api/v2/templates/mine/deploy", "")
 }
 
-// TestM21_scaleRequest: the console of the existing Nebula had it, and only its gateway did it.
-func TestM21_scaleRequest(t *testing.T) {
+// TestM21_scaleAndDrain: only the gateway of the existing Nebula had them, and the documents of its console as well. Both have them here.
+func TestM21_scaleAndDrain(t *testing.T) {
 	s := serve(t)
 	id := get[api.V1Loaded](s, "POST", "/api/models/load", `{"model_name":"acme/m","model_uid":"m"}`).RequestID
-	if got := get[api.V1Scaled](s, "PUT", "/api/models/requests/"+id+"/scale", `{"replicas":2}`); got.OldReplicas != 1 || got.NewReplicas != 2 {
-		t.Errorf("%+v", got)
+	s.place("m", 0, 1)
+	for i, base := range []string{"/api/", "/v1/admin/"} {
+		want := api.V1Scaled{RequestID: id, OldReplicas: uint32(i + 1), NewReplicas: uint32(i + 2)}
+		if got := get[api.V1Scaled](s, "PUT", base+"models/requests/"+id+"/scale", fmt.Sprintf(`{"replicas":%d}`, i+2)); got != want {
+			t.Errorf("%s: %+v, want %+v", base, got, want)
+		}
+		body := fmt.Sprintf(`{"model_uid":"m","replica_id":%d}`, i)
+		if got := s.must(200, "POST", base+"endpoints/drain", body); !strings.Contains(got, `"status":"draining"`) {
+			t.Errorf("%s: %s", base, got)
+		}
 	}
 }
 
