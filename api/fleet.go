@@ -54,6 +54,8 @@ type ClusterInfo struct {
 	// HistoryAccepted: people have said so. True from the start for the first history.
 	HistoryAccepted bool  `json:"history_accepted"`
 	RestoredAtMS    int64 `json:"restored_at_ms,omitempty"`
+	// InheritedRevision is the store's revision when the cluster was made in it. What is not newer an existing Nebula has left: it is nobody's to clear away.
+	InheritedRevision int64 `json:"inherited_revision,omitempty"`
 	// KeyHash is the SHA-256, hex, of the admin credential, by which gateways on other machines know it. It is 256 random bits, so its digest
 	// gives nothing away; people are not shown it all the same.
 	KeyHash string `json:"key_hash,omitempty"`

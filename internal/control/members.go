@@ -19,7 +19,9 @@ func (c *Control) InitCluster(ctx context.Context) (api.ClusterInfo, error) {
 		if info = old; err != nil || exists {
 			return err
 		}
-		info = api.ClusterInfo{ID: randomName(), CreatedAtMS: c.now().UnixMilli(), History: randomName(), HistoryAccepted: true}
+		info = api.ClusterInfo{
+			ID: randomName(), CreatedAtMS: c.now().UnixMilli(), History: randomName(), HistoryAccepted: true, InheritedRevision: tx.State().Revision,
+		}
 		return store.Info.Put(tx, api.ClusterInfoID, info)
 	})
 	return info, err

@@ -373,6 +373,30 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// TestSweep_leavesWhatWasInherited: an existing Nebula's nodes are not members yet, and were not removed. What came later of such a node is cleared away.
+func TestSweep_leavesWhatWasInherited(t *testing.T) {
+	kv := storetest.NewMem()
+	put := func(node string) {
+		kv.Put("/endpoints/"+node+"/0", fmt.Appendf(nil, `{"model_uid":%q,"replica_id":0,"plan_version":1,"node_id":%q,"endpoint_kind":"native_http","api_flavor":"openai","status":"ready","last_heartbeat_ms":1}`, node, node))
+		kv.Put("/model_cache/"+node+"/m", fmt.Appendf(nil, `{"node_id":%q,"model_name":"m","cache_path":"/m"}`, node))
+		kv.Put("/node_disk/"+node, fmt.Appendf(nil, `{"node_id":%q,"model_dir":"/m"}`, node))
+		kv.Put("/alerts/"+node+"/disk_warning", fmt.Appendf(nil, `{"node_id":%q,"alert_type":"disk_warning","message":"x","model_dir":"/m"}`, node))
+	}
+	put("old")
+	put("mixed")
+	one := serve(t, kv)
+	s, _ := one.st.Current()
+	kv.Put("/cluster/info", fmt.Appendf(nil, `{"id":"c","history":"h","inherited_revision":%d}`, s.Revision))
+	put("gone")
+	kv.Put("/model_cache/mixed/n", []byte(`{"node_id":"mixed","model_name":"n","cache_path":"/n"}`))
+	one.wait(func() bool { s, _ := one.st.Current(); return s.Cache.Len() == 4 && s.Info.Len() == 1 })
+	ok(t, one.Sweep(t.Context()))
+	s, _ = one.st.Current()
+	if s.Endpoints.Len() != 2 || s.Cache.Len() != 2 || s.Disks.Len() != 2 || s.Alerts.Len() != 2 || s.Disks.Has("gone") || s.Cache.Has("mixed/n") {
+		t.Errorf("left are %d endpoints, %d cached models, %d disks and %d alerts; want 2 of each, those of old and mixed", s.Endpoints.Len(), s.Cache.Len(), s.Disks.Len(), s.Alerts.Len())
+	}
+}
+
 // TestReport_leavesUnreadableDocumentsAlone: what nobody can read is neither overwritten nor removed, and the rest goes on.
 func TestReport_leavesUnreadableDocumentsAlone(t *testing.T) {
 	kv := storetest.NewMem()

@@ -80,50 +80,59 @@ func (r *Registry) Sweep(ctx context.Context, opts ...store.Option) error {
 	return nil
 }
 
-// strays returns the nodes that documents name and that are neither members nor alive, sorted.
+// strays returns the nodes that documents name and that are neither members nor alive, sorted. Documents that were there before the cluster was are not
+// looked at: an existing Nebula's nodes have not joined yet, and were not removed.
 func strays(s *cluster.State) []string {
 	named := map[string]bool{}
-	for _, e := range s.Endpoints.Refs() {
-		named[e.Value.NodeID] = true
-	}
-	for _, e := range s.Cache.Refs() {
-		named[e.Value.NodeID] = true
-	}
-	for _, e := range s.Disks.Refs() {
-		named[e.Value.NodeID] = true
-	}
-	for _, e := range s.Alerts.Refs() {
-		named[e.Value.NodeID] = true
-	}
-	for _, e := range s.Pulls.Refs() {
-		named[e.Value.NodeID] = true
-	}
+	own(s, s.Endpoints, func(_ string, e *api.EndpointInfo) { named[e.NodeID] = true })
+	own(s, s.Cache, func(_ string, c *api.ModelCacheEntry) { named[c.NodeID] = true })
+	own(s, s.Disks, func(_ string, d *api.NodeDiskStatus) { named[d.NodeID] = true })
+	own(s, s.Alerts, func(_ string, a *api.DiskAlert) { named[a.NodeID] = true })
+	own(s, s.Pulls, func(_ string, p *api.CachePull) { named[p.NodeID] = true })
 	maps.DeleteFunc(named, func(id string, _ bool) bool { return !unknown(s, id) })
 	return slices.Sorted(maps.Keys(named))
 }
 
-// forget removes every document of a node but its status, which is not there.
-func (w *writer) forget() error {
-	s := w.tx.State()
-	var endpoints []string
-	for _, e := range s.Endpoints.Refs() {
-		if e.Value.NodeID == w.node {
-			endpoints = append(endpoints, e.ID)
+// own calls fn with what was written since the cluster was made.
+func own[T any](s *cluster.State, docs cluster.Set[T], fn func(id string, doc *T)) {
+	info, _ := s.Info.Value(api.ClusterInfoID)
+	for _, e := range docs.Refs() {
+		if e.Rev > info.InheritedRevision {
+			fn(e.ID, &e.Value)
 		}
 	}
-	if err := reconcile(w, &store.Endpoints, s.Endpoints, nil, 0, endpoints, func(e *api.EndpointInfo) string { return e.NodeID }); err != nil {
+}
+
+// ownOf lists the ids of those of a node.
+func ownOf[T any](w *writer, docs cluster.Set[T], node func(*T) string) (ids []string) {
+	own(w.tx.State(), docs, func(id string, doc *T) {
+		if node(doc) == w.node {
+			ids = append(ids, id)
+		}
+	})
+	return ids
+}
+
+// forget removes every document of a node but its status, which is not there, and what is not the cluster's own.
+func (w *writer) forget() error {
+	s := w.tx.State()
+	endpointOf := func(e *api.EndpointInfo) string { return e.NodeID }
+	if err := reconcile(w, &store.Endpoints, s.Endpoints, nil, 0, ownOf(w, s.Endpoints, endpointOf), endpointOf); err != nil {
 		return err
 	}
-	if err := reconcile(w, &store.Cache, s.Cache, nil, 0, under(s.Cache, w.node), func(c *api.ModelCacheEntry) string { return c.NodeID }); err != nil {
+	cacheOf := func(c *api.ModelCacheEntry) string { return c.NodeID }
+	if err := reconcile(w, &store.Cache, s.Cache, nil, 0, ownOf(w, s.Cache, cacheOf), cacheOf); err != nil {
 		return err
 	}
-	if err := reconcile(w, &store.Alerts, s.Alerts, nil, 0, under(s.Alerts, w.node), func(a *api.DiskAlert) string { return a.NodeID }); err != nil {
+	alertOf := func(a *api.DiskAlert) string { return a.NodeID }
+	if err := reconcile(w, &store.Alerts, s.Alerts, nil, 0, ownOf(w, s.Alerts, alertOf), alertOf); err != nil {
 		return err
 	}
-	if err := reconcile(w, &store.CachePulls, s.Pulls, nil, 0, under(s.Pulls, w.node), func(p *api.CachePull) string { return p.NodeID }); err != nil {
+	pullOf := func(p *api.CachePull) string { return p.NodeID }
+	if err := reconcile(w, &store.CachePulls, s.Pulls, nil, 0, ownOf(w, s.Pulls, pullOf), pullOf); err != nil {
 		return err
 	}
-	if !s.Disks.Has(w.node) || w.left == 0 {
+	if len(ownOf(w, s.Disks, func(d *api.NodeDiskStatus) string { return d.NodeID })) == 0 || w.left == 0 {
 		return nil
 	}
 	w.left--

@@ -32,7 +32,11 @@ func TestOldCluster(t *testing.T) {
 	ctx := t.Context()
 
 	eventually(t, time.Minute, func() error { return settled(t, n, kv) })
-	t.Run("everything is shown", func(t *testing.T) { shown(t, n) })
+	t.Run("everything is shown", func(t *testing.T) {
+		shown(t, n)
+		golden(t, "everything", everything(t, n))
+	})
+	t.Run("garbage is reported", func(t *testing.T) { golden(t, "reported", reported(n)) })
 	opened := dump(t, kv)
 	golden(t, "opened", changes(before, opened))
 
