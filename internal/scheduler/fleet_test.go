@@ -140,20 +140,25 @@ func wrongClaims(w *world) (problems []string) {
 
 // movesAtOnce looks for nodes that lose more than one replica at a time, and for moves away from nodes that nobody drains.
 func movesAtOnce(w *world) (problems []string) {
-	moves := map[string]int{}
+	moves, unasked := map[string]int{}, map[string]bool{} // by node; unasked: one moves that nobody wants to leave by itself
 	for e := range w.s.Placements.All() {
-		on := map[uint32]string{}
+		d, _ := w.s.Deployments.Value(e.ID)
+		on := map[uint32]api.PlacementAssignment{}
 		for _, a := range e.Value.Assignments {
-			on[a.ReplicaID] = a.NodeID
+			on[a.ReplicaID] = a
 		}
 		for _, a := range e.Value.Assignments {
-			if a.Replaces != nil && on[*a.Replaces] != "" {
-				moves[on[*a.Replaces]]++
+			if a.Replaces == nil {
+				continue
+			}
+			if old, ok := on[*a.Replaces]; ok {
+				moves[old.NodeID]++
+				unasked[old.NodeID] = unasked[old.NodeID] || !d.Drains(&old)
 			}
 		}
 	}
 	for node, n := range moves {
-		if m, _ := w.s.Members.Value(api.MemberKey(api.MachineNode, node)); n > 1 || !m.Draining {
+		if m, _ := w.s.Members.Value(api.MemberKey(api.MachineNode, node)); n > 1 || unasked[node] && !m.Draining {
 			problems = append(problems, fmt.Sprintf("%d replicas move away from %s, draining %v", n, node, m.Draining))
 		}
 	}

@@ -66,12 +66,16 @@ func TestTail_saysWhatItLost(t *testing.T) {
 	s := open(t, kv, quiet())
 	tail := s.Tail("/events/m/")
 	defer tail.Close()
+	other := s.Tail("/events/n/")
+	defer other.Close()
 	restore := kv.Backup()
 	for i := range 300 {
 		kv.Put(fmt.Sprintf("/events/m/%03d", i), nil)
 	}
 	kv.Put("/models/m/spec", []byte(`{"model_uid":"m","model_name":"acme/m","model_source":"huggingface"}`))
-	until(t, s, "all has been heard", func(st *cluster.State) bool { return st.Models.Has("m") })
+	until(t, s, "all is known", func(st *cluster.State) bool { return st.Models.Has("m") })
+	kv.Put("/events/n/1", nil)
+	woken(t, other) // who hears of this has told all that was known before
 	if keys, lost := woken(t, tail); keys != "" || !lost {
 		t.Errorf("of what is lost it tells a part: %s, lost %v", keys, lost)
 	}
