@@ -31,36 +31,36 @@ func httpCall(args []string) int {
 		return fail(errors.New("usage: http [-only FIELD] [-header NAME:VALUE] METHOD PATH [BODY]"))
 	}
 	field := *only
-	res, body, err := oldCall(flags.Arg(0), flags.Arg(1), flags.Arg(2), header) //nolint:bodyclose // it is read and closed there
+	status, header, body, err := oldCall(flags.Arg(0), flags.Arg(1), flags.Arg(2), header)
 	if err != nil {
 		return fail(err)
 	}
 	if field != "" {
 		var doc map[string]any
 		if err := json.Unmarshal(body, &doc); err != nil || doc[field] == nil {
-			return fail(fmt.Errorf("there is no %s in %s %s", field, res.Status, body))
+			return fail(fmt.Errorf("there is no %s in %s %s", field, http.StatusText(status), body))
 		}
 		fmt.Println(doc[field])
 	} else {
-		fmt.Println(res.Status)
-		_ = res.Header.Write(os.Stdout)
+		fmt.Println(status, http.StatusText(status))
+		_ = header.Write(os.Stdout)
 		fmt.Printf("\n%s\n", body)
 	}
-	if res.StatusCode >= http.StatusBadRequest {
+	if status >= http.StatusBadRequest {
 		return 22
 	}
 	return 0
 }
 
-func oldCall(method, path, body string, header http.Header) (*http.Response, []byte, error) {
+func oldCall(method, path, body string, header http.Header) (status int, answered http.Header, got []byte, err error) {
 	dir, token := os.Getenv("NEBULA_DATA_DIR"), os.Getenv("TOKEN_FILE")
 	addr, err := os.ReadFile(filepath.Join(dir, "server.addr")) //nolint:gosec // the script's own folder
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, nil, err
 	}
 	r, err := http.NewRequest(method, strings.TrimSpace(string(addr))+path, strings.NewReader(body))
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, nil, err
 	}
 	r.Header = header
 	r.Header.Set("User-Agent", "old-client/1.0")
@@ -73,7 +73,7 @@ func oldCall(method, path, body string, header http.Header) (*http.Response, []b
 	if token != "-" {
 		secret, err := os.ReadFile(token) //nolint:gosec // the script's own folder
 		if err != nil {
-			return nil, nil, err
+			return 0, nil, nil, err
 		}
 		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(secret)))
 	}
@@ -83,11 +83,11 @@ func oldCall(method, path, body string, header http.Header) (*http.Response, []b
 	}
 	res, err := client.Do(r)
 	if err != nil {
-		return nil, nil, err
+		return 0, nil, nil, err
 	}
 	defer func() { _ = res.Body.Close() }()
-	out, err := io.ReadAll(res.Body)
-	return res, out, err
+	got, err = io.ReadAll(res.Body)
+	return res.StatusCode, res.Header, got, err
 }
 
 func fail(err error) int {
