@@ -111,9 +111,11 @@ type PersonalToken struct {
 	ExpiresAtMS int64  `json:"expires_at_ms"`
 }
 
-// SetupStatus tells whether the first user is still to be made.
+// SetupStatus tells whether the first user is still to be made, and how people may log in.
 type SetupStatus struct {
 	Needed bool `json:"needed"`
+	// LoginProvider: people may log in at an OpenID provider, too, beginning at /api/v2/auth/oidc/login.
+	LoginProvider bool `json:"login_provider"`
 }
 
 // Setup is the body of POST /api/v2/setup: it makes the first user, an administrator.

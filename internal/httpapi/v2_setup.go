@@ -29,7 +29,7 @@ var setupScript string
 func (s *server) setupRoutes() []Route {
 	return []Route{
 		{Method: "GET", Path: "/setup", Role: auth.Public, Summary: "The page on which the first user is made; the link to it carries the token behind #", Media: "text/html", Handle: s.setupPage},
-		{Method: "GET", Path: "/api/v2/setup", Role: auth.Public, Summary: "Whether the first user is still to be made", Response: api.SetupStatus{}, Handle: s.setupStatus},
+		{Method: "GET", Path: "/api/v2/setup", Role: auth.Public, Summary: "Whether the first user is still to be made, and how people may log in", Response: api.SetupStatus{}, Handle: s.setupStatus},
 		{
 			Method: "POST", Path: "/api/v2/setup", Role: auth.Public, Summary: "Make the first user, an administrator, and log in", Request: api.Setup{}, Response: api.Whoami{},
 			Errors: []api.Code{api.CodeTooManyRequests, api.CodeUnauthorized, api.CodeForbidden, api.CodeGone}, Handle: s.setUp,
@@ -97,7 +97,7 @@ func (s *server) setupPage(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *server) setupStatus(w http.ResponseWriter, _ *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, api.SetupStatus{Needed: control.SetupNeeded(st)})
+	writeJSON(w, http.StatusOK, api.SetupStatus{Needed: control.SetupNeeded(st), LoginProvider: s.OpenID != nil})
 	return nil
 }
 

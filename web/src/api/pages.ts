@@ -1,0 +1,126 @@
+// A long list, page by page from the server, which sorts and filters; a watch from the first page's revision on keeps what was loaded current.
+import { type InfiniteData, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { useEffect, useMemo, useState } from "react";
+import { type Events, followChanges } from "./changes";
+import { ApiError, errorOf, noteStatus } from "./client";
+import type { Mode } from "./keep";
+import { pollEvery } from "./stream";
+
+export type Page<T> = { rows: T[]; cursor: string | null; total: number | null; revision: string };
+
+export const pageSize = 100;
+
+/** Fetches one page of a list; `path` has the filters and the order. */
+export async function fetchPage<T>(path: string, cursor: string, signal?: AbortSignal): Promise<Page<T>> {
+  const url = new URL(path, location.origin);
+  url.searchParams.set("limit", String(pageSize));
+  if (cursor) url.searchParams.set("cursor", cursor);
+  let response: Response;
+  try {
+    response = await fetch(url, { credentials: "same-origin", signal });
+  } catch (e) {
+    if (signal?.aborted) throw e;
+    throw new ApiError(0, "unreachable", "");
+  }
+  if (!response.ok) {
+    noteStatus(response.status);
+    throw await errorOf(response);
+  }
+  const total = response.headers.get("Nebula-Total");
+  return {
+    rows: await response.json(),
+    cursor: response.headers.get("Nebula-Next-Cursor"),
+    total: total === null ? null : Number(total),
+    revision: response.headers.get("Nebula-Revision") ?? "",
+  };
+}
+
+export type Pages<T> = {
+  rows: T[] | undefined;
+  total: number | null;
+  error: ApiError | null;
+  mode: Mode;
+  /** Whether what is shown is still that of another filter. */
+  stale: boolean;
+  more: () => void;
+  refresh: () => void;
+};
+
+/** Replaces the rows of the loaded pages that have changed; tells whether something came or went, so that the pages must be asked for again. */
+export function patch<T>(
+  data: InfiniteData<Page<T>>,
+  idOf: (row: T) => string,
+  changed: Map<string, T | null>,
+): [InfiniteData<Page<T>>, boolean] {
+  const open = new Set(changed.keys());
+  let gone = false;
+  const pages = data.pages.map((page) => {
+    if (!page.rows.some((r) => changed.has(idOf(r)))) return page;
+    const rows: T[] = [];
+    for (const row of page.rows) {
+      const id = idOf(row);
+      const next = changed.get(id);
+      open.delete(id);
+      if (next === null) gone = true;
+      else rows.push(next ?? row);
+    }
+    return { ...page, rows };
+  });
+  const arrived = [...open].some((id) => changed.get(id) !== null);
+  return [{ ...data, pages }, gone || arrived];
+}
+
+/** Follows a list page by page. `path` is its key: another filter is another list, the former one is shown until it is there. A list without a watch is
+ * looked at every eight seconds. */
+export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit<Events<T>, "idOf">): Pages<T> {
+  const queries = useQueryClient();
+  const [mode, setMode] = useState<Mode>("connecting");
+  const key = useMemo(() => ["pages", path], [path]);
+  const query = useInfiniteQuery<Page<T>, ApiError, InfiniteData<Page<T>>, string[], string>({
+    queryKey: key,
+    queryFn: ({ pageParam, signal }) => fetchPage<T>(path, pageParam, signal),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.cursor,
+    placeholderData: (before) => before,
+    staleTime: watch ? Number.POSITIVE_INFINITY : 5000,
+    refetchInterval: watch ? false : pollEvery,
+    gcTime: 10_000,
+  });
+  const since = query.isPlaceholderData ? undefined : query.data?.pages[0]?.revision;
+  const followed = since !== undefined && watch !== undefined;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the watch begins at the first revision and goes on by itself
+  useEffect(() => {
+    if (!followed) return;
+    return followChanges<T>(
+      path,
+      since,
+      { ...watch, idOf },
+      {
+        mode: setMode,
+        changed(batch) {
+          let again = false;
+          queries.setQueryData<InfiniteData<Page<T>>>(key, (data) => {
+            if (!data) return data;
+            const [next, more] = patch(data, idOf, batch);
+            again = more;
+            return next;
+          });
+          return again;
+        },
+        again: () => queries.invalidateQueries({ queryKey: key }),
+      },
+    );
+  }, [followed, key]);
+  const rows = useMemo(() => query.data?.pages.flatMap((p) => p.rows), [query.data]);
+  return {
+    rows,
+    total: query.data?.pages[0]?.total ?? null,
+    error: query.error,
+    mode: query.error ? "offline" : watch ? mode : "polling",
+    stale: query.isPlaceholderData,
+    more: () => {
+      if (query.hasNextPage && !query.isFetchingNextPage) query.fetchNextPage();
+    },
+    refresh: () => query.refetch(),
+  };
+}

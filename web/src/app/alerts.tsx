@@ -1,0 +1,44 @@
+import { Alert, Anchor, Stack } from "@mantine/core";
+import { IconAlertTriangle } from "@tabler/icons-react";
+import { Link } from "@tanstack/react-router";
+import { useTranslation } from "react-i18next";
+import type { Schemas } from "../api/client";
+import { useLive } from "../api/live";
+import { sentence } from "../ui/faces";
+
+type DiskAlert = Schemas["DiskAlert"];
+
+/** What people should look at, above every page, while it holds. */
+export function Alerts() {
+  const { t } = useTranslation();
+  const alerts = useLive<DiskAlert[]>("/api/v2/alerts");
+  if (!alerts.data?.length) return null;
+  return (
+    <Stack gap="xs" mb="md" role="region" aria-label={t("alerts.label")}>
+      {alerts.data.map((a) => (
+        <Alert
+          key={`${a.node_id} ${a.alert_type}`}
+          color={a.alert_type === "disk_warning" ? "orange" : "red"}
+          variant="light"
+          icon={<IconAlertTriangle />}
+          title={titleOf(a.alert_type, t)}
+          py="xs"
+        >
+          <span className="foreign">{sentence(a.message)}</span>{" "}
+          {a.node_id && (
+            <Anchor component={Link} to={`/nodes/${encodeURIComponent(a.node_id)}`} size="sm">
+              {t("alerts.node")}
+            </Anchor>
+          )}
+        </Alert>
+      ))}
+    </Stack>
+  );
+}
+
+const known = ["disk_warning", "disk_critical", "mass_loss", "node_lost", "drain_blocked"] as const;
+
+function titleOf(type: string, t: ReturnType<typeof useTranslation>["t"]): string {
+  const k = known.find((k) => k === type);
+  return k ? t(`alerts.${k}`) : type;
+}

@@ -1,0 +1,5 @@
+import { PageHead } from "../../ui/bits";
+
+export function AccessPage() {
+  return <PageHead title="access" />;
+}

@@ -1,0 +1,5 @@
+import { PageHead } from "../../ui/bits";
+
+export function AuditPage() {
+  return <PageHead title="audit" />;
+}

@@ -1,0 +1,5 @@
+import { PageHead } from "../../ui/bits";
+
+export function CachePage() {
+  return <PageHead title="cache" />;
+}

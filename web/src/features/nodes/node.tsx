@@ -1,0 +1,5 @@
+import { PageHead } from "../../ui/bits";
+
+export function NodePage() {
+  return <PageHead title="nodes" />;
+}

@@ -1,0 +1,5 @@
+import { PageHead } from "../../ui/bits";
+
+export function TemplatesPage() {
+  return <PageHead title="templates" />;
+}

@@ -1,0 +1,59 @@
+// The console speaks English and Simplified Chinese. Each language is a chunk of its own, loaded when it is chosen.
+import i18next from "i18next";
+import { initReactI18next } from "react-i18next";
+import type en from "./i18n/en";
+
+declare module "i18next" {
+  interface CustomTypeOptions {
+    defaultNS: "common";
+    resources: typeof en;
+    strictKeyChecks: true;
+  }
+}
+
+export const languages = { en: "English", zh: "简体中文" } as const;
+export type Language = keyof typeof languages;
+
+const storeKey = "nebula-language";
+const texts: Record<Language, () => Promise<{ default: object }>> = { en: () => import("./i18n/en"), zh: () => import("./i18n/zh") };
+
+/** The language that was chosen here, else the first of the browser's that is spoken. */
+export function preferred(stored: string | null, wanted: readonly string[]): Language {
+  if (stored === "en" || stored === "zh") return stored;
+  for (const w of wanted) {
+    if (/^zh\b/i.test(w)) return "zh";
+    if (/^en\b/i.test(w)) return "en";
+  }
+  return "en";
+}
+
+async function load(language: Language) {
+  const resources = (await texts[language]()).default as Record<string, object>;
+  for (const [ns, keys] of Object.entries(resources)) i18next.addResourceBundle(language, ns, keys, true, true);
+}
+
+function mark(language: Language) {
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+}
+
+/** Makes texts available; to be awaited before anything is shown. */
+export async function startI18n(language = preferred(localStorage.getItem(storeKey), navigator.languages)) {
+  await i18next.use(initReactI18next).init({
+    lng: language,
+    fallbackLng: false,
+    defaultNS: "common",
+    resources: {},
+    interpolation: { escapeValue: false }, // React escapes
+    returnNull: false,
+  });
+  await load(language);
+  mark(language);
+}
+
+/** Changes the language of the page, and keeps the choice. */
+export async function speak(language: Language) {
+  await load(language);
+  await i18next.changeLanguage(language);
+  localStorage.setItem(storeKey, language);
+  mark(language);
+}

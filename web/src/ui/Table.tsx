@@ -1,0 +1,166 @@
+import { Checkbox } from "@mantine/core";
+import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { type ReactNode, useEffect, useRef } from "react";
+import { useTranslation } from "react-i18next";
+
+export type Column<T> = {
+  key: string;
+  title: ReactNode;
+  render: (row: T) => ReactNode;
+  /** The field that the list is sorted by when this head is pressed; none: it cannot be. */
+  sort?: string;
+  number?: boolean;
+  width?: number | string;
+  /** Heads the row for screen readers. */
+  head?: boolean;
+};
+
+export type Selection = { chosen: ReadonlySet<string>; onChange: (chosen: Set<string>) => void; label: (id: string) => string };
+
+type Props<T> = {
+  label: string;
+  columns: Column<T>[];
+  rows: T[];
+  idOf: (row: T) => string;
+  sort?: string; // field, or -field for the other way round
+  onSort?: (sort: string) => void;
+  selection?: Selection;
+  /** Called when the end of what is loaded comes near. */
+  onEnd?: () => void;
+  /** How many there are in all, when more than what is loaded. */
+  total?: number | null;
+  /** The height in which it scrolls, a CSS length. Without it the table is as long as its rows, and all of them are drawn. */
+  height?: string;
+  rowHeight?: number;
+};
+
+/** A table that draws only what can be seen of a long list. */
+export function Table<T>(p: Props<T>) {
+  const { t } = useTranslation();
+  const box = useRef<HTMLDivElement>(null);
+  const virtual = useVirtualizer({
+    count: p.rows.length,
+    getScrollElement: () => box.current,
+    estimateSize: () => p.rowHeight ?? 49,
+    overscan: 12,
+    enabled: p.height !== undefined,
+    getItemKey: (i) => p.idOf(p.rows[i]!),
+  });
+  const items = p.height === undefined ? null : virtual.getVirtualItems();
+  const last = items?.at(-1)?.index ?? -1;
+  const { onEnd } = p;
+  useEffect(() => {
+    if (last >= 0 && last >= p.rows.length - 40) onEnd?.();
+  }, [last, p.rows.length, onEnd]);
+  const first = items?.[0];
+  const before = first?.start ?? 0;
+  const after = items ? virtual.getTotalSize() - (items.at(-1)?.end ?? 0) : 0;
+  const width = p.columns.length + (p.selection ? 1 : 0);
+  const shown = items ? items.map((i) => [i.index, p.rows[i.index]!] as const) : p.rows.map((r, i) => [i, r] as const);
+  const all = p.selection && p.rows.length > 0 && p.rows.every((r) => p.selection!.chosen.has(p.idOf(r)));
+  const some = p.selection && p.rows.some((r) => p.selection!.chosen.has(p.idOf(r)));
+  return (
+    // What scrolls must be reachable by keyboard: hence the tabIndex.
+    <section
+      className="grid-table"
+      ref={box}
+      style={{ maxHeight: p.height, contain: p.height ? "strict" : undefined, height: p.height }}
+      tabIndex={0}
+      aria-label={p.label}
+    >
+      <table aria-rowcount={p.total ?? p.rows.length}>
+        <thead>
+          <tr>
+            {p.selection && (
+              <th style={{ width: 40 }}>
+                <Checkbox
+                  size="xs"
+                  aria-label={t("table.selectAll")}
+                  checked={all ?? false}
+                  indeterminate={!all && some}
+                  onChange={() => p.selection!.onChange(all ? new Set() : new Set(p.rows.map(p.idOf)))}
+                />
+              </th>
+            )}
+            {p.columns.map((c) => (
+              <Head key={c.key} column={c} sort={p.sort} onSort={p.onSort} />
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {before > 0 && (
+            <tr className="spacer" aria-hidden="true">
+              <td colSpan={width} style={{ height: before }} />
+            </tr>
+          )}
+          {shown.map(([i, row]) => (
+            <Row key={p.idOf(row)} index={i} row={row} p={p} />
+          ))}
+          {after > 0 && (
+            <tr className="spacer" aria-hidden="true">
+              <td colSpan={width} style={{ height: after }} />
+            </tr>
+          )}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function Row<T>({ index, row, p }: { index: number; row: T; p: Props<T> }) {
+  const id = p.idOf(row);
+  const chosen = p.selection?.chosen.has(id) ?? false;
+  return (
+    <tr aria-rowindex={index + 2} data-selected={chosen} data-row={id} style={p.height ? { height: p.rowHeight ?? 49 } : undefined}>
+      {p.selection && (
+        <td>
+          <Checkbox
+            size="xs"
+            aria-label={p.selection.label(id)}
+            checked={chosen}
+            onChange={() => {
+              const next = new Set(p.selection!.chosen);
+              if (!next.delete(id)) next.add(id);
+              p.selection!.onChange(next);
+            }}
+          />
+        </td>
+      )}
+      {p.columns.map((c) =>
+        c.head ? (
+          <th key={c.key} scope="row">
+            {c.render(row)}
+          </th>
+        ) : (
+          <td key={c.key} className={c.number ? "num" : undefined}>
+            {c.render(row)}
+          </td>
+        ),
+      )}
+    </tr>
+  );
+}
+
+function Head<T>({ column: c, sort, onSort }: { column: Column<T>; sort?: string; onSort?: (sort: string) => void }) {
+  const down = c.sort !== undefined && sort === `-${c.sort}`;
+  const up = c.sort !== undefined && sort === c.sort;
+  const Icon = up ? IconArrowUp : down ? IconArrowDown : IconArrowsSort;
+  return (
+    <th
+      scope="col"
+      className={c.number ? "num" : undefined}
+      style={{ width: c.width }}
+      aria-sort={c.sort ? (up ? "ascending" : down ? "descending" : "none") : undefined}
+    >
+      {c.sort && onSort ? (
+        <button type="button" onClick={() => onSort(up ? `-${c.sort}` : c.sort!)}>
+          {c.title}
+          <Icon size={14} opacity={up || down ? 1 : 0.45} aria-hidden="true" />
+        </button>
+      ) : (
+        c.title
+      )}
+    </th>
+  );
+}

@@ -1,0 +1,63 @@
+import { ActionIcon, Menu, useMantineColorScheme } from "@mantine/core";
+import { IconDeviceDesktop, IconLanguage, IconMoon, IconSun } from "@tabler/icons-react";
+import { useTranslation } from "react-i18next";
+import { type Language, languages, speak } from "../lib/i18n";
+
+export function LanguageMenu() {
+  const { t, i18n } = useTranslation();
+  return (
+    <Menu>
+      <Menu.Target>
+        <ActionIcon variant="default" size="lg" aria-label={t("tools.language")}>
+          <IconLanguage size={18} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {(Object.keys(languages) as Language[]).map((l) => (
+          <Menu.Item
+            key={l}
+            lang={l === "zh" ? "zh-CN" : "en"}
+            aria-current={i18n.language === l ? "true" : undefined}
+            fw={i18n.language === l ? 650 : 400}
+            onClick={() => speak(l)}
+          >
+            {languages[l]}
+          </Menu.Item>
+        ))}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
+
+export function SchemeMenu() {
+  const { t } = useTranslation();
+  const { colorScheme, setColorScheme } = useMantineColorScheme();
+  const kinds = [
+    ["light", IconSun],
+    ["dark", IconMoon],
+    ["auto", IconDeviceDesktop],
+  ] as const;
+  const Icon = kinds.find(([k]) => k === colorScheme)![1];
+  return (
+    <Menu>
+      <Menu.Target>
+        <ActionIcon variant="default" size="lg" aria-label={t("tools.scheme")}>
+          <Icon size={18} />
+        </ActionIcon>
+      </Menu.Target>
+      <Menu.Dropdown>
+        {kinds.map(([k, I]) => (
+          <Menu.Item
+            key={k}
+            leftSection={<I size={16} />}
+            aria-current={colorScheme === k ? "true" : undefined}
+            fw={colorScheme === k ? 650 : 400}
+            onClick={() => setColorScheme(k)}
+          >
+            {t(`tools.${k}`)}
+          </Menu.Item>
+        ))}
+      </Menu.Dropdown>
+    </Menu>
+  );
+}
