@@ -25,10 +25,13 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build man up test test-race test-chaos test-chaos-full test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files cover clean engine setup help
+.PHONY: build web man up test test-race test-chaos test-chaos-full test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files cover clean engine setup help
 
-build: ## build bin/nebula, one static binary (default)
+build: web ## build bin/nebula, one static binary (default); WEB=0 leaves the web console out
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
+
+web: ## build the web console, which the binary holds, where its sources have changed
+	@WEB="$(WEB)" scripts/web.sh
 
 man: build ## write the manual pages to bin/man1
 	bin/nebula man bin/man1
@@ -89,7 +92,7 @@ cover: setup ## how much of each package its tests reach
 	@go tool cover -func=.cache/cover.out | tail -n 1
 
 clean: ## remove what was built here (caches of Go and of the engine stay)
-	rm -rf bin dist .cache
+	rm -rf bin dist .cache web/dist/console web/node_modules
 
 engine: ## get a real llama-server and print where it is
 	@scripts/llama-server.sh

@@ -2,6 +2,8 @@ module github.com/nebula-serve/nebula
 
 go 1.26.0
 
+ignore node_modules
+
 require (
 	charm.land/lipgloss/v2 v2.0.6
 	github.com/anishathalye/porcupine v1.3.1

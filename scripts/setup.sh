@@ -26,6 +26,8 @@ present() {
 	iproute2) command -v ip >/dev/null && command -v tc >/dev/null ;;
 	nftables) [[ -x /usr/sbin/nft ]] || command -v nft >/dev/null ;;
 	aria2) command -v aria2c >/dev/null ;;
+	nodejs) command -v node >/dev/null ;;
+	npm) command -v npm >/dev/null ;;
 	nginx-light) [[ -x /usr/sbin/nginx ]] || command -v nginx >/dev/null ;;
 	*) dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q '^install ok installed$' ;;
 	esac

@@ -25,6 +25,7 @@ import (
 	"github.com/nebula-serve/nebula/internal/registry"
 	"github.com/nebula-serve/nebula/internal/scheduler"
 	"github.com/nebula-serve/nebula/internal/store"
+	"github.com/nebula-serve/nebula/web"
 )
 
 // server is the parts of a process that holds the cluster's state.
@@ -114,13 +115,14 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	if err != nil {
 		return nil, err
 	}
+	console, _ := web.Console()
 	uses := &auth.Uses{}
 	l.goRun("key uses", storeUses(uses, s.control.StoreKeyUses, true, s.o.Log.With("component", "keys")))
 	s.handler = httpapi.New(httpapi.Config{
 		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup, OpenID: provider, LoginKey: loginKey, Denied: s.recordDenials(),
 		Explain: scheduler.Explain, Figures: newFigures(s).get, Search: search, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
 		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Gateway: past, Tail: o.tail,
-		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Hosts: o.AllowedHosts, Proxies: o.Proxies, Now: time.Now, Log: o.Log.With("component", "api"),
+		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Console: console, Hosts: o.AllowedHosts, Proxies: o.Proxies, Now: time.Now, Log: o.Log.With("component", "api"),
 	})
 	return s, nil
 }

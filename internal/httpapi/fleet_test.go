@@ -265,7 +265,7 @@ func TestMachine_triesEverything(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{
-		"GET /healthz", "GET /readyz", "GET /{$}", "POST /api/v2/auth/login", "POST /api/v2/auth/token", "GET /setup", "GET /api/v2/setup", "POST /api/v2/setup",
+		"GET /healthz", "GET /readyz", "GET /{$}", "POST /api/v2/auth/login", "POST /api/v2/auth/token", "GET /setup", "GET /api/v2/setup", "POST /api/v2/setup", "GET /assets/{file}", "GET /favicon.svg",
 		"GET /api/v2/auth/oidc/login", "GET /api/v2/auth/oidc/callback", "POST /api/v2/join", "GET /api/healthz", "POST /api/auth/login",
 	}, public[:len(public)/2]); diff != "" {
 		t.Errorf("routes that need no credential (-want +got):\n%s", diff)

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -112,6 +113,8 @@ type Config struct {
 	Closing <-chan struct{}
 	Version api.ServerVersion
 	Hosts   []string // names, beside IP addresses and localhost, that callers may use for this server
+	// Console are the files of the web console, index.html at the top; nil: this binary was built without it.
+	Console fs.FS
 	// Proxies are the networks of reverse proxies that are believed about whom they speak for.
 	Proxies []netip.Prefix
 	Now     func() time.Time
@@ -138,6 +141,8 @@ type server struct {
 	attemptKey []byte
 	// described is the API as a document and as a page, made when it is first asked for.
 	described func() (described, error)
+	// console is what browsers are shown; nil: there is none.
+	console *console
 	// setupPages are the pages for the first user, made when one is first asked for.
 	setupPages func() (setupPages, error)
 }
@@ -158,6 +163,14 @@ func New(cfg Config) http.Handler {
 	}
 	s := &server{Config: cfg, models: live.New(cfg.View, cfg.Now, live.Models()), logins: newLogins(), attemptKey: cfg.LoginKey}
 	s.setupPages = sync.OnceValues(makeSetupPages)
+	if cfg.Console != nil {
+		c, err := newConsole(cfg.Console)
+		if err != nil {
+			cfg.Log.Error("the web console cannot be served", "error", err)
+		} else if s.console = c; len(c.left) > 0 {
+			cfg.Log.Warn("files of the web console are of kinds that are not served", "files", c.left)
+		}
+	}
 	s.described = sync.OnceValues(func() (described, error) { return describe(s.routes()) })
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
@@ -331,10 +344,14 @@ func readWithin(w http.ResponseWriter, r *http.Request, at time.Time) {
 	}
 }
 
-// fallback answers what no route matches. It lets nobody without a credential find out which paths exist.
+// fallback answers what no route matches: a browser with the console, which has pages of its own. It lets nobody without a credential find out which paths exist.
 func (s *server) fallback() http.Handler {
 	table := s.routes()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.console != nil && wantsPage(r) {
+			s.console.send(w)
+			return
+		}
 		if _, err := s.authenticate(r); err != nil {
 			s.fail(w, r, err)
 			return

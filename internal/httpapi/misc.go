@@ -28,14 +28,3 @@ func (s *server) version(w http.ResponseWriter, _ *http.Request) error {
 	writeJSON(w, http.StatusOK, s.Version)
 	return nil
 }
-
-// index stands where the web console will be.
-func (s *server) index(w http.ResponseWriter, _ *http.Request) error {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = w.Write([]byte("Nebula is running.\n\n" + // the caller may have left
-		"  OpenAI-compatible endpoint   /v1\n" +
-		"  REST API                     /api/v2\n" +
-		"  health                       /healthz /readyz\n\n" +
-		"The web console comes with a later version. Until then: nebula --help\n"))
-	return nil
-}

@@ -104,7 +104,7 @@ func operations(table []Route) []openapi.Operation {
 			op.Response = reflect.TypeOf(r.Response)
 		}
 		if r.Media != "" {
-			op.Media = append(op.Media, r.Media)
+			op.Media = strings.Split(r.Media, ", ")
 		}
 		add := func(when bool, names ...string) {
 			if when {
@@ -177,16 +177,30 @@ func (s *server) docs(w http.ResponseWriter, r *http.Request) error {
 
 // sendCached sends what changes with the program alone, or tells the caller that it has it.
 func sendCached(w http.ResponseWriter, r *http.Request, media, tag string, body []byte) error {
+	return sendKept(w, r, kept{media: media, tag: tag, keep: "private, no-cache", body: body}) // kept by the caller, and asked about each time
+}
+
+// kept is an answer that callers may keep.
+type kept struct {
+	media, tag string
+	keep       string // Cache-Control
+	body       []byte
+}
+
+// sendKept sends an answer, or tells the caller that it has it.
+func sendKept(w http.ResponseWriter, r *http.Request, k kept) error {
 	h := w.Header()
-	h.Set("ETag", tag)
-	h.Set("Cache-Control", "private, no-cache") // kept by the caller, and asked about each time
+	h.Set("ETag", k.tag)
+	h.Set("Cache-Control", k.keep)
 	for known := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
-		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == tag || known == "*" {
+		if known = strings.TrimPrefix(strings.TrimSpace(known), "W/"); known == k.tag || known == "*" {
+			h.Del("Content-Length")
+			h.Del("Content-Encoding")
 			w.WriteHeader(http.StatusNotModified)
 			return nil
 		}
 	}
-	h.Set("Content-Type", media)
-	_, _ = w.Write(body) // the caller may have left
+	h.Set("Content-Type", k.media)
+	_, _ = w.Write(k.body) // the caller may have left
 	return nil
 }

@@ -19,7 +19,7 @@ type Route struct {
 	Query        []Param    // what may follow "?", beside what Has brings
 	Request      any        // zero value of the body's type; nil = none
 	Response     any        // zero value of the answer's type; nil = not JSON
-	Media        string     // of an answer that is not JSON
+	Media        string     // of an answer that is not JSON; of several kinds, with a comma between
 	Status       int        // of success; 0 = 200
 	Errors       []api.Code // beside those of Codes, which every route of its kind has
 	Has          Trait
@@ -65,6 +65,7 @@ func (s *server) routes() []Route {
 			s.secretRoutes(),
 			s.authRoutes(),
 			s.setupRoutes(),
+			s.consoleRoutes(),
 			s.oidcRoutes(),
 			s.userRoutes(),
 			s.keyRoutes(),
@@ -113,7 +114,7 @@ func (s *server) processRoutes() []Route {
 		{Method: "GET", Path: "/healthz", Role: auth.Public, Summary: "This process lives", Response: api.Health{}, Handle: s.healthz},
 		{Method: "GET", Path: "/readyz", Role: auth.Public, Summary: "This process can serve", Response: api.Health{}, Handle: s.readyz},
 		{Method: "GET", Path: "/metrics", Role: auth.Viewer, Summary: "Metrics in Prometheus' format", Media: "text/plain", Handle: s.metrics},
-		{Method: "GET", Path: "/{$}", Role: auth.Public, Summary: "What this is", Media: "text/plain", Handle: s.index},
+		{Method: "GET", Path: "/{$}", Role: auth.Public, Summary: "The web console, or what this is", Media: "text/html, text/plain", Handle: s.index},
 		{Method: "GET", Path: "/api/v2/version", Role: auth.Viewer, Summary: "Version of the server", Response: api.ServerVersion{}, Handle: s.version},
 	}
 }

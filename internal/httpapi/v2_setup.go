@@ -81,6 +81,10 @@ func pagePolicy(styles, scripts []string) string {
 }
 
 func (s *server) setupPage(w http.ResponseWriter, _ *http.Request) error {
+	if s.console != nil {
+		s.console.send(w)
+		return nil
+	}
 	pages, err := s.setupPages()
 	if err != nil {
 		return err

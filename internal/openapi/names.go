@@ -58,6 +58,8 @@ var ids = map[string]string{
 	"GET /{$}":                                    "getIndex",
 	"GET /api/openapi.json":                       "getOpenAPI",
 	"GET /api/docs":                               "getDocs",
+	"GET /assets/{file}":                          "getAsset",
+	"GET /favicon.svg":                            "getFavicon",
 	"GET /setup":                                  "getSetupPage",
 	"PUT /api/v2/models/{uid}":                    "updateModel",
 	"POST /api/v2/templates/{id}/deploy":          "deployTemplate",
@@ -119,7 +121,7 @@ var tags = []struct {
 	{Tag{"audit", "Who did what"}, []string{"audit"}},
 	{Tag{"admin", "The store underneath, and what the existing Nebula has left in it"}, []string{"admin", "migrate", "v1-usage"}},
 	{Tag{"observability", "How the gateway did, over the last minutes and hours"}, []string{"observability"}},
-	{Tag{"process", "This process: health, version, metrics, and this document"}, []string{"", "healthz", "readyz", "metrics", "version", "openapi.json", "docs"}},
+	{Tag{"process", "This process: health, version, metrics, this document, and the web console"}, []string{"", "healthz", "readyz", "metrics", "version", "openapi.json", "docs", "assets", "favicon.svg"}},
 	{Tag{v1Tag, "The API of the existing Nebula, for its clients: it does the same as the other routes, which new clients should call"}, nil},
 	{Tag{machinesTag, "What machines say to each other"}, []string{"join", "renew", "feed"}},
 }

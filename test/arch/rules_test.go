@@ -60,6 +60,7 @@ var rules = []rule{
 	{pkg: "internal/openapi", may: []string{"api", "internal/openapi"}, why: "the API as a document and a page, from rows: serves nothing"},
 	{pkg: "internal/openid", may: []string{"api"}, why: "who somebody is at an OpenID provider: no users, no cookies"},
 	{pkg: "internal/httpapi", may: []string{"api", "internal/catalog", "internal/cluster", "internal/control", "internal/auth", "internal/live", "internal/obs", "internal/openapi", "internal/openid", "internal/pki"}, why: "translates HTTP into verbs and views"},
+	{pkg: "web", may: []string{}, never: effects, noThirdParty: true, why: "the files of the console: serves nothing"},
 	{pkg: "internal/apply", may: []string{"api"}, never: effects, why: "documents to changes: decides what apply does, pure"},
 	{pkg: "internal/app", may: []string{everything}, why: "the only place where concrete meets concrete"},
 	{pkg: "internal/cli", may: []string{"api", "client", "internal/app", "internal/apply", "internal/audit", "internal/demomodel", "internal/openid"}, why: "a client of the REST API, and the way into app"},
