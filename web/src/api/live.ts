@@ -47,7 +47,8 @@ class Source<T> {
     this.start();
   };
 
-  private end() {
+  /** Stops following. */
+  end() {
     this.stop?.abort();
     this.stop = null;
   }
@@ -101,6 +102,7 @@ function sourceOf<T>(path: string, reader: Reader<T>): Source<T> {
 
 /** Forgets everything, when somebody else logs in. */
 export function forgetSources() {
+  for (const s of sources.values()) s.end();
   sources.clear();
 }
 
