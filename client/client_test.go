@@ -53,11 +53,18 @@ func TestClient_sends(t *testing.T) {
 			}, true,
 		},
 		{
-			"models chosen", "GET /api/v2/models?cursor=a&label=team%3Da%26b%3D1&limit=5&state=failed", `[]`,
+			"models chosen", "GET /api/v2/models?cursor=a&label=team%3Da%26b%3D1&limit=5&q=x+y&sort=-name&state=failed", `[]`,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				m, _, err := c.Models(ctx, client.ListOptions{State: api.StateFailed, Label: "team=a&b=1", Limit: 5, Cursor: "a"})
+				m, _, err := c.Models(ctx, client.ListOptions{State: api.StateFailed, Label: "team=a&b=1", Limit: 5, Cursor: "a", Search: "x y", Sort: "-name"})
 				return len(m), err
 			}, 0,
+		},
+		{
+			"summary", "GET /api/v2/summary/models?q=x&state=failed", `{"total":2,"states":{"failed":2},"engines":{},"labels":[]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				m, err := c.ModelSummary(ctx, client.ListOptions{State: api.StateFailed, Limit: 5, Cursor: "a", Search: "x", Sort: "-name"})
+				return m.Total + m.States[api.StateFailed], err
+			}, 4,
 		},
 		{
 			"create", `POST /api/v2/models {"model_name":"acme/x","auto_start":true}`, `{"model_uid":"acme-x","state":"starting","deployment":null}`,

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -16,6 +17,8 @@ type ListOptions struct {
 	State  api.ModelState
 	Label  string // key=value
 	Engine string
+	Search string // a part of the uid, the name or the value of a label, in capitals or not
+	Sort   string // uid, name, state, engine, replicas, created or updated, with - before it for the reverse; empty = uid
 	Limit  int    // 0 = all
 	Cursor string // from the answer before
 }
@@ -28,7 +31,7 @@ func (c *Client) Models(ctx context.Context, o ListOptions) ([]api.ModelView, st
 }
 
 func modelsPath(o ListOptions, q url.Values) string {
-	for key, value := range map[string]string{"state": string(o.State), "label": o.Label, "engine": o.Engine, "cursor": o.Cursor} {
+	for key, value := range map[string]string{"state": string(o.State), "label": o.Label, "engine": o.Engine, "cursor": o.Cursor, "q": o.Search, "sort": o.Sort} {
 		if value != "" {
 			q.Set(key, value)
 		}
@@ -40,6 +43,19 @@ func modelsPath(o ListOptions, q url.Values) string {
 		return "/api/v2/models"
 	}
 	return "/api/v2/models?" + q.Encode()
+}
+
+// ModelSummary counts the models that o chooses; Sort, Limit and Cursor have no part in it.
+func (c *Client) ModelSummary(ctx context.Context, o ListOptions) (api.ModelSummary, error) {
+	o.Sort, o.Limit, o.Cursor = "", 0, ""
+	_, query, _ := strings.Cut(modelsPath(o, url.Values{}), "?")
+	path := "/api/v2/summary/models"
+	if query != "" {
+		path += "?" + query
+	}
+	var out api.ModelSummary
+	_, err := c.call(ctx, request{method: http.MethodGet, path: path}, &out)
+	return out, err
 }
 
 // CreateModel declares a model.

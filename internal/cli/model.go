@@ -42,7 +42,7 @@ func (c *command) modelList() *cobra.Command {
 	var state string
 	cmd := listCommand(c, listing[api.ModelView]{
 		Short: "List models", Empty: "No models. Declare one with: nebula model create NAME",
-		Example: "  nebula model list\n  nebula model list --state failed -o wide\n  nebula model list --label team=search -o json\n  nebula model list --watch",
+		Example: "  nebula model list\n  nebula model list --state failed -o wide\n  nebula model list --label team=search -o json\n  nebula model list --search llama --sort -updated\n  nebula model list --watch",
 		Key:     func(m api.ModelView) string { return m.ModelUID },
 		Columns: modelColumns(),
 		Fetch: func(ctx context.Context, cl *client.Client) ([]api.ModelView, error) {
@@ -55,7 +55,10 @@ func (c *command) modelList() *cobra.Command {
 			return cl.WatchModelList(ctx, o)
 		},
 	})
-	cmd.PreRunE = func(*cobra.Command, []string) error {
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if o.Sort != "" && cmd.Flags().Changed("watch") {
+			return usagef("--sort and --watch do not go together: what is watched is in the order of the uids")
+		}
 		if state == "" {
 			return nil
 		}
@@ -64,6 +67,9 @@ func (c *command) modelList() *cobra.Command {
 	cmd.Flags().StringVar(&state, "state", "", "only models in this state")
 	c.completeFlag(cmd, "state", words(api.ModelStates()))
 	cmd.Flags().StringVarP(&o.Label, "label", "l", "", "only models with this label, key=value")
+	cmd.Flags().StringVar(&o.Search, "search", "", "only models with this text in the uid, the name or the value of a label")
+	cmd.Flags().StringVar(&o.Sort, "sort", "", "the order: uid, name, state, engine, replicas, created or updated; -FIELD for the reverse (default uid)")
+	c.completeFlag(cmd, "sort", []string{"uid", "name", "state", "engine", "replicas", "created", "updated", "-name", "-state", "-engine", "-replicas", "-created", "-updated"})
 	return cmd
 }
 

@@ -56,6 +56,7 @@ var commandOf = map[string]string{
 
 // noCommand are the routes that no command asks, and why.
 var noCommand = map[string]string{
+	"GET /api/v2/summary/models":           "counts for the console, which shows a part of a long list; nebula model list shows the models themselves",
 	"POST /api/v2/auth/login":              "sets a browser's cookie: the command line has tokens",
 	"POST /api/v2/auth/logout":             "ends a browser's session; nebula session delete ends any",
 	"GET /api/v2/setup":                    "tells a browser which page to show; nebula setup is told by its answer",

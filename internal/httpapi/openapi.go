@@ -51,6 +51,11 @@ func queryOf(r Route) []openapi.Param {
 	for _, p := range r.Query {
 		out = append(out, openapi.Param(p))
 	}
+	if len(r.Sort) > 0 {
+		out = append(out, openapi.Param{
+			Name: "sort", Type: "string", Summary: "The order: one of these, with - before it the other way round; " + r.Sort[0] + " when absent", Enum: bothWays(r.Sort),
+		})
+	}
 	add := func(t Trait, name, kind, summary string) {
 		if r.Has&t != 0 {
 			out = append(out, openapi.Param{Name: name, Type: kind, Summary: summary})
@@ -115,7 +120,8 @@ func operations(table []Route) []openapi.Operation {
 			op.Media = append(op.Media, "text/event-stream")
 		}
 		add(r.Has&(Conditional|Cached) != 0, "ETag")
-		add(r.Has&Pages != 0, "Link", "Nebula-Next-Cursor")
+		add(r.Has&Pages != 0, "Link", "Nebula-Next-Cursor", "Nebula-Total")
+		add(r.Has&Resumes != 0, "Nebula-Revision")
 		add(op.Deprecated, "Link", "Deprecation")
 		add(r.Status == http.StatusCreated || r.Status == http.StatusSeeOther, "Location")
 		out = append(out, op)

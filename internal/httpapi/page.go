@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"net/http"
-	"slices"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -16,7 +14,7 @@ import (
 // Limits of a list's page.
 const (
 	maxPage   = 1000
-	maxCursor = 1024
+	maxCursor = 16 << 10 // the cache has ids that are paths
 )
 
 // page is the part of a list that a request asks for.
@@ -25,27 +23,31 @@ type page struct {
 	limit int    // at most so many; 0 = all
 }
 
-// writePage answers with the part of a list that the request asks for, and says where the next one begins. The list is in ascending order of the
-// ids that idOf returns (and is put into it, if it is not), each of which is there once; a list of another order makes an id that sorts like it.
-// The items are the caller's own, and whatever the route's filters have left. Without ?limit and ?cursor the answer is the whole list: a bare
-// array, never null.
+// writePage answers with the part of a list that the request asks for, and says where the next one begins. The list is put into the order that is
+// asked for, which is that of the ids that idOf returns unless the list has others in all; each id is there once, and a list of another order makes
+// an id that sorts like it. The items are the caller's own, and whatever the route's filters have left. Without ?limit and ?cursor the answer is the
+// whole list: a bare array, never null.
 //
 // An object that is made or deleted between two pages neither hides nor repeats another one.
-func writePage[T any](w http.ResponseWriter, r *http.Request, items []T, idOf func(*T) string) error {
-	p, err := pageOf(r)
+func writePage[T any](w http.ResponseWriter, r *http.Request, items []T, idOf func(*T) string, all ...sorting[T]) error {
+	o, err := orderOf(r, idOf, all)
 	if err != nil {
 		return err
 	}
-	order := func(a, b T) int { return strings.Compare(idOf(&a), idOf(&b)) }
-	if !slices.IsSortedFunc(items, order) {
-		slices.SortStableFunc(items, order)
+	limit, err := limitOf(r)
+	if err != nil {
+		return err
 	}
-	if p.after != "" {
-		items = items[sort.Search(len(items), func(i int) bool { return idOf(&items[i]) > p.after }):]
+	o.sort(items)
+	start, err := o.start(r, items)
+	if err != nil {
+		return err
 	}
-	if p.limit > 0 && len(items) > p.limit {
-		items = items[:p.limit]
-		linkNext(w, r, idOf(&items[p.limit-1]))
+	tellTotal(w, len(items))
+	items = items[start:]
+	if limit > 0 && len(items) > limit {
+		items = items[:limit]
+		linkNext(w, r, o.cursor(r, &items[limit-1]))
 	}
 	if items == nil {
 		items = []T{}
@@ -54,9 +56,14 @@ func writePage[T any](w http.ResponseWriter, r *http.Request, items []T, idOf fu
 	return nil
 }
 
+// tellTotal says how many objects there are on all pages.
+func tellTotal(w http.ResponseWriter, n int) { w.Header().Set("Nebula-Total", strconv.Itoa(n)) }
+
+func limitOf(r *http.Request) (int, error) { return queryInt(r, "limit", 0, 1, maxPage) }
+
 // pageOf reads ?limit and ?cursor.
 func pageOf(r *http.Request) (p page, err error) {
-	if p.limit, err = queryInt(r, "limit", 0, 1, maxPage); err != nil {
+	if p.limit, err = limitOf(r); err != nil {
 		return p, err
 	}
 	if cursor := r.URL.Query().Get("cursor"); cursor != "" {
@@ -65,9 +72,8 @@ func pageOf(r *http.Request) (p page, err error) {
 	return p, err
 }
 
-// linkNext says that more follows after the object with the id last.
-func linkNext(w http.ResponseWriter, r *http.Request, last string) {
-	cursor := cursorAfter(r.URL.Path, last)
+// linkNext says that more follows, and with which cursor.
+func linkNext(w http.ResponseWriter, r *http.Request, cursor string) {
 	q := r.URL.Query()
 	q.Set("cursor", cursor)
 	at := r.URL.EscapedPath()
@@ -91,8 +97,12 @@ func afterOf(path, cursor string) (string, error) {
 			return string(b[4:]), nil
 		}
 	}
-	return "", &api.Error{
-		Code: api.CodeInvalidRequest, Message: "this cursor is not one of this list: take the one in Nebula-Next-Cursor of the page before, or leave it out to start anew",
+	return "", errCursor()
+}
+
+func errCursor() error {
+	return &api.Error{
+		Code: api.CodeInvalidRequest, Message: "this cursor is not one of this list in this order: take the one in Nebula-Next-Cursor of the page before, or leave it out to start anew",
 		Details: []api.Field{{Field: "cursor", Reason: "is not one of this list"}},
 	}
 }

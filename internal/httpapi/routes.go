@@ -16,7 +16,8 @@ type Route struct {
 	Method, Path string
 	Role         auth.Role
 	Summary      string
-	Query        []Param    // what may follow "?", beside what Has brings
+	Query        []Param    // what may follow "?", beside what Has and Sort bring
+	Sort         []string   // the orders that ?sort takes; the first one is that of who asks for none
 	Request      any        // zero value of the body's type; nil = none
 	Response     any        // zero value of the answer's type; nil = not JSON
 	Media        string     // of an answer that is not JSON; of several kinds, with a comma between
@@ -41,11 +42,12 @@ type Trait uint16
 const (
 	OwnBody      Trait = 1 << iota // the handler limits the body itself
 	OptionalBody                   // no body is {}
-	Pages                          // ?limit and ?cursor; the next page is in Link and Nebula-Next-Cursor
+	Pages                          // ?limit and ?cursor; the next page is in Link and Nebula-Next-Cursor, and how many there are in all in Nebula-Total
 	Watches                        // ?watch=1: server-sent events, from ?since= or Last-Event-ID on
 	Conditional                    // If-Match, and an ETag in the answer
 	Creates                        // Idempotency-Key
 	DryRuns                        // ?dry_run=1 (or ?validate=1): what would happen, without doing it
+	Resumes                        // Nebula-Revision in a list, from which a watch goes on
 	Cached                         // an ETag in the answer, and 304 for who has it already
 )
 
@@ -58,6 +60,7 @@ func (s *server) routes() []Route {
 	if s.Control != nil { // what servers have and a gateway alone has not; each group stands beside its handlers
 		for _, rows := range [][]Route{
 			s.modelRoutes(),
+			s.summaryRoutes(),
 			s.explainRoutes(),
 			s.nodeRoutes(),
 			s.cacheRoutes(),

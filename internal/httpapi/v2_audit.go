@@ -64,7 +64,7 @@ func (s *server) listAudit(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if next > 0 {
-		linkNext(w, r, strconv.FormatUint(next, 10))
+		linkNext(w, r, cursorAfter(r.URL.Path, strconv.FormatUint(next, 10)))
 	}
 	if recs == nil {
 		recs = []api.AuditRecord{}

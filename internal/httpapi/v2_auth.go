@@ -23,7 +23,7 @@ func (s *server) authRoutes() []Route {
 		{Method: "POST", Path: "/api/v2/auth/login", Role: auth.Public, Summary: "Log in with a password: the answer sets the session's cookie", Request: api.Login{}, Response: api.Whoami{}, Errors: tooMany, Handle: s.login},
 		{Method: "POST", Path: "/api/v2/auth/logout", Role: auth.Inference, Summary: "End the session of the cookie", Response: api.Done{}, Handle: s.logout},
 		{Method: "POST", Path: "/api/v2/auth/token", Role: auth.Public, Summary: "Make a personal token, for the command line, with a password or a session", Request: api.CreatePersonalToken{}, Response: api.PersonalToken{}, Errors: tooMany, Handle: s.personalToken},
-		{Method: "GET", Path: "/api/v2/sessions", Role: auth.Viewer, Summary: "List your sessions; administrators see those of all", Query: []Param{{Name: "user", Type: "string", Summary: "Only those of this user"}}, Response: []api.SessionView{}, Has: Pages, Handle: s.listSessions},
+		{Method: "GET", Path: "/api/v2/sessions", Role: auth.Viewer, Summary: "List your sessions; administrators see those of all", Query: []Param{{Name: "user", Type: "string", Summary: "Only those of this user"}}, Sort: sortFields(sessionOrders()), Response: []api.SessionView{}, Has: Pages, Handle: s.listSessions},
 		{Method: "DELETE", Path: "/api/v2/sessions/{id}", Role: auth.Viewer, Summary: "End a session of yours; administrators may end any", Response: api.SessionDeleted{}, Has: DryRuns, Handle: s.deleteSession},
 	}
 }
@@ -281,7 +281,7 @@ func (s *server) listSessions(w http.ResponseWriter, r *http.Request) error {
 		user = who.ID
 	}
 	st, _ := s.View.Current()
-	return writePage(w, r, control.Sessions(st, user, who.Session, s.Now()), func(v *api.SessionView) string { return v.ID })
+	return writePage(w, r, control.Sessions(st, user, who.Session, s.Now()), func(v *api.SessionView) string { return v.ID }, sessionOrders()...)
 }
 
 func (s *server) deleteSession(w http.ResponseWriter, r *http.Request) error {

@@ -13,7 +13,7 @@ import (
 func (s *server) cacheRoutes() []Route {
 	const cache, node = "/api/v2/cache", "/api/v2/nodes/{id}"
 	return []Route{
-		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Response: []api.CacheEntryView{}, Has: Pages | Watches, Handle: s.nodeCache},
+		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Sort: sortFields(cacheOrders()), Response: []api.CacheEntryView{}, Has: Pages | Watches, Handle: s.nodeCache},
 		{Method: "GET", Path: node + "/disk", Role: auth.Viewer, Summary: "A node's model disk", Response: api.NodeDiskStatus{}, Handle: s.nodeDisk},
 		{Method: "POST", Path: node + "/cache/prune", Role: auth.Admin, Summary: "Remove what a node does not need", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody | DryRuns, Handle: s.pruneCache},
 		{Method: "POST", Path: node + "/cache/prune/dry-run", Role: auth.Operator, Summary: "Tell what that would remove", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody, Handle: s.dryPruneCache},
@@ -29,7 +29,7 @@ func (s *server) cacheRoutes() []Route {
 
 func (s *server) nodeCache(w http.ResponseWriter, r *http.Request) error {
 	list := func(st *cluster.State) []api.CacheEntryView { return cluster.NodeCache(st, r.PathValue("id")) }
-	return listOrWatch(s, w, r, "cache", list, func(e *api.CacheEntryView) string { return e.ModelName + "\x00" + e.CachePath })
+	return listOrWatch(s, w, r, "cache", list, func(e *api.CacheEntryView) string { return e.ModelName + "\x00" + e.CachePath }, cacheOrders()...)
 }
 
 func (s *server) nodeDisk(w http.ResponseWriter, r *http.Request) error {

@@ -18,7 +18,7 @@ func (s *server) explainRoutes() []Route {
 	}
 	return []Route{
 		{Method: "GET", Path: "/api/v2/models/{uid}/explain", Role: auth.Viewer, Summary: "Why a model stands as it does, what each node lacks for it, and what would help", Response: api.Explanation{}, Handle: s.explainModel},
-		{Method: "GET", Path: "/api/v2/endpoints", Role: auth.Viewer, Summary: "List the replicas that run, of all models, or watch them", Query: filters, Response: []api.EndpointInfo{}, Has: Pages | Watches, Handle: s.listEndpoints},
+		{Method: "GET", Path: "/api/v2/endpoints", Role: auth.Viewer, Summary: "List the replicas that run, of all models, or watch them", Query: filters, Sort: sortFields(endpointOrders()), Response: []api.EndpointInfo{}, Has: Pages | Watches, Handle: s.listEndpoints},
 		{Method: "GET", Path: "/api/v2/endpoints/figures", Role: auth.Viewer, Summary: "What the engines that run say of themselves now: requests, tokens, KV cache", Response: api.EngineFigures{}, Handle: s.engineFigures},
 	}
 }
@@ -84,5 +84,5 @@ func (s *server) listEndpoints(w http.ResponseWriter, r *http.Request) error {
 		}
 		return out
 	}
-	return listOrWatch(s, w, r, "endpoints", list, func(e *api.EndpointInfo) string { return e.Key() })
+	return listOrWatch(s, w, r, "endpoints", list, func(e *api.EndpointInfo) string { return e.Key() }, endpointOrders()...)
 }

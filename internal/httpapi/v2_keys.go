@@ -13,7 +13,7 @@ import (
 func (s *server) keyRoutes() []Route {
 	const keys, key = "/api/v2/keys", "/api/v2/keys/{id}"
 	return []Route{
-		{Method: "GET", Path: keys, Role: auth.Viewer, Summary: "List keys: your own, or those of all for admins", Query: []Param{{Name: "owner", Type: "string", Summary: "Keys of this user only"}}, Response: []api.KeyView{}, Has: Pages, Handle: s.listKeys},
+		{Method: "GET", Path: keys, Role: auth.Viewer, Summary: "List keys: your own, or those of all for admins", Query: []Param{{Name: "owner", Type: "string", Summary: "Keys of this user only"}}, Sort: sortFields(keyOrders()), Response: []api.KeyView{}, Has: Pages, Handle: s.listKeys},
 		{Method: "POST", Path: keys, Role: auth.Viewer, Summary: "Make a key; only this answer has it", Request: api.CreateKey{}, Response: api.KeyCreated{}, Status: http.StatusCreated, Errors: []api.Code{api.CodeForbidden}, Has: Creates | DryRuns, Handle: s.createKey},
 		{Method: "GET", Path: key, Role: auth.Viewer, Summary: "One key, without its secret", Response: api.KeyView{}, Has: Conditional, Handle: s.getKey},
 		{Method: "PUT", Path: key, Role: auth.Viewer, Summary: "Change a key", Request: api.UpdateKey{}, Response: api.KeyView{}, Has: Conditional | DryRuns, Handle: s.updateKey},
@@ -38,7 +38,7 @@ func (s *server) listKeys(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writePage(w, r, views, func(v *api.KeyView) string { return v.ID })
+	return writePage(w, r, views, func(v *api.KeyView) string { return v.ID }, keyOrders()...)
 }
 
 func (s *server) createKey(w http.ResponseWriter, r *http.Request) error {

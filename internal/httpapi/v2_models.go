@@ -1,10 +1,8 @@
 package httpapi
 
 import (
-	"cmp"
 	"context"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,7 +24,7 @@ func (s *server) modelRoutes() []Route {
 		{Name: "previous", Type: "boolean", Summary: "The log of the engine before this one, after a restart"},
 	}
 	return []Route{
-		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Query: modelFilters(), Response: []api.ModelView{}, Has: Pages | Watches, Handle: s.listModels},
+		{Method: "GET", Path: models, Role: auth.Viewer, Summary: "List models, or watch them", Query: modelFilters(), Sort: sortFields(modelOrders()), Response: []api.ModelView{}, Has: Pages | Watches | Resumes, Handle: s.listModels},
 		{Method: "POST", Path: models, Role: auth.Operator, Summary: "Declare a model", Request: api.CreateModel{}, Response: api.ModelCreated{}, Status: 201, Has: Creates | DryRuns, Handle: s.createModel},
 		{Method: "GET", Path: model, Role: auth.Viewer, Summary: "One model in detail, or watch it", Response: api.ModelDetail{}, Has: Conditional | Watches, Handle: s.getModel},
 		{Method: "PUT", Path: model, Role: auth.Operator, Summary: "Change a model", Request: api.UpdateModel{}, Response: api.ModelWritten{}, Has: Conditional | DryRuns, Handle: s.updateModel},
@@ -46,6 +44,7 @@ func modelFilters() []Param {
 		states = append(states, string(s))
 	}
 	return []Param{
+		searchParam("its uid, its name or the value of a label"),
 		{Name: "state", Type: "string", Summary: "Models in this state only", Enum: states},
 		{Name: "label", Type: "string", Summary: "Models with this label only: key=value; several times: with all of them"},
 		{Name: "engine", Type: "string", Summary: "Models of this engine only", Enum: api.Engines()},
@@ -148,11 +147,14 @@ func (s *server) deleteModel(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
-	match, err := modelFilter(r.URL.Query())
+	match, err := modelFilter(r)
 	if err != nil {
 		return err
 	}
 	if watching(r) {
+		if _, err := orderOf(r, itemID, modelOrders()); err != nil { // a watch has none, and who asks for one that there is not is mistaken
+			return err
+		}
 		return s.follow(w, r, &watcher{
 			list: s.models, kind: "model", match: match, deleted: func(uid string) any { return map[string]string{"model_uid": uid} },
 		})
@@ -161,7 +163,11 @@ func (s *server) listModels(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) pageModels(w http.ResponseWriter, r *http.Request, match func(*live.Facts) bool) error {
-	p, err := pageOf(r)
+	o, err := orderOf(r, itemID, modelOrders())
+	if err != nil {
+		return err
+	}
+	limit, err := limitOf(r)
 	if err != nil {
 		return err
 	}
@@ -169,23 +175,47 @@ func (s *server) pageModels(w http.ResponseWriter, r *http.Request, match func(*
 	if err != nil {
 		return err
 	}
-	items := make([]*live.Item, 0, min(table.Len(), cmp.Or(p.limit, table.Len())))
-	for i := range table.After(p.after) {
-		if !i.Is(match) {
-			continue
-		}
-		if p.limit > 0 && len(items) == p.limit {
-			linkNext(w, r, items[p.limit-1].ID)
-			break
-		}
-		items = append(items, i)
+	all := live.Of(table, "order "+o.name, func(t *live.Table) []*live.Item {
+		items := slices.AppendSeq(make([]*live.Item, 0, t.Len()), t.After(""))
+		o.sort(items)
+		return items
+	})
+	start, err := o.start(r, all)
+	if err != nil {
+		return err
 	}
+	var items []*live.Item
+	total, more := 0, false
+	for n, i := range all {
+		switch {
+		case !i.Is(match):
+			continue
+		case n < start:
+		case limit == 0 || len(items) < limit:
+			items = append(items, i)
+		default:
+			more = true
+		}
+		total++
+	}
+	if more {
+		linkNext(w, r, o.cursor(r, &items[limit-1]))
+	}
+	tellTotal(w, total)
+	w.Header().Set("Nebula-Revision", strconv.FormatInt(table.Revision(), 10))
 	writeItems(w, items)
 	return nil
 }
 
-// modelFilter reads state, label and engine; nil lets every model through. What it does not understand is refused, not ignored.
-func modelFilter(q url.Values) (func(*live.Facts) bool, error) {
+func itemID(i **live.Item) string { return (*i).ID }
+
+// modelFilter reads q, state, label and engine; nil lets every model through. What it does not understand is refused, not ignored.
+func modelFilter(r *http.Request) (func(*live.Facts) bool, error) {
+	text, err := searchOf(r)
+	if err != nil {
+		return nil, err
+	}
+	q := r.URL.Query()
 	state := api.ModelState(q.Get("state"))
 	if state != "" && !slices.Contains(api.ModelStates(), state) {
 		return nil, api.Errorf(api.CodeInvalidRequest, "state %.40q is unknown: use one of stopped, downloading, starting, running, degraded, failed, stopping", state)
@@ -207,7 +237,7 @@ func modelFilter(q url.Values) (func(*live.Facts) bool, error) {
 			labels[key] = value
 		}
 	}
-	if state == "" && engine == "" && len(labels) == 0 {
+	if state == "" && engine == "" && len(labels) == 0 && text == "" {
 		return nil, nil
 	}
 	return func(f *live.Facts) bool {
@@ -216,7 +246,7 @@ func modelFilter(q url.Values) (func(*live.Facts) bool, error) {
 				return false
 			}
 		}
-		return (state == "" || f.State == state) && (engine == "" || f.Engine == engine)
+		return (state == "" || f.State == state) && (engine == "" || f.Engine == engine) && strings.Contains(f.Text, text)
 	}, nil
 }
 

@@ -13,15 +13,21 @@ import (
 // nodeRoutes are the rows about nodes as people see them.
 func (s *server) nodeRoutes() []Route {
 	return []Route{
-		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes, or watch them", Response: []api.NodeView{}, Has: Pages | Watches, Handle: s.listNodes},
+		{Method: "GET", Path: "/api/v2/nodes", Role: auth.Viewer, Summary: "List nodes, or watch them", Query: []Param{searchParam("the id or the host name")}, Sort: sortFields(nodeOrders()), Response: []api.NodeView{}, Has: Pages | Watches, Handle: s.listNodes},
 		{Method: "GET", Path: "/api/v2/nodes/{id}", Role: auth.Viewer, Summary: "One node", Response: api.NodeView{}, Handle: s.getNode},
 		{Method: "GET", Path: "/api/v2/alerts", Role: auth.Viewer, Summary: "What people should look at", Response: []api.DiskAlert{}, Has: Pages | Watches, Handle: s.listAlerts},
 	}
 }
 
 func (s *server) listNodes(w http.ResponseWriter, r *http.Request) error {
-	list := func(st *cluster.State) []api.NodeView { return cluster.NodeViews(st, s.absent(), s.LostAfter) }
-	return listOrWatch(s, w, r, "nodes", list, func(n *api.NodeView) string { return n.NodeID })
+	text, err := searchOf(r)
+	if err != nil {
+		return err
+	}
+	list := func(st *cluster.State) []api.NodeView {
+		return filtered(cluster.NodeViews(st, s.absent(), s.LostAfter), func(n *api.NodeView) bool { return holds(text, n.NodeID, n.Hostname) })
+	}
+	return listOrWatch(s, w, r, "nodes", list, func(n *api.NodeView) string { return n.NodeID }, nodeOrders()...)
 }
 
 func (s *server) getNode(w http.ResponseWriter, r *http.Request) error {

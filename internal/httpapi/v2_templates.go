@@ -19,10 +19,11 @@ func (s *server) templateRoutes() []Route {
 		{
 			Method: "GET", Path: templates, Role: auth.Viewer, Summary: "List templates, the built-in ones among them", Has: Pages | Watches,
 			Query: []Param{
+				searchParam("the id, the name, the description or the name of the model"),
 				{Name: "category", Summary: "only those of this category", Type: "string", Enum: texts(api.TemplateCategories())},
 				{Name: "source", Summary: "only those from there: built in, written by people, or saved from a model", Type: "string", Enum: texts(api.TemplateSources())},
 			},
-			Response: []api.ModelTemplate{}, Handle: s.listTemplates,
+			Sort: sortFields(templateOrders()), Response: []api.ModelTemplate{}, Handle: s.listTemplates,
 		},
 		{
 			Method: "POST", Path: templates, Role: auth.Operator, Summary: "Write a template", Has: Creates | DryRuns, Query: []Param{replace},
@@ -77,14 +78,20 @@ func (s *server) listTemplates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	text, err := searchOf(r)
+	if err != nil {
+		return err
+	}
 	list := func(st *cluster.State) []api.ModelTemplate {
-		list := catalog.List(st, catalog.Filter{Category: category, Source: source})
+		list := filtered(catalog.List(st, catalog.Filter{Category: category, Source: source}), func(t *api.ModelTemplate) bool {
+			return holds(text, t.TemplateID, t.Name, t.Description, t.ModelName)
+		})
 		for i := range list {
 			list[i].ID = list[i].TemplateID
 		}
 		return list
 	}
-	return listOrWatch(s, w, r, "templates", list, func(t *api.ModelTemplate) string { return t.TemplateID })
+	return listOrWatch(s, w, r, "templates", list, func(t *api.ModelTemplate) string { return t.TemplateID }, templateOrders()...)
 }
 
 // queryEnum reads one of some values; empty when it is absent.

@@ -15,7 +15,7 @@ func (s *server) userRoutes() []Route {
 		{Method: "GET", Path: "/api/v2/whoami", Role: auth.Inference, Summary: "Who you are", Response: api.Whoami{}, Handle: s.whoami},
 		{Method: "PUT", Path: "/api/v2/profile", Role: auth.Viewer, Summary: "Change what you say of yourself", Request: api.UpdateProfile{}, Response: api.User{}, Errors: []api.Code{api.CodeNotFound}, Has: DryRuns, Handle: s.updateProfile},
 		{Method: "PUT", Path: "/api/v2/password", Role: auth.Viewer, Summary: "Change your password; your other sessions end", Request: api.ChangePassword{}, Response: api.Done{}, Errors: []api.Code{api.CodeTooManyRequests, api.CodeNotFound}, Handle: s.changePassword},
-		{Method: "GET", Path: users, Role: auth.Admin, Summary: "List users", Response: []api.User{}, Has: Pages, Handle: s.listUsers},
+		{Method: "GET", Path: users, Role: auth.Admin, Summary: "List users", Sort: sortFields(userOrders()), Response: []api.User{}, Has: Pages, Handle: s.listUsers},
 		{Method: "POST", Path: users, Role: auth.Admin, Summary: "Make a user", Request: api.CreateUser{}, Response: api.User{}, Status: http.StatusCreated, Has: Creates | DryRuns, Handle: s.createUser},
 		{Method: "GET", Path: users + "/{name}", Role: auth.Admin, Summary: "One user", Response: api.User{}, Handle: s.getUser},
 		{Method: "PUT", Path: users + "/{name}", Role: auth.Admin, Summary: "Change a user: role, name, mail, disabled", Request: api.UpdateUser{}, Response: api.User{}, Has: DryRuns, Handle: s.updateUser},
@@ -103,7 +103,7 @@ func (s *server) changePassword(w http.ResponseWriter, r *http.Request) error {
 
 func (s *server) listUsers(w http.ResponseWriter, r *http.Request) error {
 	st, _ := s.View.Current()
-	return writePage(w, r, control.Users(st), func(u *api.User) string { return u.Name })
+	return writePage(w, r, control.Users(st), func(u *api.User) string { return u.Name }, userOrders()...)
 }
 
 func (s *server) createUser(w http.ResponseWriter, r *http.Request) error {

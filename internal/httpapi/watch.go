@@ -276,10 +276,14 @@ func partsOf(st *cluster.State, view *live.Item, uid string) parts {
 
 // listOrWatch serves a list of the State. Watched, it is sent whole, as one event, now and whenever it changes: such lists are short, and nothing is lost
 // with a lost event.
-func listOrWatch[T any](s *server, w http.ResponseWriter, r *http.Request, event string, list func(*cluster.State) []T, idOf func(*T) string) error {
+func listOrWatch[T any](s *server, w http.ResponseWriter, r *http.Request, event string, list func(*cluster.State) []T, idOf func(*T) string, all ...sorting[T]) error {
 	if !watching(r) {
 		st, _ := s.View.Current()
-		return writePage(w, r, list(st), idOf)
+		return writePage(w, r, list(st), idOf, all...)
+	}
+	o, err := orderOf(r, idOf, all)
+	if err != nil {
+		return err
 	}
 	if _, err := sinceOf(r); err != nil {
 		return err
@@ -290,7 +294,11 @@ func listOrWatch[T any](s *server, w http.ResponseWriter, r *http.Request, event
 	said := time.Now()
 	for {
 		st, changed := s.View.Current()
-		b, err := json.Marshal(list(st))
+		items := list(st)
+		if o.name != "" {
+			o.sort(items)
+		}
+		b, err := json.Marshal(items)
 		if err != nil {
 			return fmt.Errorf("encode the list: %w", err)
 		}

@@ -36,6 +36,7 @@ type Kind struct {
 type Shown struct {
 	Value any   // encodes as JSON
 	Facts Facts // what watchers choose by
+	Sort  Sort  // what lists are ordered by, beside the facts
 	// ByClock says that the time had a part in it, and Due when it may look otherwise by the clock alone; zero = never.
 	ByClock bool
 	Due     time.Time
@@ -46,10 +47,18 @@ type Facts struct {
 	State  api.ModelState
 	Engine string
 	Labels map[string]string
+	Text   string // what is searched, in lower case; what people do not see as one text is apart by a line feed
 }
 
 func (f *Facts) same(g *Facts) bool {
-	return f.State == g.State && f.Engine == g.Engine && maps.Equal(f.Labels, g.Labels)
+	return f.State == g.State && f.Engine == g.Engine && f.Text == g.Text && maps.Equal(f.Labels, g.Labels)
+}
+
+// Sort is what lists are ordered by.
+type Sort struct {
+	Name             string
+	Replicas         uint32 // wished
+	Created, Updated int64  // ms since the epoch
 }
 
 // Item is one object at one revision. It is shared by all watchers and never changes.
@@ -57,8 +66,12 @@ type Item struct {
 	ID    string
 	JSON  []byte
 	Rev   int64 // of the State in which it first looked like this
+	Sort  Sort
 	facts *Facts
 }
+
+// Facts are what the object is chosen by.
+func (i *Item) Facts() *Facts { return i.facts }
 
 // Is tells whether the object passes a filter; nil lets everything through.
 func (i *Item) Is(match func(*Facts) bool) bool { return match == nil || match(i.facts) }
@@ -117,6 +130,7 @@ func (l *List) next(t *Table) (*Table, error) {
 		t = &Table{state: &cluster.State{}, from: st.Revision}
 	}
 	next := *t
+	next.made = &made{}
 	next.state, next.changed = st, changed
 	before := t.state.Revision
 	if first {
@@ -205,7 +219,7 @@ func (l *List) look(next *Table, id string, now time.Time) (c change, byClock bo
 		return c, shown.ByClock, nil
 	}
 	facts := shown.Facts // by itself: it may outlive the rest for long
-	c.item, c.differs = &Item{ID: id, JSON: b, Rev: next.state.Revision, facts: &facts}, true
+	c.item, c.differs = &Item{ID: id, JSON: b, Rev: next.state.Revision, Sort: shown.Sort, facts: &facts}, true
 	if old != nil && old.facts.same(c.item.facts) {
 		c.item.facts = old.facts // the log holds on to them
 	}

@@ -290,3 +290,35 @@ func (w *watcher) listen(t *rapid.T, l *List, want map[string]string) {
 		t.Fatalf("a watcher with %v has been told something else by revision %d:\n%s", w.filter, table.Revision(), diff)
 	}
 }
+
+// TestOf_madeOnce: what is made of a table is made once for all who ask, and anew of the next table; more names than there is room for do no harm.
+func TestOf_madeOnce(t *testing.T) {
+	w := &world{st: &cluster.State{Revision: 1}, now: time.Unix(60, 0)}
+	l := New(w, func() time.Time { return w.now }, Models())
+	times := 0
+	ask := func(name string) int {
+		t.Helper()
+		table, err := l.Current()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return Of(table, name, func(t *Table) int { times++; return t.Len() + int(t.Revision()) })
+	}
+	for range 2 {
+		if got := ask("a"); got != 1 || times != 1 {
+			t.Errorf("%d, made %d times", got, times)
+		}
+	}
+	w.st = &cluster.State{Revision: 5}
+	if ask("a") != 5 || ask("b") != 5 || times != 3 {
+		t.Errorf("of the next table: made %d times", times)
+	}
+	for i := range 2 * maxMade {
+		if ask(strconv.Itoa(i)) != 5 {
+			t.Fatal("another answer")
+		}
+	}
+	if table, _ := l.Current(); len(table.made.all) != maxMade {
+		t.Errorf("%d are kept", len(table.made.all))
+	}
+}

@@ -1,8 +1,12 @@
 package live
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
@@ -15,7 +19,10 @@ func Models() Kind {
 			if !ok {
 				return Shown{}, false
 			}
-			out := Shown{Value: v, Facts: Facts{State: v.State, Labels: v.Labels}}
+			out := Shown{
+				Value: v, Facts: Facts{State: v.State, Labels: v.Labels, Text: searched(&v)},
+				Sort: Sort{Name: v.ModelName, Replicas: v.Replicas.Desired, Created: v.CreatedAtMS, Updated: v.UpdatedAtMS},
+			}
 			if v.EngineType != nil {
 				out.Facts.Engine = *v.EngineType
 			}
@@ -23,4 +30,10 @@ func Models() Kind {
 			return out, true
 		},
 	}
+}
+
+// searched is what people look for a model by: its uid, its name and the values of its labels.
+func searched(v *api.ModelView) string {
+	texts := append([]string{v.ModelUID, v.ModelName}, slices.Sorted(maps.Values(v.Labels))...)
+	return strings.ToLower(strings.Join(texts, "\n"))
 }

@@ -3,6 +3,7 @@ package live
 import (
 	"iter"
 	"sort"
+	"sync"
 	"time"
 
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -14,6 +15,7 @@ type Table struct {
 	changed <-chan struct{} // closes when the State is outdated
 	due     time.Time       // when the clock alone may make another table; zero = never
 	items   cluster.Set[*Item]
+	made    *made // of this table alone
 
 	// The log: the changes from position first on, in order; their revisions never fall. Later tables append to the same array, behind the end
 	// of this one.
@@ -65,6 +67,33 @@ func (t *Table) After(id string) iter.Seq[*Item] {
 			}
 		}
 	}
+}
+
+// maxMade is how much is kept of what is made of one table.
+const maxMade = 64
+
+// made is what callers have made of a table.
+type made struct {
+	mu  sync.Mutex
+	all map[string]func() any
+}
+
+// Of returns what a function makes of a table, which depends on the table and the name alone: made once, and shared by all who ask, while anybody
+// has the table. More names than a table has room for are made each time.
+func Of[T any](t *Table, name string, of func(*Table) T) T {
+	t.made.mu.Lock()
+	get, known := t.made.all[name]
+	if !known {
+		get = sync.OnceValue(func() any { return of(t) })
+		if t.made.all == nil {
+			t.made.all = map[string]func() any{}
+		}
+		if len(t.made.all) < maxMade {
+			t.made.all[name] = get
+		}
+	}
+	t.made.mu.Unlock()
+	return get().(T)
 }
 
 // Cursor is a place in the log: everything before it has been told.

@@ -60,6 +60,7 @@ var ids = map[string]string{
 	"GET /api/docs":                               "getDocs",
 	"GET /assets/{file}":                          "getAsset",
 	"GET /favicon.svg":                            "getFavicon",
+	"GET /api/v2/summary/models":                  "summarizeModels",
 	"GET /setup":                                  "getSetupPage",
 	"PUT /api/v2/models/{uid}":                    "updateModel",
 	"POST /api/v2/templates/{id}/deploy":          "deployTemplate",
@@ -110,7 +111,7 @@ var tags = []struct {
 	segments []string
 }{
 	{Tag{"inference", "The models themselves, as OpenAI's API has them"}, []string{"v1"}},
-	{Tag{"models", "What models there are, how they stand, and what is wished of them"}, []string{"models", "validate"}},
+	{Tag{"models", "What models there are, how they stand, and what is wished of them"}, []string{"models", "validate", "summary"}},
 	{Tag{"templates", "Ready-made models to start from"}, []string{"templates"}},
 	{Tag{"endpoints", "The replicas that run"}, []string{"endpoints"}},
 	{Tag{"nodes", "The machines that run models"}, []string{"nodes", "alerts"}},

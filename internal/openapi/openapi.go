@@ -259,6 +259,8 @@ var Headers = map[string]string{
 	"Location":           "Where the new object is",
 	"Link":               "The next page, with rel=\"next\", but on the last one; with rel=\"successor-version\" what has taken the place of a route of version 1",
 	"Nebula-Next-Cursor": "The cursor of the next page; absent on the last one",
+	"Nebula-Total":       "How many there are on all pages; absent where nobody counts them, as in the audit log",
+	"Nebula-Revision":    "The revision that the list is of: a watch with the same filter goes on after it with ?since=",
 	"Retry-After":        "Seconds to wait before another try",
 	"Deprecation":        "Since when this is for old clients alone, as RFC 9745 has it",
 }
