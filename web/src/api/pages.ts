@@ -11,9 +11,9 @@ export type Page<T> = { rows: T[]; cursor: string | null; total: number | null; 
 export const pageSize = 100;
 
 /** Fetches one page of a list; `path` has the filters and the order. */
-export async function fetchPage<T>(path: string, cursor: string, signal?: AbortSignal): Promise<Page<T>> {
+export async function fetchPage<T>(path: string, cursor: string, signal?: AbortSignal, limit = pageSize): Promise<Page<T>> {
   const url = new URL(path, location.origin);
-  url.searchParams.set("limit", String(pageSize));
+  url.searchParams.set("limit", String(limit));
   if (cursor) url.searchParams.set("cursor", cursor);
   let response: Response;
   try {
