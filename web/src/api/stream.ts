@@ -4,11 +4,20 @@ import { ApiError, errorOf, noteStatus } from "./client";
 
 export type ServerEvent = { type: string; id: string; data: string };
 
-/** Yields the events of one connection until the server ends it; an answer that is no stream is thrown as ApiError. */
-export async function* events(path: string, signal: AbortSignal): AsyncGenerator<ServerEvent> {
+/** Yields the events of one connection until the server ends it; an answer that is no stream is thrown as ApiError. `body` is sent as JSON, by POST. */
+export async function* events(path: string, signal: AbortSignal, body?: unknown): AsyncGenerator<ServerEvent> {
   let response: Response;
   try {
-    response = await fetch(path, { credentials: "same-origin", headers: { Accept: "text/event-stream" }, signal });
+    const headers: Record<string, string> = { Accept: "text/event-stream" };
+    if (body !== undefined) headers["Content-Type"] = "application/json";
+    const method = body === undefined ? "GET" : "POST";
+    response = await fetch(path, {
+      method,
+      credentials: "same-origin",
+      headers,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
+    });
   } catch (e) {
     if (signal.aborted) return;
     throw e instanceof ApiError ? e : new ApiError(0, "unreachable", "");

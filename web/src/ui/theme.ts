@@ -31,7 +31,16 @@ export const theme = createTheme({
     Tooltip: {
       defaultProps: { withArrow: true, openDelay: 200, multiline: true, maw: 360, events: { hover: true, focus: true, touch: true } },
     },
-    Modal: { defaultProps: { overlayProps: { backgroundOpacity: 0.5 }, radius: "md", closeButtonProps: { "aria-label": "×" } } },
+    // The head of a dialog is none of the page: without the role it would be a second banner to screen readers.
+    Modal: {
+      defaultProps: {
+        overlayProps: { backgroundOpacity: 0.5 },
+        radius: "md",
+        closeButtonProps: { "aria-label": "×" },
+        attributes: { header: { role: "none" } },
+      },
+    },
+    Drawer: { defaultProps: { attributes: { header: { role: "none" } } } },
     Badge: { defaultProps: { variant: "light", radius: "sm", tt: "none", fw: 600 } },
     Anchor: { defaultProps: { underline: "hover" } },
   },
