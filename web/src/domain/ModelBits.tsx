@@ -1,0 +1,56 @@
+// How a model's state and downloads are shown, wherever that is.
+import { Progress as Bar, Group, Text } from "@mantine/core";
+import { useTranslation } from "react-i18next";
+import type { Schemas } from "../api/client";
+import { bytes, duration, inert, percent } from "../lib/format";
+import { Pill } from "../ui/bits";
+import { sentence } from "../ui/faces";
+import type { Progress } from "./progress";
+import { reasonTitle } from "./reason";
+import { type ModelState, stateColor } from "./status";
+
+type Reason = Schemas["Reason"];
+
+export function StatePill({ state }: { state: ModelState }) {
+  const { t } = useTranslation();
+  return <Pill color={stateColor[state]}>{t(`state.${state}`)}</Pill>;
+}
+
+/** A reason: its title, and what the server says of it. On one line it is clipped, with all of it in a tooltip of the browser. */
+export function ReasonText({ reason, line }: { reason: Reason; line?: boolean }) {
+  const { t } = useTranslation();
+  const text = sentence(inert(reason.message, 2000));
+  return (
+    <Text size={line ? "xs" : "sm"} c="dimmed" component="div" className={line ? "clip" : "foreign"} title={line ? text : undefined}>
+      <Text span inherit fw={600} c={line ? undefined : "var(--mantine-color-text)"}>
+        {reasonTitle(reason.code, t)}
+      </Text>
+      {text && ` · ${text}`}
+    </Text>
+  );
+}
+
+/** A download under way: how much of how much, how fast, how long still. */
+export function DownloadBar({ progress: p, eta }: { progress: Progress; eta?: number }) {
+  const { t, i18n } = useTranslation();
+  const l = i18n.language;
+  const ratio = p.done / p.total;
+  const text = [
+    percent(ratio, l),
+    t("download.bytes", { done: bytes(p.done, l), total: bytes(p.total, l) }),
+    p.verifying ? t("download.verifying") : p.speed > 0 ? t("download.speed", { speed: bytes(p.speed, l) }) : null,
+    eta !== undefined && !p.verifying ? t("download.eta", { eta: duration(eta, l) }) : null,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+  return (
+    <Group gap={4} style={{ flexDirection: "column" }} align="stretch">
+      <Bar.Root size={6} transitionDuration={200}>
+        <Bar.Section value={ratio * 100} aria-label={t("download.label")} aria-valuetext={text} color="blue" />
+      </Bar.Root>
+      <Text size="xs" c="dimmed" style={{ fontVariantNumeric: "tabular-nums" }} className="clip">
+        {text}
+      </Text>
+    </Group>
+  );
+}

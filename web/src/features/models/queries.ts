@@ -1,0 +1,43 @@
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useEffect, useRef } from "react";
+import { type ApiError, send } from "../../api/client";
+import type { ModelView } from "../../api/models";
+import { usePages } from "../../api/pages";
+import type { ModelState } from "../../domain/status";
+import { queryOf } from "./logic";
+import type { ModelsSearch } from "./search";
+
+export type LabelCount = { key: string; models: number; values: { value: string; models: number }[] };
+export type Summary = { total: number; states: Record<ModelState, number>; engines: Record<string, number>; labels: LabelCount[] };
+
+const idOf = (m: ModelView) => m.model_uid;
+const watch = { type: "model", idOfGone: (d: Record<string, string>) => d.model_uid ?? "" };
+
+export function useModels(s: ModelsSearch) {
+  return usePages<ModelView>(`/api/v2/models${queryOf(s)}`, idOf, watch);
+}
+
+/** How many models there are of each kind; counted again, at most once a second, when what is shown has changed. */
+export function useSummary(s: ModelsSearch, shown: unknown) {
+  const path = `/api/v2/summary/models${queryOf(s, ["sort"])}`;
+  const query = useQuery<Summary, ApiError>({
+    queryKey: ["summary", path],
+    queryFn: () => send<Summary>("GET", path),
+    placeholderData: keepPreviousData,
+    refetchInterval: 8000,
+  });
+  const last = useRef(0);
+  const { refetch } = query;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is shown is what makes it count again
+  useEffect(() => {
+    const timer = setTimeout(
+      () => {
+        last.current = Date.now();
+        refetch();
+      },
+      Math.max(50, last.current + 1000 - Date.now()),
+    );
+    return () => clearTimeout(timer);
+  }, [shown, refetch]);
+  return query;
+}
