@@ -44,11 +44,13 @@ export function noteStatus(status: number) {
   if (status === 401) for (const l of onLost) l();
 }
 
+/** Where a 401 is the answer itself, and no news about the session. */
+const ownRefusals = ["/api/v2/whoami", "/api/v2/auth/login", "/api/v2/setup", "/api/v2/password"];
+
 const failures: Middleware = {
   async onResponse({ response, schemaPath }) {
     if (response.ok || response.status === 304) return undefined;
-    if (schemaPath !== "/api/v2/auth/login" && schemaPath !== "/api/v2/setup" && schemaPath !== "/api/v2/password")
-      noteStatus(response.status);
+    if (!ownRefusals.includes(schemaPath)) noteStatus(response.status);
     throw await errorOf(response);
   },
   onError({ error }) {

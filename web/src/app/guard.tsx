@@ -1,6 +1,6 @@
 import { Anchor, Button, Center, Code, Stack, Text, Title } from "@mantine/core";
-import { Link, Navigate, Outlet, useRouterState } from "@tanstack/react-router";
-import { useEffect } from "react";
+import { Link, Navigate, Outlet, useRouter } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { whenLoggedOut } from "../api/client";
 import { forgetSources } from "../api/live";
@@ -12,7 +12,6 @@ import { Layout } from "./layout";
 /** Lets in who is logged in; whoever is not goes to the login page, and comes back to where they wanted to go. */
 export function Guard() {
   const who = useWhoami();
-  const href = useRouterState({ select: (s) => s.location.href });
   useEffect(
     () =>
       whenLoggedOut(() => {
@@ -21,7 +20,7 @@ export function Guard() {
       }),
     [],
   );
-  if (who.error?.status === 401) return <Navigate to="/login" search={{ next: href === "/" ? undefined : href }} replace />;
+  if (who.error?.status === 401) return <ToLogin />;
   if (who.error && !who.data)
     return (
       <Center mih="100vh" p="md">
@@ -34,6 +33,13 @@ export function Guard() {
       <Outlet />
     </Layout>
   );
+}
+
+/** Leads to the login page, once: while that is being loaded the address has changed already. */
+function ToLogin() {
+  const router = useRouter();
+  const [search] = useState(() => ({ next: router.state.location.href === "/" ? undefined : router.state.location.href }));
+  return <Navigate to="/login" search={search} replace />;
 }
 
 export function Nowhere() {

@@ -1,0 +1,91 @@
+// A real browser for journeys. Whatever a page logs as an error, throws, or may not do by its policy fails the journey that caused it.
+import AxeBuilder from "@axe-core/playwright";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { inject } from "vitest";
+import { password } from "./nebula";
+
+export type { Page } from "playwright-core";
+
+let browser: Browser | null = null;
+
+export async function openBrowser() {
+  browser ??= await chromium.launch({ executablePath: inject("browser"), args: ["--no-sandbox", "--disable-dev-shm-usage"] });
+  return browser;
+}
+
+export async function closeBrowser() {
+  await browser?.close();
+  browser = null;
+}
+
+export type Look = { dark?: boolean; zh?: boolean; width?: number; height?: number };
+
+export class Visitor {
+  readonly complaints: string[] = [];
+
+  private constructor(
+    readonly context: BrowserContext,
+    readonly page: Page,
+    private readonly base: string,
+  ) {}
+
+  /** Opens a browser of one's own: cookies and storage are shared with nobody. */
+  static async open(base: string, look: Look = {}): Promise<Visitor> {
+    const context = await (await openBrowser()).newContext({
+      viewport: { width: look.width ?? 1280, height: look.height ?? 860 },
+      colorScheme: look.dark ? "dark" : "light",
+      locale: look.zh ? "zh-CN" : "en-US",
+      reducedMotion: "reduce",
+      permissions: ["clipboard-read", "clipboard-write"],
+    });
+    context.setDefaultTimeout(30_000);
+    const v = new Visitor(context, await context.newPage(), base);
+    v.watch(v.page);
+    return v;
+  }
+
+  watch(page: Page) {
+    page.on("pageerror", (e) => this.complaints.push(`thrown: ${e}`));
+    page.on("console", (m) => {
+      // The browser itself reports every answer that is not 2xx; what the page makes of those is what the journeys look at.
+      if (m.type() === "error" && !m.text().startsWith("Failed to load resource")) this.complaints.push(`console: ${m.text()}`);
+    });
+    page.on("dialog", (d) => {
+      this.complaints.push(`dialog: ${d.message()}`);
+      d.dismiss();
+    });
+  }
+
+  /** Logs in as one of the three users, and goes to a page. */
+  static async as(base: string, user: string, path = "/", look: Look = {}): Promise<Visitor> {
+    const v = await Visitor.open(base, look);
+    const answer = await v.context.request.post(`${base}/api/v2/auth/login`, {
+      data: { username: user, password },
+      headers: { Origin: base },
+    });
+    if (!answer.ok()) throw new Error(`log in as ${user}: ${answer.status()} ${await answer.text()}`);
+    await v.go(path);
+    return v;
+  }
+
+  async go(path: string) {
+    await this.page.goto(this.base + path);
+  }
+
+  /** Everything that axe knows of WCAG 2.2 AA and good practice; empty when the page has no fault. */
+  async axe(): Promise<string[]> {
+    const result = await new AxeBuilder({ page: this.page }).analyze();
+    return result.violations.map(
+      (v) =>
+        `${v.id}: ${v.help} — ${v.nodes
+          .map((n) => n.target.join(" "))
+          .slice(0, 3)
+          .join(" | ")}`,
+    );
+  }
+
+  async close() {
+    await this.context.close();
+    if (this.complaints.length > 0) throw new Error(`the page complained:\n${this.complaints.join("\n")}`);
+  }
+}
