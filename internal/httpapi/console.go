@@ -238,6 +238,11 @@ func wantsPage(r *http.Request) bool {
 			return false
 		}
 	}
+	return takesHTML(r)
+}
+
+// takesHTML tells whether a caller asks for HTML by name, as browsers do.
+func takesHTML(r *http.Request) bool {
 	for part := range strings.SplitSeq(strings.Join(r.Header.Values("Accept"), ","), ",") {
 		kind, params, err := mime.ParseMediaType(part)
 		if err == nil && kind == "text/html" {

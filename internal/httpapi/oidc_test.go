@@ -14,9 +14,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/nebula-serve/nebula/api"
@@ -158,6 +160,41 @@ func TestOpenID_twoServers(t *testing.T) {
 	for name, s := range map[string]*server{"first": first, "second": second} {
 		if res := from(t, s.Config.Handler, "192.0.2.1:5", "GET", "/api/v2/whoami", "", "Cookie", session); res.StatusCode != 200 {
 			t.Errorf("the %s server does not know the session %q: %d", name, fmt.Sprint(session != ""), res.StatusCode)
+		}
+	}
+}
+
+// TestOpenID_failureInABrowser: who came by the console is led back to it, with a code and no text; programs are told as ever.
+func TestOpenID_failureInABrowser(t *testing.T) {
+	issuer := smallProvider(t)
+	with := func(more ...func(*httpapi.Config)) http.Handler {
+		return serveOn(t, storetest.NewMem(), func(c *httpapi.Config) {
+			for _, change := range append(more, at(t, issuer, "", nil)) {
+				change(c)
+			}
+		}).Config.Handler
+	}
+	console := func(c *httpapi.Config) { c.Console = fstest.MapFS{"index.html": {Data: []byte(consolePage)}} }
+	const stale = "/api/v2/auth/oidc/callback?state=old&code=x&error_description=call+0900"
+	const html = "text/html,application/xhtml+xml"
+	for name, c := range map[string]struct {
+		h      http.Handler
+		accept string
+		want   int
+	}{
+		"a browser":                     {with(console), html, http.StatusSeeOther},
+		"a program":                     {with(console), "application/json", http.StatusUnauthorized},
+		"a browser, and no console":     {with(), html, http.StatusUnauthorized},
+		"a program that takes anything": {with(console), "*/*", http.StatusUnauthorized},
+	} {
+		res := from(t, c.h, "192.0.2.1:5", "GET", stale, "", "Accept", c.accept)
+		if res.StatusCode != c.want {
+			t.Errorf("%s: %d", name, res.StatusCode)
+			continue
+		}
+		to := res.Header.Get("Location")
+		if c.want == http.StatusSeeOther && !regexp.MustCompile(`^/login\?error=unauthorized&request=req_[0-9a-f]+$`).MatchString(to) {
+			t.Errorf("%s: led to %q", name, to)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -98,7 +99,23 @@ func (s *server) forProvider(r *http.Request, a attempt) openid.Attempt {
 	return openid.Attempt{State: a.State, Nonce: a.Nonce, Verifier: a.Verifier, Redirect: base + callbackPath}
 }
 
+// oidcCallback ends a login. A person whom it failed is led back to the console's page, which says why in their language: it gets a code and the
+// request's id, and no text that somebody could put into a link.
 func (s *server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
+	err := s.finishLogin(w, r)
+	e, ok := api.AsError(err)
+	if !ok || s.console == nil || !takesHTML(r) {
+		return err
+	}
+	if status := e.Code.HTTPStatus(); (status == http.StatusUnauthorized || status == http.StatusForbidden) && !errors.Is(err, errLogin) {
+		s.denied(r, e.Code)
+	}
+	s.Log.Warn("a login by the provider failed", "request_id", idOf(r), "error", err)
+	seeOther(w, "/login?"+url.Values{"error": {string(e.Code)}, "request": {idOf(r)}}.Encode())
+	return nil
+}
+
+func (s *server) finishLogin(w http.ResponseWriter, r *http.Request) error {
 	if err := s.needOpenID(); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ import { search as accessSearch } from "../features/access/search";
 import { search as auditSearch } from "../features/audit/search";
 import { search as createSearch } from "../features/create/search";
 import { search as detailSearch } from "../features/detail/search";
+import { search as loginSearch } from "../features/login/search";
 import { search as modelsSearch } from "../features/models/search";
 import { search as nodesSearch } from "../features/nodes/search";
 import { search as playgroundSearch } from "../features/playground/search";
@@ -15,10 +16,7 @@ const root = createRootRoute({ component: Outlet, notFoundComponent: Nowhere, er
 const login = createRoute({
   getParentRoute: () => root,
   path: "/login",
-  validateSearch: (s: Record<string, unknown>): { next?: string; error?: string } => ({
-    next: typeof s.next === "string" && /^\/(?!\/)/.test(s.next) ? s.next : undefined, // a way back into this console, never elsewhere
-    error: typeof s.error === "string" ? s.error.slice(0, 300) : undefined,
-  }),
+  validateSearch: loginSearch,
   component: lazyRouteComponent(() => import("../features/login/page"), "LoginPage"),
 });
 const setup = createRoute({

@@ -4,14 +4,13 @@ import { Navigate, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { useWhoami } from "../../domain/session";
-import { inert } from "../../lib/format";
-import { ErrorNote, sentence } from "../../ui/faces";
+import { ErrorNote } from "../../ui/faces";
 import { Frame } from "./frame";
 import { logIn, useSetupStatus } from "./queries";
 
 export function LoginPage() {
-  const { t } = useTranslation("login");
-  const { next, error: brought } = useSearch({ from: "/login" });
+  const { t } = useTranslation(["login", "common"]);
+  const { next, error: brought, request } = useSearch({ from: "/login" });
   const navigate = useNavigate();
   const status = useSetupStatus();
   const who = useWhoami();
@@ -42,8 +41,13 @@ export function LoginPage() {
         </Alert>
       )}
       {brought && (
-        <Alert color="red" role="alert" className="foreign">
-          {sentence(inert(brought, 300))}
+        <Alert color="red" role="alert" title={t("failed")}>
+          <Text size="sm">{t(`provided.${brought}`)}</Text>
+          {request && (
+            <Text size="xs" c="dimmed">
+              {t("common:face.request")} <Code>{request}</Code>
+            </Text>
+          )}
         </Alert>
       )}
       <form onSubmit={form.onSubmit(submit)} noValidate>

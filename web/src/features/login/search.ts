@@ -1,0 +1,13 @@
+/** Why a login by the provider failed: codes of the API. */
+const failures = ["unauthorized", "forbidden", "conflict", "too_many_requests", "unavailable", "timeout", "not_found"] as const;
+
+export type Search = { next?: string; error?: (typeof failures)[number] | "other"; request?: string };
+
+/** What the address of the login page holds. Nothing of it is shown as it is: anybody may write a link. */
+export function search(s: Record<string, unknown>): Search {
+  return {
+    next: typeof s.next === "string" && /^\/(?![/\\])/.test(s.next) ? s.next : undefined, // a way back into this console, never elsewhere
+    error: typeof s.error === "string" ? (failures.find((f) => f === s.error) ?? "other") : undefined,
+    request: typeof s.request === "string" && /^[\w.-]{1,128}$/.test(s.request) ? s.request : undefined,
+  };
+}
