@@ -11,7 +11,7 @@ import { nodeColor } from "./status";
 export function NodeState({ node }: { node: NodeView }) {
   const { t } = useTranslation(["nodes", "common"]);
   return (
-    <Group gap={4}>
+    <Group gap={4} className="whole">
       <Pill color={nodeColor[node.state] ?? "gray"}>{t(`common:nodeState.${node.state}`)}</Pill>
       {node.drained ? (
         <Pill color="gray">{t("drained")}</Pill>
@@ -61,7 +61,7 @@ export function GpuColumns({ node }: { node: NodeView }) {
     );
   const held = heldGpus(node);
   return (
-    <Group gap={5} wrap="wrap">
+    <Group gap={5} wrap="wrap" style={{ minWidth: Math.min(8, node.gpus.length) * 19 }}>
       {node.gpus.map((g) => (
         <GpuColumn key={g.index} gpu={g} held={held.has(g.index)} />
       ))}
