@@ -26,7 +26,7 @@ export function Alerts() {
         >
           <span className="foreign">{sentence(a.message)}</span>{" "}
           {a.node_id && (
-            <Anchor component={Link} to={`/nodes/${encodeURIComponent(a.node_id)}`} size="sm">
+            <Anchor component={Link} to={`/nodes/${encodeURIComponent(a.node_id)}`} size="sm" underline="always">
               {t("alerts.node")}
             </Anchor>
           )}
