@@ -77,7 +77,7 @@ function titleOf(e: ApiError | null, t: Translate): string {
   if (e.status === 0) return t("face.unreachable");
   if (e.status === 403) return t("face.forbidden");
   if (e.status === 404) return t("face.notFound");
-  if (e.status === 409 || e.status === 412) return t("face.conflict");
+  if (e.status === 412) return t("face.conflict");
   if (e.status === 429) return t("face.tooMany");
   return t("face.failed");
 }
