@@ -25,7 +25,7 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build web man up test test-race test-chaos test-chaos-full test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files cover clean engine setup help
+.PHONY: build web man up test test-race test-chaos test-chaos-full test-web test-console test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files bench-console cover clean engine setup help
 
 build: web ## build bin/nebula, one static binary (default); WEB=0 leaves the web console out
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -41,9 +41,16 @@ up: ## build, get an engine, start Nebula with a demo model, chat with it; Ctrl-
 	@$(MAKE) build
 	@exec scripts/up.sh
 
-test: test-race ## every test there is: unit, property, scripts, real etcd, real engine, race detector
+test: test-race ## every test there is: unit, property, scripts, real etcd, real engine, race detector, the console in a browser
+	@if [[ "$(PKG)" == ./... ]]; then $(MAKE) test-web test-console; fi
 
-test-race: setup ## the same as test
+test-web: ## the console's formatting, lint, types and tests
+	@exec scripts/web.sh test
+
+test-console: ## journeys through the console of a real Nebula with a real engine, in a real browser; pictures go to .cache/console/shots
+	@$(with_engine) scripts/web.sh journeys
+
+test-race: setup ## the same without the console
 	@$(with_engine) $(with_client) CGO_ENABLED=1 scripts/test.sh -race $(TESTFLAGS) $(PKG)
 	@if [[ "$(PKG)" == ./... ]]; then cd test/oidc && CGO_ENABLED=1 ../../scripts/test.sh -race -timeout 15m ./...; fi # a module of its own
 
@@ -81,6 +88,9 @@ bench-fleet: ## the same for a fleet: 1,000 hollow nodes, then faults on real se
 
 bench-files: ## the same for model files: downloads beside curl and aria2, kills, flipped bits, scans
 	@$(with_hosts) exec scripts/bench-files.sh
+
+bench-console: ## the same for the web console: first load, 10,000 models, changes, open tabs, accessibility
+	@$(with_engine) scripts/web.sh bench
 
 .PHONY: bench-go
 bench-go: ## the Go benchmarks alone

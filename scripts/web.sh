@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Builds the web console into web/dist/console, from where `go build` takes it into the binary. `make build` calls it.
+# Builds the web console into web/dist/console, from where `go build` takes it into the binary, and runs its tests. The Makefile calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
 	cat <<'USAGE'
-Usage: scripts/web.sh [--help]
+Usage: scripts/web.sh [build | test | journeys | bench] [--help]
+
+  build     the console (default)
+  test      also its formatting, lint, types and tests
+  journeys  also those through a real Nebula with a real engine in a real browser
+  bench     also its figures, one line each
 
 Builds the web console when its sources are newer than what was built, and does nothing otherwise. It needs node 20.19 or newer and npm. Where
 node is too old a newer one is fetched from npm into .cache/node. Without npm the console is left out, with a warning: the binary works without
@@ -16,9 +21,10 @@ it, and says so on its page.
 USAGE
 }
 
-case ${1-} in
+case ${1:-build} in
 -h | --help) usage && exit ;;
-?*) usage >&2 && exit 2 ;;
+build | test | journeys | bench) what=${1:-build} ;;
+*) usage >&2 && exit 2 ;;
 esac
 
 built=web/dist/console/index.html
@@ -30,6 +36,7 @@ say() { printf 'web: %s\n' "$*" >&2; }
 # without ends this script: the binary is built with the console of before, or with none.
 without() {
 	say "$1"
+	[[ $what == build ]] || exit 1
 	if [[ -e $built ]]; then
 		say "the binary gets the console that was built before; it may be older than its sources"
 	else
@@ -49,9 +56,9 @@ fi
 # What the console is built from; tests and generated folders are no part of it.
 newer() {
 	[[ ! -e $built ]] ||
-		[[ -n $(find web -name node_modules -prune -o -path web/dist -prune -o -path web/e2e -prune -o -type f -newer "$built" -print -quit) ]]
+		[[ -n $(find web -name node_modules -prune -o -path web/dist -prune -o -path web/e2e -prune -o -path web/bench -prune -o -type f -newer "$built" -print -quit) ]]
 }
-newer || exit 0
+[[ $what != build ]] || newer || exit 0
 
 is_new_enough() {
 	local have
@@ -88,10 +95,33 @@ if [[ ! -e $installed || web/package-lock.json -nt $installed ]]; then
 	touch "$installed"
 fi
 
-say "building the console"
-(cd web && "$node" node_modules/vite/bin/vite.js build --logLevel warn) || {
-	rm -rf web/dist/console # half of it may be there
-	say "the console could not be built: look at the words above, or leave it out with WEB=0"
-	exit 1
-}
-touch "$built" # newer than all that it was built from, whatever was copied into the folder
+export PATH
+PATH=$(dirname "$node"):$PATH
+if newer; then
+	say "building the console"
+	(cd web && node node_modules/vite/bin/vite.js build --logLevel warn) || {
+		rm -rf web/dist/console # half of it may be there
+		say "the console could not be built: look at the words above, or leave it out with WEB=0"
+		exit 1
+	}
+	touch "$built" # newer than all that it was built from, whatever was copied into the folder
+fi
+
+case $what in
+test)
+	if [[ ! -e web/codegen/node_modules/.package-lock.json ]]; then
+		npm --prefix web/codegen ci --no-audit --no-fund >/dev/null
+	fi
+	cd web
+	node codegen/run.mjs --check
+	npx biome ci .
+	npx tsc --noEmit
+	npx vitest run
+	;;
+journeys | bench)
+	# Chromium, and letters for the pictures of the Chinese pages.
+	scripts/setup.sh chromium fonts-wqy-microhei
+	cd web
+	if [[ $what == journeys ]]; then npx vitest run --config vitest.e2e.config.ts; else npx vitest run --config vitest.bench.config.ts; fi
+	;;
+esac

@@ -72,6 +72,12 @@ export class Visitor {
     await this.page.goto(this.base + path);
   }
 
+  /** Waits until the page has its content: a heading, and nothing that is still being loaded. */
+  async settled() {
+    await this.page.getByRole("heading", { level: 1 }).first().waitFor();
+    await this.page.waitForFunction(() => !document.querySelector('[aria-busy="true"]'));
+  }
+
   /** Everything that axe knows of WCAG 2.2 AA and good practice; empty when the page has no fault. */
   async axe(): Promise<string[]> {
     const result = await new AxeBuilder({ page: this.page }).analyze();

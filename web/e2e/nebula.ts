@@ -122,6 +122,11 @@ export class Nebula {
     this.setupLink = /^ *(http\S+\/setup#\S+)$/m.exec(text())?.[1] ?? "";
   }
 
+  /** The process id of the server. */
+  get pid(): number {
+    return this.server!.pid!;
+  }
+
   /** Ends the server as Ctrl-C does. */
   async down(signal: NodeJS.Signals = "SIGTERM") {
     const p = this.server;

@@ -1,0 +1,196 @@
+// What the console costs and how quick it is, on a real Nebula with 10,000 models (2,000 in the short form), in a real browser on loopback.
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, test } from "vitest";
+import { closeBrowser, openBrowser, Visitor } from "../e2e/browser";
+import { Nebula, until } from "../e2e/nebula";
+import { pages } from "../e2e/pages";
+import { figure, median, quantile, short } from "./figures";
+
+const count = short ? 2_000 : 10_000;
+const rounds = short ? 3 : 7;
+let nebula: Nebula;
+
+beforeAll(async () => {
+  nebula = await Nebula.start();
+  const file = nebula.demoModel("many", "One of many.");
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: 16 }, async () => {
+      for (let i = next++; i < count; i = next++) {
+        await nebula.api("POST", "/api/v2/models", {
+          model_uid: `model-${String(i).padStart(5, "0")}`,
+          model_name: `team-${i % 40}/model-${i}`,
+          model_source: "local",
+          model_path: file,
+          engine_type: "llamacpp",
+          labels: { team: `t${i % 40}`, tier: i % 3 === 0 ? "gold" : "basic" },
+        });
+      }
+    }),
+  );
+});
+afterAll(async () => {
+  await closeBrowser();
+  await nebula?.end();
+});
+
+test("first load", async () => {
+  const sizes: number[] = [];
+  const times: number[] = [];
+  for (let i = 0; i < rounds; i++) {
+    const v = await Visitor.as(nebula.url, "ada", "/api/docs"); // logged in, with nothing of the console loaded
+    const cdp = await v.context.newCDPSession(v.page);
+    await cdp.send("Network.enable");
+    await cdp.send("Network.setCacheDisabled", { cacheDisabled: true });
+    const scripts = new Set<string>();
+    let bytes = 0;
+    cdp.on("Network.responseReceived", (e) => e.type === "Script" && scripts.add(e.requestId));
+    cdp.on("Network.loadingFinished", (e) => {
+      if (scripts.has(e.requestId)) bytes += e.encodedDataLength;
+    });
+    await v.go("/models");
+    await v.page.locator("tbody tr[data-row]").first().waitFor();
+    // Interactive: the page answers to input, and what it is for is there. The time is the page's own, from the start of the navigation.
+    times.push(
+      await v.page.evaluate(() => new Promise<number>((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))),
+    );
+    await v.settled();
+    for (let before = -1; before !== bytes; await v.page.waitForTimeout(500)) before = bytes; // chunks that are fetched ahead count as well
+    sizes.push(bytes / 1000);
+    await v.close();
+  }
+  figure("console_first_load_js", median(sizes), "kB", "<=", 300);
+  figure("console_interactive", median(times) / 1000, "s", "<", 1);
+});
+
+test("a list of many models", async () => {
+  const v = await Visitor.as(nebula.url, "ada", "/models");
+  const { page } = v;
+  await page.locator("tbody tr[data-row]").first().waitFor();
+  const box = (await page.locator(".grid-table").boundingBox())!;
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
+  await page.evaluate(() => {
+    const w = window as unknown as { frames: number[]; run: boolean };
+    w.frames = [];
+    w.run = true;
+    const tick = (t: number) => {
+      w.frames.push(t);
+      if (w.run) requestAnimationFrame(tick);
+    };
+    requestAnimationFrame(tick);
+  });
+  for (let i = 0; i < (short ? 60 : 240); i++) {
+    await page.mouse.wheel(0, 300);
+    await page.waitForTimeout(16);
+  }
+  const frames = await page.evaluate(() => {
+    const w = window as unknown as { frames: number[]; run: boolean };
+    w.run = false;
+    return w.frames;
+  });
+  const gaps = frames.slice(1).map((t, i) => t - frames[i]!);
+  figure("console_scroll", (1000 * gaps.length) / (frames.at(-1)! - frames[0]!), "frames/s", ">=", 59);
+  figure("console_scroll_frame_p95", quantile(gaps, 0.95), "ms", "<=", 17);
+
+  const search = page
+    .getByRole("searchbox")
+    .or(page.getByRole("textbox", { name: /search/i }))
+    .first();
+  const took: number[] = [];
+  for (let i = 0; i < rounds * 2; i++) {
+    const uid = `model-0${String(1000 + 37 * i).slice(0, 4)}`;
+    const wanted = short ? `model-0${String(100 + 37 * i).padStart(4, "0")}` : uid;
+    await search.fill(wanted.slice(0, -1));
+    await page.waitForFunction(
+      (w) => document.querySelectorAll("tbody tr[data-row]").length <= 10 && document.querySelector("tbody")!.textContent!.includes(w),
+      wanted.slice(0, -1),
+    );
+    await page.evaluate((last) => {
+      const w = window as unknown as { filtered: Promise<number> };
+      w.filtered = new Promise((done) => {
+        let from = 0;
+        addEventListener("input", () => (from = performance.now()), { once: true, capture: true });
+        new MutationObserver((_, o) => {
+          const rows = document.querySelectorAll("tbody tr[data-row]");
+          if (from === 0 || rows.length !== 1 || rows[0]!.getAttribute("data-row") !== last) return;
+          o.disconnect();
+          requestAnimationFrame(() => done(performance.now() - from));
+        }).observe(document.body, { childList: true, subtree: true, attributes: true, characterData: true });
+      });
+    }, wanted);
+    await search.press("End");
+    await page.keyboard.type(wanted.at(-1)!);
+    took.push(await page.evaluate(() => (window as unknown as { filtered: Promise<number> }).filtered));
+  }
+  figure("console_filter", median(took), "ms", "<", 50);
+  figure("console_filter_p90", quantile(took, 0.9), "ms", "<", 50);
+
+  await v.go("/models?q=model-00007");
+  await page.locator('tr[data-row="model-00007"]').waitFor();
+  await page.waitForTimeout(500); // the watch begins after the list is there; nothing on the page says so
+  const delays: number[] = [];
+  for (let i = 0; i < (short ? 5 : 20); i++) {
+    const label = `round-${i}`;
+    await page.evaluate((text) => {
+      const w = window as unknown as { shown: Promise<number> };
+      w.shown = new Promise((done) =>
+        new MutationObserver((_, o) => {
+          if (!document.querySelector("tbody")!.textContent!.includes(text)) return;
+          o.disconnect();
+          requestAnimationFrame(() => done(Date.now()));
+        }).observe(document.body, { childList: true, subtree: true, characterData: true }),
+      );
+    }, label);
+    const asked = Date.now();
+    await nebula.api("PATCH", "/api/v2/models/model-00007", { labels: { a: label } });
+    delays.push((await page.evaluate(() => (window as unknown as { shown: Promise<number> }).shown)) - asked);
+  }
+  figure("console_change_shown_p95", quantile(delays, 0.95), "ms", "<", 500);
+  await v.close();
+});
+
+/** CPU seconds that a process has used; clock ticks are hundredths on Linux. */
+function cpu(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]!.split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+test("twenty open tabs when nothing changes", async () => {
+  const seconds = short ? 10 : 30;
+  const idle = async () => {
+    const from = cpu(nebula.pid);
+    await new Promise((r) => setTimeout(r, seconds * 1000));
+    return (100 * (cpu(nebula.pid) - from)) / seconds;
+  };
+  const without = await idle();
+  const v = await Visitor.as(nebula.url, "ada", "/models");
+  const tabs = [v.page];
+  for (let i = 1; i < 20; i++) {
+    const tab = await v.context.newPage();
+    v.watch(tab);
+    await tab.goto(`${nebula.url}${pages[i % pages.length]!.path}`);
+    tabs.push(tab);
+  }
+  for (const tab of tabs) await tab.getByRole("heading", { level: 1 }).first().waitFor();
+  await until("the server is quiet", async () => {
+    const from = cpu(nebula.pid);
+    await new Promise((r) => setTimeout(r, 1000));
+    return cpu(nebula.pid) - from < 0.05;
+  });
+  figure("console_20_tabs_cpu", Math.max(0, (await idle()) - without), "% of a core", "<", 1);
+  await v.close();
+});
+
+test("accessibility", async () => {
+  await openBrowser();
+  let faults = 0;
+  for (const p of pages) {
+    const v = await Visitor.as(nebula.url, "ada", p.path);
+    await v.settled();
+    const found = await v.axe();
+    for (const f of found) process.stdout.write(`console: ${p.path}: ${f}\n`);
+    faults += found.length;
+    await v.close();
+  }
+  figure("console_accessibility_faults", faults, "faults", "=", 0);
+});
