@@ -1,0 +1,139 @@
+// What somebody sees who only watches, while engines die, servers restart and other people are at work.
+import { execFileSync } from "node:child_process";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { closeBrowser, Visitor } from "./browser";
+import { Nebula, until } from "./nebula";
+
+let n: Nebula;
+beforeAll(async () => {
+  n = await Nebula.start();
+  await n.running("demo", "I am the demo.");
+});
+afterAll(async () => {
+  await closeBrowser();
+  await n?.end();
+});
+
+type Detail = { model_uid: string; labels: Record<string, string>; endpoints: { base_url?: string }[] };
+
+/** The engine that listens where the endpoint is. */
+function engineOf(port: string): number {
+  for (const line of execFileSync("ps", ["-eo", "pid,args"], { encoding: "utf8" }).split("\n")) {
+    const m = /^\s*(\d+)\s+\S*llama-server\b.*/.exec(line);
+    if (m && line.includes(port)) return Number(m[1]);
+  }
+  throw new Error(`no engine listens on ${port}`);
+}
+
+test("an engine that is killed: the state goes, and comes back by itself", async () => {
+  const v = await Visitor.as(n.url, "vera", "/models/demo");
+  await v.page.getByText("running", { exact: true }).first().waitFor();
+  const states: string[] = [];
+  await v.page.exposeFunction("noteState", (s: string) => states.at(-1) !== s && states.push(s));
+  await v.page.evaluate(() => {
+    const note = () =>
+      (window as unknown as { noteState: (s: string) => void }).noteState(
+        document.querySelector("main")!.innerText.match(/\b(running|starting|degraded|failed)\b/)?.[0] ?? "",
+      );
+    new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true });
+  });
+  const port = new URL((await n.api<Detail>("GET", "/api/v2/models/demo")).endpoints[0]!.base_url!).port;
+  process.kill(engineOf(port), "SIGKILL");
+  await until("the page has shown that it does not run", () => states.some((s) => s !== "running" && s !== ""));
+  await until("the page shows that it runs again", () => states.at(-1) === "running", 90_000);
+  await v.close();
+});
+
+test("a server that restarts: the page says so, and goes on without being loaded again", async () => {
+  const v = await Visitor.as(n.url, "ada", "/models");
+  await v.page.locator('tr[data-row="demo"]').waitFor();
+  await v.page.evaluate(() => {
+    (window as unknown as { same: boolean }).same = true;
+  });
+  await n.down();
+  await v.page.getByText("The server does not answer").first().waitFor();
+  expect(await v.page.locator('tr[data-row="demo"]').count()).toBe(1); // what was known stays
+  await n.up();
+  n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "newcomer"]);
+  await v.page.locator('tr[data-row="newcomer"]').waitFor();
+  expect(await v.page.evaluate(() => (window as unknown as { same?: boolean }).same)).toBe(true);
+  await v.close();
+});
+
+test("a change by somebody else is there at once", async () => {
+  const v = await Visitor.as(n.url, "vera", "/models");
+  await v.page.locator('tr[data-row="newcomer"]').waitFor();
+  await n.api("PATCH", "/api/v2/models/newcomer", { labels: { mood: "splendid" } });
+  await v.page.locator('tr[data-row="newcomer"]').getByText("splendid").waitFor();
+  await n.api("DELETE", "/api/v2/models/newcomer");
+  await v.page.locator('tr[data-row="newcomer"]').waitFor({ state: "detached" });
+  await v.close();
+});
+
+test("two people edit one model: the second sees what the first did, and nothing is lost", async () => {
+  n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "shared", "--label", "owner=nobody"]);
+  const ada = await Visitor.as(n.url, "ada", "/models/shared");
+  await ada.page.getByRole("button", { name: "Edit" }).click();
+  const dialog = ada.page.getByRole("dialog");
+  await dialog.waitFor();
+  await n.api("PATCH", "/api/v2/models/shared", { labels: { owner: "otto" } });
+  await dialog.getByLabel(/Context length/).fill("2048");
+  await dialog
+    .getByRole("button", { name: /Save|Review|Continue/ })
+    .first()
+    .click();
+  await dialog
+    .getByText(/changed meanwhile|somebody|has changed/i)
+    .first()
+    .waitFor();
+  expect((await n.api<Detail>("GET", "/api/v2/models/shared")).labels).toEqual({ owner: "otto" });
+  await ada.close();
+});
+
+test("a model that is deleted while somebody looks says so", async () => {
+  const v = await Visitor.as(n.url, "vera", "/models/shared");
+  await v.page.getByRole("heading", { level: 1 }).waitFor();
+  await n.api("DELETE", "/api/v2/models/shared");
+  await v.page.getByText("This model has been deleted").waitFor();
+  await v.page.getByRole("link", { name: "To the models" }).click();
+  await v.page.locator('tr[data-row="demo"]').waitFor();
+  await v.close();
+});
+
+test("a viewer sees everything and no button that changes it", async () => {
+  const changing =
+    /^(Start|Stop|Scale|Edit|Delete|More actions|New model|Deploy|Cordon|Drain|Uncordon|Remove|Add a node|Pin|Unpin|Prune|Pull|Evict|Run|New user|New template)\b/;
+  const v = await Visitor.as(n.url, "vera", "/");
+  for (const path of ["/", "/models", "/models/demo", "/models/demo?tab=replicas", "/templates", "/nodes", "/cache"]) {
+    await v.go(path);
+    await v.settled();
+    const buttons = await v.page.getByRole("main").getByRole("button").or(v.page.getByRole("main").getByRole("link")).allInnerTexts();
+    expect
+      .soft(
+        buttons.filter((b) => changing.test(b.trim())),
+        path,
+      )
+      .toEqual([]);
+  }
+  await v.go("/audit");
+  await v.page.getByText("You may not do this").first().waitFor();
+  await v.close();
+});
+
+test("when all connections of a browser are taken, pages look every eight seconds instead", async () => {
+  const v = await Visitor.as(n.url, "ada", "/models");
+  const tabs = [v.page];
+  for (let i = 0; i < 6; i++) {
+    const tab = await v.context.newPage();
+    v.watch(tab);
+    await tab.goto(`${n.url}/models`);
+    await tab.locator('tr[data-row="demo"]').waitFor();
+    tabs.push(tab);
+  }
+  const last = tabs.at(-1)!;
+  await last.getByText("Refreshed every 8 seconds").first().waitFor();
+  n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "late"]);
+  await last.locator('tr[data-row="late"]').waitFor();
+  await n.api("DELETE", "/api/v2/models/late");
+  await v.close();
+});

@@ -1,0 +1,82 @@
+// Languages, colours, and a keyboard alone.
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { closeBrowser, Visitor } from "./browser";
+import { Nebula, password, until } from "./nebula";
+
+let n: Nebula;
+beforeAll(async () => {
+  n = await Nebula.start();
+  await n.running("demo");
+});
+afterAll(async () => {
+  await closeBrowser();
+  await n?.end();
+});
+
+test("the language is the browser's until one is chosen, and stays chosen", async () => {
+  const v = await Visitor.as(n.url, "ada", "/models", { zh: true });
+  await v.page.getByRole("heading", { level: 1, name: "模型" }).waitFor();
+  await v.page.getByRole("button", { name: "语言" }).click();
+  await v.page.getByRole("menuitem", { name: "English" }).click();
+  await v.page.getByRole("heading", { level: 1, name: "Models" }).waitFor();
+  await v.page.reload();
+  await v.page.getByRole("heading", { level: 1, name: "Models" }).waitFor();
+  expect(await v.page.evaluate(() => document.documentElement.lang)).toBe("en");
+  await v.close();
+});
+
+test("colours follow the system until some are chosen, and stay chosen", async () => {
+  const v = await Visitor.as(n.url, "ada", "/", { dark: true });
+  const scheme = () => v.page.evaluate(() => document.documentElement.getAttribute("data-mantine-color-scheme"));
+  expect(await scheme()).toBe("dark");
+  await v.page.getByRole("button", { name: "Colours" }).click();
+  await v.page.getByRole("menuitem", { name: "Light" }).click();
+  expect(await scheme()).toBe("light");
+  await v.page.reload();
+  await v.settled();
+  expect(await scheme()).toBe("light");
+  await v.close();
+});
+
+test("with the keyboard alone: log in, find a model, stop it", async () => {
+  const v = await Visitor.open(n.url);
+  const { page } = v;
+  await v.go("/");
+  await page.waitForURL(/\/login/);
+  await page.locator("input[autocomplete=username]").waitFor();
+  await until("the name has the focus", () => page.evaluate(() => document.activeElement?.getAttribute("autocomplete") === "username"));
+  await page.keyboard.type("otto");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type(password);
+  await page.keyboard.press("Enter");
+  await page.getByRole("navigation", { name: "Main navigation" }).waitFor();
+  await page.keyboard.press("Control+K");
+  await page.getByPlaceholder("A page, or a model's uid or name").waitFor();
+  await page.keyboard.type("demo");
+  await page.getByRole("button", { name: /demo/ }).first().waitFor();
+  await page.keyboard.press("ArrowDown");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/models\/demo/);
+  await page.getByRole("button", { name: "Stop" }).waitFor();
+  for (let i = 0; i < 40; i++) {
+    await page.keyboard.press("Tab");
+    const text = await page.evaluate(() => (document.activeElement as HTMLElement | null)?.innerText?.trim());
+    if (text === "Stop") break;
+  }
+  expect(await page.evaluate(() => (document.activeElement as HTMLElement).innerText.trim())).toBe("Stop");
+  // Whatever has the focus can be seen to have it.
+  expect(await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle)).not.toBe("none");
+  await page.keyboard.press("Enter");
+  await until("demo is stopped", async () => (await n.state("demo")) === "stopped");
+  await v.close();
+});
+
+test("the first Tab leads past the navigation", async () => {
+  const v = await Visitor.as(n.url, "ada", "/models");
+  await v.settled();
+  await v.page.keyboard.press("Tab");
+  expect(await v.page.evaluate(() => document.activeElement?.textContent)).toBe("Skip to the content");
+  await v.page.keyboard.press("Enter");
+  expect(await v.page.evaluate(() => document.activeElement?.id)).toBe("main");
+  await v.close();
+});
