@@ -7,7 +7,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What this is */
+        /** The web console, or what this is */
         get: operations["getIndex"];
         put?: never;
         post?: never;
@@ -1916,6 +1916,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v2/summary/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How many models there are, in which states, of which engines and with which labels */
+        get: operations["summarizeModels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v2/templates": {
         parameters: {
             query?: never;
@@ -2122,6 +2139,40 @@ export interface paths {
          * @deprecated
          */
         get: operations["getV1Whoami"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/assets/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A file of the web console; its name changes with what is in it */
+        get: operations["getAsset"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/favicon.svg": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The picture of the web console */
+        get: operations["getFavicon"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3590,6 +3641,25 @@ export interface components {
             /** Format: int64 */
             updated_at_ms: number;
         };
+        /** @description LabelSummary counts the models that have a label, whatever its value. */
+        LabelSummary: {
+            key: string;
+            /** Format: int64 */
+            models: number;
+            /**
+             * Format: int64
+             * @description MoreValues is how many values are left out.
+             */
+            more_values?: number;
+            /** @description of the most models first */
+            values: components["schemas"]["LabelValueCount"][] | null;
+        };
+        /** @description LabelValueCount counts the models with one value of a label. */
+        LabelValueCount: {
+            /** Format: int64 */
+            models: number;
+            value: string;
+        };
         /** @description Login is the body of POST /api/v2/auth/login. */
         Login: {
             /** Format: password */
@@ -3864,6 +3934,26 @@ export interface components {
             token_secret?: string;
             /** Format: int64 */
             updated_at_ms: number;
+        };
+        /** @description ModelSummary counts models. */
+        ModelSummary: {
+            /** @description models whose engine is not known yet are in none */
+            engines: {
+                [key: string]: number;
+            } | null;
+            /** @description of the most models first */
+            labels: components["schemas"]["LabelSummary"][] | null;
+            /**
+             * Format: int64
+             * @description MoreLabels is how many keys of labels are left out.
+             */
+            more_labels?: number;
+            /** @description every state, also with none */
+            states: {
+                [key: string]: number;
+            } | null;
+            /** Format: int64 */
+            total: number;
         };
         /** @description ModelTemplate is a model to be, with everything that is needed to run it but its uid: a sensible engine and configuration, and for the built-in ones what is known of the model. Deploying it declares and starts a model; the model keeps no tie to the template. */
         ModelTemplate: {
@@ -5470,6 +5560,10 @@ export interface components {
         Location: string;
         /** @description The cursor of the next page; absent on the last one */
         "Nebula-Next-Cursor": string;
+        /** @description The revision that the list is of: a watch with the same filter goes on after it with ?since= */
+        "Nebula-Revision": string;
+        /** @description How many there are on all pages; absent where nobody counts them, as in the audit log */
+        "Nebula-Total": string;
         /** @description Seconds to wait before another try */
         "Retry-After": string;
         /** @description The id of the request, also in Nebula's log */
@@ -5495,6 +5589,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
+                    "text/html": string;
                     "text/plain": string;
                 };
             };
@@ -5523,6 +5618,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -5805,6 +5901,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -6086,6 +6183,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -6229,6 +6327,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -6707,6 +6806,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -6947,6 +7047,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -6994,6 +7095,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -7372,6 +7474,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -7568,6 +7671,8 @@ export interface operations {
                 node?: string;
                 /** @description With watch: go on after this revision, which is the id of the last event that was seen */
                 since?: number;
+                /** @description The order: one of these, with - before it the other way round; model when absent */
+                sort?: "model" | "-model" | "node" | "-node" | "status" | "-status" | "started" | "-started" | "restarts" | "-restarts";
                 /** @description Replicas in this status only */
                 status?: "starting" | "ready" | "unhealthy" | "draining";
                 /** @description Stay, and send what is and every change as server-sent events */
@@ -7587,6 +7692,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -7736,6 +7842,8 @@ export interface operations {
                 limit?: number;
                 /** @description Keys of this user only */
                 owner?: string;
+                /** @description The order: one of these, with - before it the other way round; id when absent */
+                sort?: "id" | "-id" | "name" | "-name" | "owner" | "-owner" | "role" | "-role" | "state" | "-state" | "created" | "-created" | "expires" | "-expires" | "last_used" | "-last_used";
             };
             header?: never;
             path?: never;
@@ -7748,6 +7856,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -8007,6 +8116,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -8108,8 +8218,12 @@ export interface operations {
                 label?: string;
                 /** @description How many at most, from 1 to 1000; all when absent */
                 limit?: number;
+                /** @description Only those with this text, in capitals or not, in its uid, its name or the value of a label; at most 200 characters */
+                q?: string;
                 /** @description With watch: go on after this revision, which is the id of the last event that was seen */
                 since?: number;
+                /** @description The order: one of these, with - before it the other way round; uid when absent */
+                sort?: "uid" | "-uid" | "name" | "-name" | "state" | "-state" | "engine" | "-engine" | "replicas" | "-replicas" | "created" | "-created" | "updated" | "-updated";
                 /** @description Models in this state only */
                 state?: "stopped" | "downloading" | "starting" | "running" | "degraded" | "failed" | "stopping";
                 /** @description Stay, and send what is and every change as server-sent events */
@@ -8129,6 +8243,8 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Revision": components["headers"]["Nebula-Revision"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -8453,6 +8569,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -8786,8 +8903,12 @@ export interface operations {
                 cursor?: string;
                 /** @description How many at most, from 1 to 1000; all when absent */
                 limit?: number;
+                /** @description Only those with this text, in capitals or not, in the id or the host name; at most 200 characters */
+                q?: string;
                 /** @description With watch: go on after this revision, which is the id of the last event that was seen */
                 since?: number;
+                /** @description The order: one of these, with - before it the other way round; id when absent */
+                sort?: "id" | "-id" | "state" | "-state" | "replicas" | "-replicas" | "memory_free" | "-memory_free" | "disk_used" | "-disk_used";
                 /** @description Stay, and send what is and every change as server-sent events */
                 watch?: boolean;
             };
@@ -8805,6 +8926,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -8935,6 +9057,8 @@ export interface operations {
                 limit?: number;
                 /** @description With watch: go on after this revision, which is the id of the last event that was seen */
                 since?: number;
+                /** @description The order: one of these, with - before it the other way round; name when absent */
+                sort?: "name" | "-name" | "size" | "-size" | "accessed" | "-accessed";
                 /** @description Stay, and send what is and every change as server-sent events */
                 watch?: boolean;
             };
@@ -8955,6 +9079,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -9672,6 +9797,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -9779,6 +9905,8 @@ export interface operations {
                 cursor?: string;
                 /** @description How many at most, from 1 to 1000; all when absent */
                 limit?: number;
+                /** @description The order: one of these, with - before it the other way round; id when absent */
+                sort?: "id" | "-id" | "user" | "-user" | "created" | "-created" | "expires" | "-expires";
                 /** @description Only those of this user */
                 user?: string;
             };
@@ -9793,6 +9921,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -9907,6 +10036,43 @@ export interface operations {
             504: components["responses"]["Error504"];
         };
     };
+    summarizeModels: {
+        parameters: {
+            query?: {
+                /** @description Models of this engine only */
+                engine?: "llamacpp" | "vllm" | "sglang";
+                /** @description Models with this label only: key=value; several times: with all of them */
+                label?: string;
+                /** @description Only those with this text, in capitals or not, in its uid, its name or the value of a label; at most 200 characters */
+                q?: string;
+                /** @description Models in this state only */
+                state?: "stopped" | "downloading" | "starting" | "running" | "degraded" | "failed" | "stopping";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    "Nebula-Revision": components["headers"]["Nebula-Revision"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelSummary"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            421: components["responses"]["Error421"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
     listTemplates: {
         parameters: {
             query?: {
@@ -9916,8 +10082,12 @@ export interface operations {
                 cursor?: string;
                 /** @description How many at most, from 1 to 1000; all when absent */
                 limit?: number;
+                /** @description Only those with this text, in capitals or not, in the id, the name, the description or the name of the model; at most 200 characters */
+                q?: string;
                 /** @description With watch: go on after this revision, which is the id of the last event that was seen */
                 since?: number;
+                /** @description The order: one of these, with - before it the other way round; id when absent */
+                sort?: "id" | "-id" | "name" | "-name" | "category" | "-category" | "source" | "-source" | "memory" | "-memory" | "created" | "-created" | "updated" | "-updated";
                 /** @description only those from there: built in, written by people, or saved from a model */
                 source?: "system" | "user" | "saved";
                 /** @description Stay, and send what is and every change as server-sent events */
@@ -9937,6 +10107,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -10196,6 +10367,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -10301,6 +10473,8 @@ export interface operations {
                 cursor?: string;
                 /** @description How many at most, from 1 to 1000; all when absent */
                 limit?: number;
+                /** @description The order: one of these, with - before it the other way round; name when absent */
+                sort?: "name" | "-name" | "role" | "-role" | "created" | "-created" | "updated" | "-updated";
             };
             header?: never;
             path?: never;
@@ -10313,6 +10487,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -10542,6 +10717,7 @@ export interface operations {
                 headers: {
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -10632,6 +10808,91 @@ export interface operations {
             };
             401: components["responses"]["V1Denied401"];
             403: components["responses"]["V1Denied403"];
+            421: components["responses"]["Error421"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    getAsset: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of what the caller has: if that is all there is, the answer is 304 */
+                "If-None-Match"?: string;
+            };
+            path: {
+                /** @description file of the asset */
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "font/woff2": string;
+                    "image/png": string;
+                    "image/svg+xml": string;
+                    "text/css": string;
+                    "text/javascript": string;
+                };
+            };
+            /** @description What the caller has is what there is */
+            304: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Error400"];
+            404: components["responses"]["Error404"];
+            421: components["responses"]["Error421"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    getFavicon: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The ETag of what the caller has: if that is all there is, the answer is 304 */
+                "If-None-Match"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/svg+xml": string;
+                };
+            };
+            /** @description What the caller has is what there is */
+            304: {
+                headers: {
+                    ETag: components["headers"]["ETag"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["Error400"];
+            404: components["responses"]["Error404"];
             421: components["responses"]["Error421"];
             500: components["responses"]["Error500"];
             503: components["responses"]["Error503"];
@@ -10863,6 +11124,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -11006,6 +11268,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -11171,6 +11434,7 @@ export interface operations {
                     Deprecation: components["headers"]["Deprecation"];
                     Link: components["headers"]["Link"];
                     "Nebula-Next-Cursor": components["headers"]["Nebula-Next-Cursor"];
+                    "Nebula-Total": components["headers"]["Nebula-Total"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };

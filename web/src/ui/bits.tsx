@@ -41,14 +41,14 @@ export function PageHead({
   );
 }
 
-/** A time as a distance; the exact one is in a tooltip and in the element itself. */
-export function When({ ms }: { ms: number | null | undefined }) {
+/** A time as a distance; the exact one is in a tooltip and in the element itself. What is past stays past when clocks differ; `future` is for what is to come. */
+export function When({ ms, future }: { ms: number | null | undefined; future?: boolean }) {
   const { i18n } = useTranslation();
   const now = useNow();
   if (!ms) return <Unknown />;
   return (
     <Tooltip label={exact(ms, i18n.language)}>
-      <time dateTime={new Date(ms).toISOString()}>{relative(Math.min(ms, now), now, i18n.language)}</time>
+      <time dateTime={new Date(ms).toISOString()}>{relative(future ? ms : Math.min(ms, now), now, i18n.language)}</time>
     </Tooltip>
   );
 }

@@ -8,7 +8,7 @@ const hostile = [
   "<img src=x onerror=alert(1)>",
   "\u202Egnp.exe \u2028 \uFEFF",
   "\u0000\u001b[31m",
-  "</script>${process.exit()}",
+  ["</script>$", "{process.exit()}"].join(""),
   '"""\n"""',
   "模型 🚀 \uD800",
 ];
