@@ -4,6 +4,7 @@ import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
 import type { Schemas } from "../api/client";
 import { useLive } from "../api/live";
+import type { Translate } from "../lib/i18n";
 import { sentence } from "../ui/faces";
 
 type DiskAlert = Schemas["DiskAlert"];
@@ -38,7 +39,7 @@ export function Alerts() {
 
 const known = ["disk_warning", "disk_critical", "mass_loss", "node_lost", "drain_blocked"] as const;
 
-function titleOf(type: string, t: ReturnType<typeof useTranslation>["t"]): string {
+function titleOf(type: string, t: Translate): string {
   const k = known.find((k) => k === type);
   return k ? t(`alerts.${k}`) : type;
 }

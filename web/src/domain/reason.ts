@@ -1,5 +1,5 @@
 // The codes of reasons, failures and fits as titles. The sentence that comes with a code is the server's and stays as it is.
-import type { useTranslation } from "react-i18next";
+import type { Translate } from "../lib/i18n";
 
 const reasons = [
   "no_nodes",
@@ -48,7 +48,7 @@ const reasons = [
 ] as const;
 
 /** The title of a code; one that this console does not know is shown as it is. */
-export function reasonTitle(code: string, t: ReturnType<typeof useTranslation>["t"]): string {
+export function reasonTitle(code: string, t: Translate): string {
   const known = reasons.find((r) => r === code);
   return known ? t(`reason.${known}`) : code;
 }

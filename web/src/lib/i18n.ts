@@ -1,5 +1,5 @@
 // The console speaks English and Simplified Chinese. Each language is a chunk of its own, loaded when it is chosen.
-import i18next from "i18next";
+import i18next, { type TFunction } from "i18next";
 import { initReactI18next } from "react-i18next";
 import type en from "./i18n/en";
 
@@ -57,3 +57,6 @@ export async function speak(language: Language) {
   localStorage.setItem(storeKey, language);
   mark(language);
 }
+
+/** Gives a text of a namespace; without one, of the words that all pages share. */
+export type Translate<Ns extends keyof typeof en = "common"> = TFunction<Ns>;

@@ -4,6 +4,7 @@ import { IconAlertTriangle, IconRefresh } from "@tabler/icons-react";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError } from "../api/client";
+import type { Translate } from "../lib/i18n";
 
 export function Loading({ rows = 6 }: { rows?: number }) {
   const { t } = useTranslation();
@@ -69,8 +70,6 @@ export function ErrorNote({ error, retry, title }: { error: unknown; retry?: () 
     </Alert>
   );
 }
-
-type Translate = ReturnType<typeof useTranslation>["t"];
 
 function titleOf(e: ApiError | null, t: Translate): string {
   if (!e) return t("face.failed");

@@ -1,7 +1,7 @@
 import { notifications } from "@mantine/notifications";
 import i18next from "i18next";
-import type { useTranslation } from "react-i18next";
 import { ApiError } from "../api/client";
+import type { Translate } from "../lib/i18n";
 import { messageOf } from "./faces";
 
 /** Says that something was done. */
@@ -10,7 +10,7 @@ export function done(message: string) {
 }
 
 /** Says why something was not done; it stays until it is closed. */
-export function failed(title: string, error: unknown, t: ReturnType<typeof useTranslation>["t"]) {
+export function failed(title: string, error: unknown, t: Translate) {
   const id = error instanceof ApiError && error.requestId ? ` (${t("face.request")} ${error.requestId})` : "";
   notifications.show({
     title,

@@ -1,12 +1,12 @@
 import { Group, Text, Tooltip } from "@mantine/core";
-import type { useTranslation } from "react-i18next";
 import { inert } from "../../lib/format";
+import type { Translate } from "../../lib/i18n";
 import { Name, Pill, When } from "../../ui/bits";
 import type { Column } from "../../ui/Table";
 import type { Key } from "./logic";
 
-type T = ReturnType<typeof useTranslation<"access">>["t"];
-type Common = ReturnType<typeof useTranslation>["t"];
+type T = Translate<"access">;
+type Common = Translate;
 
 const stateColor: Record<Key["state"], string> = { active: "teal", disabled: "gray", expired: "orange", "owner-disabled": "red" };
 

@@ -3,6 +3,7 @@ import { IconPencil, IconRefresh } from "@tabler/icons-react";
 import { memo } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError } from "../../api/client";
+import type { Translate } from "../../lib/i18n";
 import { Copy } from "../../ui/bits";
 import { ErrorNote } from "../../ui/faces";
 import { Answer } from "./Answer";
@@ -76,7 +77,7 @@ function Deed({ label, icon, onClick }: { label: string; icon: React.ReactNode; 
 }
 
 /** The words for what no server said. */
-function worded(e: ApiError, t: ReturnType<typeof useTranslation<"playground">>["t"]): ApiError {
+function worded(e: ApiError, t: Translate<"playground">): ApiError {
   if (e.code === "broken_off") return new ApiError(e.status, e.code, t("failed.brokenOff"));
   if (e.code === "unreadable" && !e.message) return new ApiError(e.status, e.code, t("failed.unreadable"));
   if (e.status === 0) return new ApiError(200, e.code, t("failed.unreachable"));
