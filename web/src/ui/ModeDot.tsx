@@ -9,7 +9,7 @@ export function ModeDot({ mode }: { mode: Mode }) {
   const { t } = useTranslation();
   return (
     <Tooltip label={t(`modeHint.${mode}`)}>
-      <Group gap={6} wrap="nowrap" role="status" data-mode={mode} tabIndex={0} style={{ borderRadius: 4 }}>
+      <Group gap={6} wrap="nowrap" role="status" data-live={mode} tabIndex={0} style={{ borderRadius: 4 }}>
         <span
           aria-hidden="true"
           style={{ width: 8, height: 8, borderRadius: 4, background: `var(--mantine-color-${color[mode]}-filled)`, flex: "none" }}
