@@ -1,0 +1,102 @@
+import { Button, Group, Modal, Stack } from "@mantine/core";
+import { type FormEvent, useState } from "react";
+import { useTranslation } from "react-i18next";
+import { ApiError } from "../../api/client";
+import { inert } from "../../lib/format";
+import { ErrorNote, Faces } from "../../ui/faces";
+import { done } from "../../ui/notify";
+import { Changed } from "./Changed";
+import { Fields } from "./Fields";
+import { createOf, type Form, formOf, problems, updateOf } from "./logic";
+import { create, load, type Marked, update, useTemplate } from "./queries";
+
+/** Writes a template, or changes the one that `id` names. */
+export function FormDialog({ id, onClose }: { id?: string; onClose: () => void }) {
+  const { t } = useTranslation(["templates", "common"]);
+  const template = useTemplate(id);
+  return (
+    <Modal
+      opened
+      onClose={onClose}
+      size="xl"
+      title={id ? t("editTitle", { name: inert(template.data?.template.name ?? id, 60) }) : t("makeTitle")}
+      closeButtonProps={{ "aria-label": t("common:close") }}
+    >
+      {id ? (
+        <Faces of={template} rows={5}>
+          {(m) => <Editor seen={m} onClose={onClose} />}
+        </Faces>
+      ) : (
+        <Editor seen={null} onClose={onClose} />
+      )}
+    </Modal>
+  );
+}
+
+function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => void }) {
+  const { t } = useTranslation(["templates", "common"]);
+  const [seen, setSeen] = useState(first);
+  const [form, setForm] = useState<Form>(() => formOf(first?.template ?? null));
+  const [newer, setNewer] = useState<Marked | null>(null);
+  const [busy, setBusy] = useState(false);
+  const [tried, setTried] = useState(false);
+  const [error, setError] = useState<unknown>(null);
+  const wrong = problems(form);
+  async function save(over: Marked | null) {
+    setTried(true);
+    if (Object.keys(wrong).length > 0) return;
+    setBusy(true);
+    setError(null);
+    try {
+      if (seen) await update(seen.template.template_id, (over ?? seen).etag, updateOf(form, seen.template));
+      else await create(createOf(form));
+      done(t("saved", { name: inert(form.name, 60) }));
+      onClose();
+      return;
+    } catch (e) {
+      if (e instanceof ApiError && e.status === 412 && seen) setNewer(await load(seen.template.template_id).catch(() => null));
+      setError(e);
+    }
+    setBusy(false);
+  }
+  function takeNewer(m: Marked) {
+    setSeen(m);
+    setForm(formOf(m.template));
+    setNewer(null);
+    setError(null);
+  }
+  return (
+    <form
+      noValidate
+      onSubmit={(e: FormEvent) => {
+        e.preventDefault();
+        save(null);
+      }}
+    >
+      <Stack>
+        <Fields
+          form={form}
+          onChange={(change) => setForm((f) => ({ ...f, ...change }))}
+          wrong={tried ? wrong : {}}
+          told={error instanceof ApiError ? error.details : []}
+          isNew={!seen}
+        />
+        {newer && seen ? (
+          <Changed was={seen.template} is={newer.template} busy={busy} onTake={() => takeNewer(newer)} onOver={() => save(newer)} />
+        ) : (
+          error !== null && <ErrorNote error={error} />
+        )}
+        <Group justify="flex-end">
+          <Button variant="default" onClick={onClose}>
+            {t("common:cancel")}
+          </Button>
+          {!newer && (
+            <Button type="submit" loading={busy}>
+              {t("common:save")}
+            </Button>
+          )}
+        </Group>
+      </Stack>
+    </form>
+  );
+}
