@@ -22,11 +22,16 @@ async function say(page: Page, text: string) {
 
 test("an answer comes as it is made, with its figures; it can be stopped", async () => {
   const v = await Visitor.as(n.url, "vera", "/playground?model=long");
+  // The engine is quick: over a slow line there is time to stop it.
+  const line = await v.context.newCDPSession(v.page);
+  await line.send("Network.enable");
+  await line.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: 4000, uploadThroughput: -1 });
   await say(v.page, "Tell me everything");
   await v.page.getByText("word3 ").first().waitFor();
   await v.page.getByRole("button", { name: "Stop" }).click();
   await v.page.getByRole("button", { name: "Send" }).waitFor();
   expect(await v.page.locator(".talk-scroll").innerText()).not.toContain("word399");
+  await line.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
   await v.go("/playground?model=short");
   await say(v.page, "Hello");
   await v.page.getByText("A short answer.").first().waitFor();
