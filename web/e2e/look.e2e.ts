@@ -28,10 +28,11 @@ test("the language is the browser's until one is chosen, and stays chosen", asyn
 test("colours follow the system until some are chosen, and stay chosen", async () => {
   const v = await Visitor.as(n.url, "ada", "/", { dark: true });
   const scheme = () => v.page.evaluate(() => document.documentElement.getAttribute("data-mantine-color-scheme"));
+  await v.settled();
   expect(await scheme()).toBe("dark");
   await v.page.getByRole("button", { name: "Colours" }).click();
   await v.page.getByRole("menuitem", { name: "Light" }).click();
-  expect(await scheme()).toBe("light");
+  await until("it is light", async () => (await scheme()) === "light");
   await v.page.reload();
   await v.settled();
   expect(await scheme()).toBe("light");

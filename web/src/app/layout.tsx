@@ -1,8 +1,8 @@
 import { ActionIcon, AppShell, Burger, Group, NavLink, ScrollArea, Text } from "@mantine/core";
-import { useDisclosure } from "@mantine/hooks";
+import { useDisclosure, useHotkeys } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
 import { Link, useRouterState } from "@tanstack/react-router";
-import { lazy, type ReactNode, Suspense, useEffect, useRef } from "react";
+import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { atLeast, type Whoami } from "../domain/session";
 import { Alerts } from "./alerts";
@@ -18,6 +18,13 @@ export function Layout({ who, children }: { who: Whoami; children: ReactNode }) 
   const path = useRouterState({ select: (s) => s.location.pathname });
   const main = useRef<HTMLElement>(null);
   const before = useRef(path);
+  // It is fetched when it is first asked for, and then stays.
+  const [palette, setPalette] = useState(false);
+  const goTo = () => {
+    setPalette(true);
+    import("./palette").then((p) => p.open());
+  };
+  useHotkeys([["mod+K", goTo]], []);
   useEffect(() => {
     if (before.current === path) return;
     before.current = path;
@@ -43,12 +50,7 @@ export function Layout({ who, children }: { who: Whoami; children: ReactNode }) 
             </Link>
           </Group>
           <Group gap="xs" wrap="nowrap">
-            <ActionIcon
-              variant="default"
-              size="lg"
-              aria-label={`${t("palette.open")} (Ctrl K)`}
-              onClick={() => import("./palette").then((p) => p.open())}
-            >
+            <ActionIcon variant="default" size="lg" aria-label={`${t("palette.open")} (Ctrl K)`} onClick={goTo}>
               <IconSearch size={18} />
             </ActionIcon>
             <Tools who={who} />
@@ -88,9 +90,11 @@ export function Layout({ who, children }: { who: Whoami; children: ReactNode }) 
         {atLeast(who.role, "viewer") && <Alerts />}
         {children}
       </AppShell.Main>
-      <Suspense>
-        <Palette role={who.role} />
-      </Suspense>
+      {palette && (
+        <Suspense>
+          <Palette role={who.role} />
+        </Suspense>
+      )}
     </AppShell>
   );
 }

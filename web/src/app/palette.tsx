@@ -53,7 +53,7 @@ export default function Palette({ role }: { role: Role }) {
         )
       }
       nothingFound={t("palette.nothing")}
-      shortcut={["mod + K"]}
+      shortcut={null}
       searchProps={{ leftSection: <IconSearch size={18} />, placeholder: t("palette.placeholder"), "aria-label": t("palette.open") }}
     />
   );

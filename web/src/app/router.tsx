@@ -107,6 +107,7 @@ const pages = [
 
 export const router = createRouter({
   routeTree: root.addChildren([login, setup, shell.addChildren(pages)]),
+  search: { strict: true }, // what a page has not looked at is not in its search
   defaultPreload: "intent",
   defaultPreloadStaleTime: 0,
   scrollRestoration: true,
