@@ -2,6 +2,7 @@ import { Button, Paper } from "@mantine/core";
 import { IconDownload, IconFileText } from "@tabler/icons-react";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
+import { useMay } from "../../domain/session";
 import { PageHead } from "../../ui/bits";
 import { Empty, Faces } from "../../ui/faces";
 import { Table } from "../../ui/Table";
@@ -18,6 +19,7 @@ export function AuditPage() {
   const { t } = useTranslation("audit");
   const search = useSearch({ from: "/shell/audit" });
   const navigate = useNavigate();
+  const admin = useMay("admin");
   const log = useAudit(auditPath(search));
   const long = (log.rows?.length ?? 0) > 40;
   const columns = auditColumns(t, (record) => navigate({ to: "/audit", search: { ...search, record } }));
@@ -27,15 +29,17 @@ export function AuditPage() {
         title={t("title")}
         lead={t("lead")}
         actions={
-          <Button
-            component="a"
-            href="/api/v2/audit/export"
-            download="nebula-audit.ndjson"
-            variant="default"
-            leftSection={<IconDownload size={16} />}
-          >
-            {t("export")}
-          </Button>
+          admin && (
+            <Button
+              component="a"
+              href="/api/v2/audit/export"
+              download="nebula-audit.ndjson"
+              variant="default"
+              leftSection={<IconDownload size={16} />}
+            >
+              {t("export")}
+            </Button>
+          )
         }
       >
         <Chain />
