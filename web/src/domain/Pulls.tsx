@@ -39,7 +39,15 @@ export function Pulls({ pulls, withNode }: { pulls: Pull[]; withNode?: boolean }
           },
         ]
       : []),
-    { key: "state", title: t("column.state"), render: (p) => <Pill color={colors[p.state]}>{t(`pullState.${p.state}`)}</Pill> },
+    {
+      key: "state",
+      title: t("column.state"),
+      render: (p) => (
+        <span className="whole">
+          <Pill color={colors[p.state]}>{t(`pullState.${p.state}`)}</Pill>
+        </span>
+      ),
+    },
     { key: "progress", title: t("column.progress"), width: "36%", render: (p) => <Progress pull={p} /> },
     { key: "since", title: t("column.asked"), render: (p) => <When ms={p.created_at_ms} /> },
     ...(may ? [{ key: "cancel", title: <span className="sr">{t("actions")}</span>, render: (p: Pull) => <Cancel pull={p} /> }] : []),
