@@ -1,5 +1,5 @@
 import { Button, Group, Modal, Stack } from "@mantine/core";
-import { type FormEvent, useState } from "react";
+import { type FormEvent, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError } from "../../api/client";
 import { inert } from "../../lib/format";
@@ -41,10 +41,15 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
   const [busy, setBusy] = useState(false);
   const [tried, setTried] = useState(false);
   const [error, setError] = useState<unknown>(null);
+  const element = useRef<HTMLFormElement>(null);
   const wrong = problems(form);
   async function save(over: Marked | null) {
     setTried(true);
-    if (Object.keys(wrong).length > 0) return;
+    if (Object.keys(wrong).length > 0) {
+      // What is wrong may be out of sight: it is where the next key goes. It is marked once this has been drawn.
+      requestAnimationFrame(() => element.current?.querySelector<HTMLElement>("[aria-invalid=true]")?.focus());
+      return;
+    }
     setBusy(true);
     setError(null);
     try {
@@ -68,6 +73,7 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
   return (
     <form
       noValidate
+      ref={element}
       onSubmit={(e: FormEvent) => {
         e.preventDefault();
         save(null);
