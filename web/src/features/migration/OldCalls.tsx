@@ -36,7 +36,7 @@ export function OldCalls() {
       >
         {(rows) => (
           <Table
-            label={t("calls.title")}
+            label={t("calls.table")}
             columns={columns}
             rows={rows}
             idOf={(u) => u.id}

@@ -56,7 +56,7 @@ export function Report({ of, happened = false }: { of: Migration; happened?: boo
         <Text size="sm">{t("sum.failed", { n: n(of.failed) })}</Text>
       </Group>
       <Table
-        label={happened ? t("report") : t("plan")}
+        label={happened ? t("requestsDone") : t("requests")}
         columns={columns}
         rows={of.details}
         idOf={(d) => d.request_id}
