@@ -78,7 +78,7 @@ function Labels({ labels }: { labels: ModelView["labels"] }) {
   if (all.length === 0) return null;
   return (
     <Group gap={4} wrap="nowrap" title={all.join("\n")}>
-      <Badge color="gray" variant="default" fw={500} maw={140}>
+      <Badge color="gray" variant="default" fw={500} maw={140} style={{ flex: "none" }}>
         {all[0]}
       </Badge>
       {all.length > 1 && (
