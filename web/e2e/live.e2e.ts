@@ -51,9 +51,12 @@ test("a server that restarts: the page says so, and goes on without being loaded
     (window as unknown as { same: boolean }).same = true;
   });
   await n.down();
-  await v.page.getByText("The server does not answer").first().waitFor();
-  expect(await v.page.locator('tr[data-row="demo"]').count()).toBe(1); // what was known stays
-  await n.up();
+  try {
+    await v.page.getByText("The server does not answer").first().waitFor();
+    expect(await v.page.locator('tr[data-row="demo"]').count()).toBe(1); // what was known stays
+  } finally {
+    await n.up();
+  }
   n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "newcomer"]);
   await v.page.locator('tr[data-row="newcomer"]').waitFor();
   expect(await v.page.evaluate(() => (window as unknown as { same?: boolean }).same)).toBe(true);

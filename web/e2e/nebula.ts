@@ -87,6 +87,12 @@ export class Nebula {
     await this.hubLines!.next();
   }
 
+  /** Publishes a repository with a model that says one thing. */
+  async hubHas(id: string, reply: string) {
+    this.hubProcess!.stdin!.write(`${JSON.stringify({ publish: { ID: id, Reply: reply } })}\n`);
+    await this.hubLines!.next();
+  }
+
   private env() {
     const { NEBULA_TOKEN: _t, NEBULA_SERVER: _s, ...env } = process.env;
     return {
