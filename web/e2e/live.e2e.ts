@@ -18,9 +18,9 @@ type Detail = { model_uid: string; labels: Record<string, string>; endpoints: { 
 
 /** The engine that listens where the endpoint is. */
 function engineOf(port: string): number {
-  for (const line of execFileSync("ps", ["-eo", "pid,args"], { encoding: "utf8" }).split("\n")) {
-    const m = /^\s*(\d+)\s+\S*llama-server\b.*/.exec(line);
-    if (m && line.includes(port)) return Number(m[1]);
+  for (const line of execFileSync("ps", ["-ww", "-eo", "pid,args"], { encoding: "utf8" }).split("\n")) {
+    const m = /^\s*(\d+)\s(.*)$/.exec(line);
+    if (m?.[2]?.includes(`--port ${port}`) && !/\bshim\b/.test(m[2])) return Number(m[1]);
   }
   throw new Error(`no engine listens on ${port}`);
 }
@@ -52,7 +52,7 @@ test("a server that restarts: the page says so, and goes on without being loaded
   });
   await n.down();
   try {
-    await v.page.getByText("The server does not answer").first().waitFor();
+    await v.page.getByText("Offline").first().waitFor();
     expect(await v.page.locator('tr[data-row="demo"]').count()).toBe(1); // what was known stays
   } finally {
     await n.up();
@@ -134,7 +134,7 @@ test("when all connections of a browser are taken, pages look every eight second
     tabs.push(tab);
   }
   const last = tabs.at(-1)!;
-  await last.getByText("Refreshed every 8 seconds").first().waitFor();
+  await last.getByText("Every 8 seconds").first().waitFor();
   n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "late"]);
   await last.locator('tr[data-row="late"]').waitFor();
   await n.api("DELETE", "/api/v2/models/late");
