@@ -64,7 +64,9 @@ function State({ model: m }: { model: ModelView }) {
   const progress = progressOf(m.downloads);
   return (
     <Group gap="xs" wrap="nowrap" style={{ maxWidth: 340 }}>
-      <StatePill state={m.state} />
+      <span style={{ flex: "none" }}>
+        <StatePill state={m.state} />
+      </span>
       <div style={{ minWidth: 0, flex: 1 }}>
         {progress ? <DownloadBar progress={progress} /> : m.reason && <ReasonText reason={m.reason} line />}
       </div>
