@@ -107,7 +107,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	if err != nil {
 		return nil, err
 	}
-	search, err := searchHub(o)
+	hubs, err := newHubs(o)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func startServer(ctx context.Context, l *life, o Options, localNode string) (*se
 	l.goRun("key uses", storeUses(uses, s.control.StoreKeyUses, true, s.o.Log.With("component", "keys")))
 	s.handler = httpapi.New(httpapi.Config{
 		View: s.store, Control: s.control, Keys: known, Sessions: known, Setup: setup, OpenID: provider, LoginKey: loginKey, Denied: s.recordDenials(),
-		Explain: scheduler.Explain, Figures: newFigures(s).get, Search: search, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
+		Explain: scheduler.Explain, Figures: newFigures(s).get, Hubs: hubs, Logs: s, Caches: s, Nodes: s.registry, Absent: s.registry.Absent, LostAfter: o.Serving.LostAfter, Feed: s.feed(ctx),
 		Store: storeAdmin{s.kv}, Inference: inferenceRoutes(s.gateway), WithModels: gateway.WithModels, KeyUsed: noteUse(uses), Metrics: obs.Handler(metrics, o.Log), Gateway: past, Tail: o.tail,
 		Ready: s.readiness, Closing: ctx.Done(), Version: o.Version, Console: console, Hosts: o.AllowedHosts, Proxies: o.Proxies, Now: time.Now, Log: o.Log.With("component", "api"),
 	})

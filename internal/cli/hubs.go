@@ -17,11 +17,13 @@ type hubOptions struct {
 	rate                          string
 }
 
-// searches adds the options of a machine that searches the hub and fetches nothing.
+// searches adds the options of a machine that searches hubs and fetches nothing.
 func (r *runner) searches(f *pflag.FlagSet) {
 	f.StringVar(&r.o.Running.HFEndpoint, "hf-endpoint", "https://huggingface.co", "Hugging Face or a mirror of it")
+	f.StringVar(&r.o.Running.ScopeEndpoint, "modelscope-endpoint", "https://modelscope.cn", "ModelScope or a mirror of it")
 	f.BoolVar(&r.o.Running.Offline, "offline", false, "never ask a hub")
-	_ = f.SetAnnotation("hf-endpoint", alsoEnv, []string{"HF_ENDPOINT"}) // the flag was just made: it cannot fail
+	_ = f.SetAnnotation("hf-endpoint", alsoEnv, []string{"HF_ENDPOINT"}) // the flags were just made: it cannot fail
+	_ = f.SetAnnotation("modelscope-endpoint", alsoEnv, []string{"MODELSCOPE_ENDPOINT"})
 }
 
 func (r *runner) downloads(f *pflag.FlagSet) {
@@ -30,12 +32,10 @@ func (r *runner) downloads(f *pflag.FlagSet) {
 	f.Lookup("offline").Usage = "never ask a hub: only models that are complete on this machine start"
 	f.StringVar(&n.ModelDir, "model-dir", "", "where downloaded models are kept (default: models in the data directory)")
 	f.StringVar(&h.faceTokenFile, "hf-token-file", "", "file with a Hugging Face token, for gated models")
-	f.StringVar(&n.ScopeEndpoint, "modelscope-endpoint", "https://modelscope.cn", "ModelScope or a mirror of it")
 	f.StringVar(&h.scopeTokenFile, "modelscope-token-file", "", "file with a ModelScope token, for private models")
 	f.StringSliceVar(&n.LocalRoots, "local-root", nil, "folder that local models must be in; may be given several times (default: anywhere)")
 	f.StringVar(&h.rate, "download-rate", "", "most bytes per second from hubs, such as 50MB or 2.5MiB (default: no limit)")
 	f.IntVar(&n.Connections, "download-connections", 16, "most connections to one hub, 1 to 32")
-	_ = f.SetAnnotation("modelscope-endpoint", alsoEnv, []string{"MODELSCOPE_ENDPOINT"})
 }
 
 // readHubs fills in what the hubs' own tools take from the environment.
@@ -47,11 +47,11 @@ func (r *runner) readHubs(flags *pflag.FlagSet, getenv func(string) string) erro
 	if !flags.Changed("offline") {
 		n.Offline = isOn(getenv("HF_HUB_OFFLINE")) || isOn(getenv("TRANSFORMERS_OFFLINE"))
 	}
-	if flags.Lookup("modelscope-endpoint") == nil { // it fetches nothing
-		return nil
-	}
 	if domain := getenv("MODELSCOPE_DOMAIN"); domain != "" && !flags.Changed("modelscope-endpoint") {
 		n.ScopeEndpoint = withScheme(domain)
+	}
+	if flags.Lookup("model-dir") == nil { // it fetches nothing
+		return nil
 	}
 	if n.Connections < 1 || n.Connections > 32 {
 		return usagef("--download-connections is %d: use 1 to 32", n.Connections)

@@ -76,10 +76,12 @@ func TestReadHubs_server(t *testing.T) {
 		env  map[string]string
 		want app.NodeOptions
 	}{
-		{nil, map[string]string{"HF_TOKEN": "a", "HOME": "/h"}, app.NodeOptions{HFEndpoint: "https://huggingface.co"}},
-		{nil, map[string]string{"HF_ENDPOINT": "https://mirror"}, app.NodeOptions{HFEndpoint: "https://mirror"}},
-		{[]string{"--hf-endpoint=https://mine"}, map[string]string{"HF_HUB_OFFLINE": "1"}, app.NodeOptions{HFEndpoint: "https://mine", Offline: true}},
-		{[]string{"--offline=false"}, map[string]string{"HF_HUB_OFFLINE": "1"}, app.NodeOptions{HFEndpoint: "https://huggingface.co"}},
+		{nil, map[string]string{"HF_TOKEN": "a", "HOME": "/h"}, app.NodeOptions{HFEndpoint: "https://huggingface.co", ScopeEndpoint: "https://modelscope.cn"}},
+		{nil, map[string]string{"HF_ENDPOINT": "https://mirror"}, app.NodeOptions{HFEndpoint: "https://mirror", ScopeEndpoint: "https://modelscope.cn"}},
+		{[]string{"--hf-endpoint=https://mine"}, map[string]string{"HF_HUB_OFFLINE": "1"}, app.NodeOptions{HFEndpoint: "https://mine", ScopeEndpoint: "https://modelscope.cn", Offline: true}},
+		{[]string{"--offline=false"}, map[string]string{"HF_HUB_OFFLINE": "1"}, app.NodeOptions{HFEndpoint: "https://huggingface.co", ScopeEndpoint: "https://modelscope.cn"}},
+		{nil, map[string]string{"MODELSCOPE_DOMAIN": "scope.example"}, app.NodeOptions{HFEndpoint: "https://huggingface.co", ScopeEndpoint: "https://scope.example"}},
+		{[]string{"--modelscope-endpoint=https://s"}, nil, app.NodeOptions{HFEndpoint: "https://huggingface.co", ScopeEndpoint: "https://s"}},
 	} {
 		got, err := optionsOf((*runner).searches, c.args, c.env)
 		if err != nil {

@@ -56,6 +56,8 @@ var commandOf = map[string]string{
 
 // noCommand are the routes that no command asks, and why.
 var noCommand = map[string]string{
+	"GET /api/v2/hub/files":                "what the console offers to choose among; nebula model create says itself what a repository has when it is not clear",
+	"GET /api/v2/hub/models":               "a search that people do with their eyes: the hubs have pages for it, and nebula model create takes the name",
 	"GET /api/v2/summary/models":           "counts for the console, which shows a part of a long list; nebula model list shows the models themselves",
 	"POST /api/v2/auth/login":              "sets a browser's cookie: the command line has tokens",
 	"POST /api/v2/auth/logout":             "ends a browser's session; nebula session delete ends any",

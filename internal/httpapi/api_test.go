@@ -71,9 +71,15 @@ func config(st *store.Store) httpapi.Config {
 	return httpapi.Config{
 		View: st, Control: control.New(st, time.Now), Keys: known, Sessions: known, Explain: scheduler.Explain, Gateway: obs.NewPast("server/test", &obs.Tally{}, time.Now()), Logs: noLogs{}, Metrics: says("text/plain", "metrics"),
 		Inference: []httpapi.InferenceRoute{{Method: "GET", Path: "/v1/models", Summary: "Models", Handler: says("application/json", `{"object":"list","data":[]}`)}},
-		Search: func(_ context.Context, words string, limit int) ([]api.V1FoundModel, error) {
-			return make([]api.V1FoundModel, min(limit, len(words))), nil
-		},
+		Hubs: httpapi.Hubs{Search: func(_ context.Context, source api.ModelSource, words string, limit int) ([]api.HubModel, error) {
+			out := make([]api.HubModel, min(limit, len(words)))
+			for i := range out {
+				out[i].Source, out[i].Tags = source, []string{}
+			}
+			return out, nil
+		}, Files: func(_ context.Context, source api.ModelSource, _, _ string) (api.HubFiles, error) {
+			return api.HubFiles{Source: source, Variants: []api.HubVariant{}}, nil
+		}},
 		Ready: func() error { return nil }, Version: api.ServerVersion{Version: "test"}, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	}
 }

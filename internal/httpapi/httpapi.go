@@ -79,9 +79,8 @@ type Config struct {
 	Explain func(s *cluster.State, uid string, now time.Time) api.Explanation
 	// Figures asks the engines that run what they say of themselves; nil: this process asks none.
 	Figures func(ctx context.Context) api.EngineFigures
-	// Search looks for models in the hub; its errors are for people. Nil: this process asks no hub.
-	Search func(ctx context.Context, words string, limit int) ([]api.V1FoundModel, error)
-	Store  StoreAdmin // nil: this server does not look after the store
+	Hubs    Hubs       // what asks the hubs that models come from
+	Store   StoreAdmin // nil: this server does not look after the store
 	// Feed brings the store to gateways on other machines; nil: there are none.
 	Feed http.Handler
 	// Inference are the routes of the gateway, which the table takes in with the role inference.

@@ -91,7 +91,7 @@ func (s *server) settle(docs map[string]string) {
 }
 
 // notOfTheStore are lists of which nothing is kept, so that there are no pages of them.
-var notOfTheStore = map[string]string{"/api/models/search": "the hub finds them anew each time", "/api/engine-stats": "the engines are asked each time"}
+var notOfTheStore = map[string]string{"/api/models/search": "the hub finds them anew each time", "/api/v2/hub/models": "the same", "/api/engine-stats": "the engines are asked each time"}
 
 // listsOf returns the rows of the table whose answers are lists, each with a path that has something to list.
 func listsOf(t *testing.T, cfg httpapi.Config) map[string]httpapi.Route {

@@ -65,6 +65,7 @@ func (s *server) routes() []Route {
 			s.nodeRoutes(),
 			s.cacheRoutes(),
 			s.templateRoutes(),
+			s.hubRoutes(),
 			s.secretRoutes(),
 			s.authRoutes(),
 			s.setupRoutes(),

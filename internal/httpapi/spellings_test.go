@@ -17,7 +17,9 @@ import (
 
 func TestM1_searchIn(t *testing.T) {
 	s := serveOn(t, storetest.NewMem(), func(cfg *httpapi.Config) {
-		cfg.Search = func(context.Context, string, int) ([]api.V1FoundModel, error) { return []api.V1FoundModel{}, nil }
+		cfg.Hubs.Search = func(context.Context, api.ModelSource, string, int) ([]api.HubModel, error) {
+			return []api.HubModel{}, nil
+		}
 	})
 	for query, want := range map[string]int{
 		"source=huggingface": 200, "source=hf": 200, "source=hugging_face": 200, "provider=hf": 200, "": 200,

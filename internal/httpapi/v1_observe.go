@@ -3,12 +3,10 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
@@ -33,7 +31,7 @@ func (s *server) v1ObserveRoutes() []Route {
 		{Name: "to", Type: "string", Summary: "Not after this time"},
 	}
 	rows := []Route{
-		{Method: "GET", Path: "/api/models/search", Role: auth.Viewer, Summary: "Search Hugging Face for models", Query: search, Response: []api.V1FoundModel{}, Errors: []api.Code{api.CodeUpstream, api.CodeNotImplemented}, Successor: "/api/v2/templates", Handle: s.v1Search},
+		{Method: "GET", Path: "/api/models/search", Role: auth.Viewer, Summary: "Search Hugging Face for models", Query: search, Response: []api.V1FoundModel{}, Errors: []api.Code{api.CodeUpstream, api.CodeNotImplemented}, Successor: "/api/v2/hub/models", Handle: s.v1Search},
 		{Method: "GET", Path: observe + "/metrics", Role: auth.Viewer, Summary: "The same as /api/metrics", Media: "text/plain", Successor: "/metrics", Handle: s.metrics},
 		{Method: "GET", Path: "/api/engine-stats", Role: auth.Viewer, Summary: "What the engines that run say of themselves now", Response: []api.V1EndpointStats{}, Successor: "/api/v2/endpoints/figures", Handle: s.v1EngineStats},
 		{Method: "GET", Path: "/api/audit-logs", Role: auth.Admin, Summary: "The audit log, newest first", Query: audit, Response: api.V1AuditLog{}, Successor: "/api/v2/audit", Handle: s.v1AuditLogs},
@@ -54,44 +52,43 @@ func notHere(path string, role auth.Role, why, successor string) Route {
 	}
 }
 
-// Limits of a search in a hub.
-const (
-	searchFound  = 20
-	searchMost   = 50
-	searchWords  = 200 // bytes
-	searchWithin = 15 * time.Second
-)
-
 func (s *server) v1Search(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
-	words := strings.TrimSpace(q.Get("q"))
-	if words == "" || len(words) > searchWords || !utf8.ValidString(words) {
-		return api.Errorf(api.CodeInvalidRequest, "q must say what to look for, in at most %d bytes: /api/models/search?q=qwen", searchWords)
-	}
 	limit, err := queryInt(r, "limit", searchFound, 1, 1<<31-1)
 	if err != nil {
 		return err
 	}
 	if source, err := api.ParseModelSource(cmp.Or(q.Get("source"), q.Get("provider"))); err == nil && source == api.SourceModelScope {
-		return api.Errorf(api.CodeNotImplemented, "ModelScope is not searched from here: look at https://modelscope.cn, or leave source out to search Hugging Face")
+		return api.Errorf(api.CodeNotImplemented, "ModelScope is not searched from here: use /api/v2/hub/models?source=model_scope, or leave source out to search Hugging Face")
 	}
-	if s.Search == nil {
-		return api.Errorf(api.CodeNotImplemented, "this server is offline and asks no hub: look there yourself")
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), searchWithin)
-	defer cancel()
-	found, err := s.Search(ctx, words, min(limit, searchMost))
+	found, err := s.lookInHub(w, r, api.SourceHuggingFace, min(limit, searchMost))
 	if err != nil {
-		if r.Context().Err() != nil {
-			return r.Context().Err()
-		}
-		if errors.Is(err, context.DeadlineExceeded) {
-			return api.Errorf(api.CodeUpstream, "the hub did not answer within %s: try again", searchWithin)
-		}
-		return api.Errorf(api.CodeUpstream, "the hub cannot be searched now: %s", err)
+		return err
 	}
-	writeJSON(w, http.StatusOK, found)
+	out := make([]api.V1FoundModel, 0, len(found))
+	for _, f := range found {
+		out = append(out, v1Found(f))
+	}
+	writeJSON(w, http.StatusOK, out)
 	return nil
+}
+
+func v1Found(f api.HubModel) api.V1FoundModel {
+	_, name, ok := strings.Cut(f.ID, "/")
+	if !ok {
+		name = f.ID
+	}
+	m := api.V1FoundModel{ID: f.ID, Name: name, Author: f.Author, Tags: append([]string{}, f.Tags...), Source: "huggingface"}
+	if f.Downloads != nil {
+		m.Downloads = *f.Downloads
+	}
+	if f.Likes != nil {
+		m.Likes = *f.Likes
+	}
+	if f.Task != "" {
+		m.PipelineTag = &f.Task
+	}
+	return m
 }
 
 func (s *server) v1EngineStats(w http.ResponseWriter, r *http.Request) error {

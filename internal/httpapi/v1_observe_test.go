@@ -21,12 +21,12 @@ import (
 func TestV1_search(t *testing.T) {
 	fails, asked := error(nil), ""
 	s := serveOn(t, storetest.NewMem(), func(cfg *httpapi.Config) {
-		cfg.Search = func(ctx context.Context, words string, limit int) ([]api.V1FoundModel, error) {
+		cfg.Hubs.Search = func(ctx context.Context, _ api.ModelSource, words string, limit int) ([]api.HubModel, error) {
 			if _, ok := ctx.Deadline(); !ok {
 				t.Error("a search may last for ever")
 			}
 			asked = fmt.Sprint(words, " ", limit)
-			return []api.V1FoundModel{{ID: "acme/m", Name: "m", Tags: []string{}, Source: "huggingface"}}, fails
+			return []api.HubModel{{ID: "acme/m"}}, fails
 		}
 	})
 	for query, want := range map[string]string{

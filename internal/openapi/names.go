@@ -60,6 +60,8 @@ var ids = map[string]string{
 	"GET /api/docs":                               "getDocs",
 	"GET /assets/{file}":                          "getAsset",
 	"GET /favicon.svg":                            "getFavicon",
+	"GET /api/v2/hub/files":                       "listHubFiles",
+	"GET /api/v2/hub/models":                      "searchHub",
 	"GET /api/v2/summary/models":                  "summarizeModels",
 	"GET /setup":                                  "getSetupPage",
 	"PUT /api/v2/models/{uid}":                    "updateModel",
@@ -112,7 +114,7 @@ var tags = []struct {
 }{
 	{Tag{"inference", "The models themselves, as OpenAI's API has them"}, []string{"v1"}},
 	{Tag{"models", "What models there are, how they stand, and what is wished of them"}, []string{"models", "validate", "summary"}},
-	{Tag{"templates", "Ready-made models to start from"}, []string{"templates"}},
+	{Tag{"templates", "Ready-made models to start from, and what hubs have"}, []string{"templates", "hub"}},
 	{Tag{"endpoints", "The replicas that run"}, []string{"endpoints"}},
 	{Tag{"nodes", "The machines that run models"}, []string{"nodes", "alerts"}},
 	{Tag{"cache", "The models' files on the nodes"}, []string{"cache"}},

@@ -14,6 +14,7 @@ import (
 func (h *Hub) routes() http.Handler {
 	api, files := http.NewServeMux(), http.NewServeMux()
 	api.HandleFunc("GET /api/resolve-cache/models/{org}/{name}/{commit}/{path...}", h.small)
+	api.HandleFunc("GET /api/models", h.search)
 	api.HandleFunc("GET /api/models/{org}/{name}", h.info)
 	api.HandleFunc("GET /api/models/{org}/{name}/revision/{rev}", h.info)
 	api.HandleFunc("GET /api/models/{org}/{name}/refs", h.refs)

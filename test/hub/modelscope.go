@@ -24,6 +24,7 @@ const scopeAPI = "/api/v1/models/{org}/{name}"
 
 func (h *Hub) scopeRoutes() http.Handler {
 	m := http.NewServeMux()
+	m.HandleFunc("GET /openapi/v1/models", h.scopeSearch)
 	m.HandleFunc("GET "+scopeAPI+"/revisions", h.scopeRevisions)
 	m.HandleFunc("GET "+scopeAPI+"/repo/files", h.scopeList)
 	m.HandleFunc("GET "+scopeAPI+"/repo", h.scopeFile)

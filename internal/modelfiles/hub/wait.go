@@ -86,7 +86,7 @@ func (w *Client) bucket(at *url.URL, trusted bool) string {
 		return at.Host
 	case w.source == api.SourceModelScope && strings.HasSuffix(path, "/repo"):
 		return "resolvers"
-	case strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/api/resolve-cache/"):
+	case strings.HasPrefix(path, "/openapi/"), strings.HasPrefix(path, "/api/") && !strings.HasPrefix(path, "/api/resolve-cache/"):
 		return "api"
 	}
 	return "resolvers"
