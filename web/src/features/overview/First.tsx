@@ -8,7 +8,7 @@ import { Section } from "../../ui/bits";
 const ways = [
   { key: "template", icon: IconTemplate, to: "/templates", search: {} },
   { key: "hub", icon: IconSearch, to: "/new", search: { from: "hub" } },
-  { key: "local", icon: IconFolder, to: "/new", search: { from: "local" } },
+  { key: "local", icon: IconFolder, to: "/new", search: { from: "manual" } },
 ] as const;
 
 /** Where there is no model yet: three ways to the first one. */
