@@ -1,5 +1,5 @@
 // What somebody sees who only watches, while engines die, servers restart and other people are at work.
-import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { closeBrowser, Visitor } from "./browser";
 import { Nebula, until } from "./nebula";
@@ -14,15 +14,21 @@ afterAll(async () => {
   await n?.end();
 });
 
-type Detail = { model_uid: string; labels: Record<string, string>; endpoints: { base_url?: string }[] };
+type Detail = { labels: Record<string, string>; spec: { config: { max_model_len?: number } } };
 
-/** The engine that listens where the endpoint is. */
-function engineOf(port: string): number {
-  for (const line of execFileSync("ps", ["-ww", "-eo", "pid,args"], { encoding: "utf8" }).split("\n")) {
-    const m = /^\s*(\d+)\s(.*)$/.exec(line);
-    if (m?.[2]?.includes(`--port ${port}`) && !/\bshim\b/.test(m[2])) return Number(m[1]);
+/** The process of a model's engine: every engine has its identity in its environment, and so has the shim above it. */
+function engineOf(uid: string): number {
+  for (const pid of readdirSync("/proc").filter((d) => /^\d+$/.test(d))) {
+    try {
+      const environ = readFileSync(`/proc/${pid}/environ`, "utf8");
+      const argv = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+      if (environ.includes(n.dir) && environ.includes("NEBULA_REPLICA=") && argv.includes(`${uid}.gguf`) && !argv.includes("shim"))
+        return Number(pid);
+    } catch {
+      // it has ended, or is somebody else's
+    }
   }
-  throw new Error(`no engine listens on ${port}`);
+  throw new Error(`no engine of ${uid} runs`);
 }
 
 test("an engine that is killed: the state goes, and comes back by itself", async () => {
@@ -37,8 +43,7 @@ test("an engine that is killed: the state goes, and comes back by itself", async
       );
     new MutationObserver(note).observe(document.body, { childList: true, subtree: true, characterData: true });
   });
-  const port = new URL((await n.api<Detail>("GET", "/api/v2/models/demo")).endpoints[0]!.base_url!).port;
-  process.kill(engineOf(port), "SIGKILL");
+  process.kill(engineOf("demo"), "SIGKILL");
   await until("the page has shown that it does not run", () => states.some((s) => s !== "running" && s !== ""));
   await until("the page shows that it runs again", () => states.at(-1) === "running", 90_000);
   await v.close();
@@ -81,15 +86,15 @@ test("two people edit one model: the second sees what the first did, and nothing
   await dialog.waitFor();
   await n.api("PATCH", "/api/v2/models/shared", { labels: { owner: "otto" } });
   await dialog.getByLabel(/Context length/).fill("2048");
-  await dialog
-    .getByRole("button", { name: /Save|Review|Continue/ })
-    .first()
-    .click();
-  await dialog
-    .getByText(/changed meanwhile|somebody|has changed/i)
-    .first()
-    .waitFor();
-  expect((await n.api<Detail>("GET", "/api/v2/models/shared")).labels).toEqual({ owner: "otto" });
+  await dialog.getByText("Somebody else has changed this model meanwhile").waitFor();
+  await dialog.getByText('"owner": "otto"').first().waitFor();
+  expect(await dialog.getByRole("button", { name: "Save" }).isDisabled()).toBe(true);
+  await dialog.getByRole("button", { name: "Take over their change and keep mine" }).click();
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.waitFor({ state: "detached" });
+  const both = await n.api<Detail>("GET", "/api/v2/models/shared");
+  expect(both.labels).toEqual({ owner: "otto" });
+  expect(both.spec.config.max_model_len).toBe(2048);
   await ada.close();
 });
 

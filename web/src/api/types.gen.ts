@@ -1124,6 +1124,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v2/hub/files": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a public repository of a hub holds, and its GGUF files to choose among */
+        get: operations["listHubFiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v2/hub/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Search a hub for models, the most downloaded first; what the hub does not say is absent */
+        get: operations["searchHub"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v2/join": {
         parameters: {
             query?: never;
@@ -3475,6 +3509,55 @@ export interface components {
         Health: {
             /** @description ok, ready */
             status: string;
+        };
+        /** @description HubFiles is what a repository of a hub holds, as one would choose among it. */
+        HubFiles: {
+            /** @description that it is now; of ModelScope, which has none, a name made of the files */
+            commit: string;
+            /** Format: int64 */
+            files: number;
+            name: string;
+            /** @description that was asked for, or the hub's own first branch */
+            revision: string;
+            size_bytes: number;
+            /** @enum {string} */
+            source: "hugging_face" | "model_scope" | "local";
+            /** @description Variants are the GGUF files that llama.cpp can serve, each by itself, the smallest first: name one in the model's files. */
+            variants: components["schemas"]["HubVariant"][] | null;
+        };
+        /** @description HubModel is a model that a search in a hub has found, as the hub describes it. What the hub does not say is absent. */
+        HubModel: {
+            author?: string;
+            /** Format: int64 */
+            created_at_ms?: number;
+            /** @description over the time that the hub counts */
+            downloads?: number;
+            /** @description its files need a token of an account that has been given access */
+            gated?: boolean;
+            /** @description OWNER/NAME: the model_name to create it with */
+            id: string;
+            library?: string;
+            licence?: string;
+            likes?: number;
+            /** @description of the model */
+            parameters?: number;
+            /** @description of all files of the repository */
+            size_bytes?: number;
+            /** @enum {string} */
+            source: "hugging_face" | "model_scope" | "local";
+            tags: string[] | null;
+            task?: string;
+            /** Format: int64 */
+            updated_at_ms?: number;
+        };
+        /** @description HubVariant is one quantisation of a model. */
+        HubVariant: {
+            /** @description the first one, of a model in parts */
+            file: string;
+            /** Format: int64 */
+            parts: number;
+            /** @description of all parts */
+            size_bytes: number;
         };
         /** @description JoinRequest asks for the first credential of a machine. Only the token authenticates it. */
         JoinRequest: {
@@ -7795,6 +7878,79 @@ export interface operations {
             415: components["responses"]["Error415"];
             421: components["responses"]["Error421"];
             500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    listHubFiles: {
+        parameters: {
+            query?: {
+                /** @description The repository, OWNER/NAME */
+                name?: string;
+                /** @description A branch, a tag or a commit; the hub's first branch when absent */
+                revision?: string;
+                /** @description The hub; hugging_face when absent */
+                source?: "hugging_face" | "model_scope";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HubFiles"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            421: components["responses"]["Error421"];
+            500: components["responses"]["Error500"];
+            501: components["responses"]["Error501"];
+            502: components["responses"]["Error502"];
+            503: components["responses"]["Error503"];
+        };
+    };
+    searchHub: {
+        parameters: {
+            query?: {
+                /** @description How many at most, from 1 to 50; 20 when absent */
+                limit?: number;
+                /** @description What to look for; at most 200 bytes */
+                q?: string;
+                /** @description The hub; hugging_face when absent */
+                source?: "hugging_face" | "model_scope";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HubModel"][];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            421: components["responses"]["Error421"];
+            500: components["responses"]["Error500"];
+            501: components["responses"]["Error501"];
+            502: components["responses"]["Error502"];
             503: components["responses"]["Error503"];
         };
     };

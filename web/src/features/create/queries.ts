@@ -6,7 +6,7 @@ export type Template = Schemas["ModelTemplate"];
 export type Created = Schemas["ModelCreated"];
 export type HubSource = "hugging_face" | "model_scope";
 /** A model as a hub tells of it; what it does not tell is absent. */
-export type HubModel = { id: string; downloads?: number; likes?: number; task?: string; gated?: boolean | string; size_bytes?: number };
+export type HubModel = Schemas["HubModel"];
 
 export const useTemplates = () => useLive<Template[]>("/api/v2/templates");
 

@@ -21,8 +21,9 @@ export function DetailPage() {
   const { t } = useTranslation("detail");
   const { uid } = useParams({ from: "/shell/models/$uid" });
   const model = useModel(uid);
-  if (model.error?.status === 404) return <Gone uid={uid} title={t("gone.never")} text={t("gone.neverText")} />;
-  if (model.data === null) return <Gone uid={uid} title={t("gone.title")} text={t("gone.text")} />;
+  const missing = model.error?.status === 404;
+  if (missing && model.data === undefined) return <Gone uid={uid} title={t("gone.never")} text={t("gone.neverText")} />;
+  if (missing || model.data === null) return <Gone uid={uid} title={t("gone.title")} text={t("gone.text")} />;
   return (
     <>
       {!model.data && <PageHead title={uid} />}
