@@ -100,7 +100,7 @@ test("two people edit one model: the second sees what the first did, and nothing
 
 test("a model that is deleted while somebody looks says so", async () => {
   const v = await Visitor.as(n.url, "vera", "/models/shared");
-  await v.page.getByRole("heading", { level: 1 }).waitFor();
+  await v.page.getByText("stopped", { exact: true }).first().waitFor();
   await n.api("DELETE", "/api/v2/models/shared");
   await v.page.getByText("This model has been deleted").waitFor();
   await v.page.getByRole("link", { name: "To the models" }).click();

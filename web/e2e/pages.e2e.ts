@@ -15,7 +15,7 @@ beforeAll(async () => {
   await nebula.running("demo", "Hello! Nebula works: this answer came from a real engine running a demo model.");
   nebula.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "tiny", "--label", "team=search"]);
   nebula.cli(["model", "create", "acme/Gone-GGUF", "--uid", "gone", "--start"]);
-  nebula.cli(["key", "create", "ci", "--role", "inference"]);
+  nebula.cli(["key", "create", "ci", "--owner", "ada", "--role", "inference"]);
   await until("gone has failed", async () => (await nebula.state("gone")) === "failed");
 });
 afterAll(async () => {
