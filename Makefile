@@ -25,7 +25,7 @@ with_hosts = if [[ $$(id -u) -eq 0 ]]; then scripts/setup.sh iproute2 nftables; 
 # Where the logs of rows that fail are kept.
 faultlogs = -artifacts -outputdir $$(mkdir -p .cache/faults && realpath .cache/faults)
 
-.PHONY: build web man up test test-race test-chaos test-chaos-full test-web test-console test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files bench-console cover clean engine setup help
+.PHONY: build web man up test test-race test-chaos test-chaos-full test-web test-console screenshots test-short fuzz-api lint fmt check bench bench-api bench-fleet bench-files bench-console cover clean engine setup help
 
 build: web ## build bin/nebula, one static binary (default); WEB=0 leaves the web console out
 	CGO_ENABLED=0 go build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/nebula ./cmd/nebula
@@ -59,6 +59,9 @@ test-chaos: ## break real servers, nodes and engines, in at most 5 minutes; host
 
 test-chaos-full: ## the same with every row and every length
 	@$(with_hosts) $(with_engine) go test -v -tags chaos -count=1 -timeout 60m $(faultlogs) ./test/netns ./test/chaos
+
+screenshots: ## every page of the console in both languages and both schemes, into docs/screenshots
+	@$(with_engine) NEBULA_SHOTS=../docs/screenshots scripts/web.sh journeys pages
 
 test-short: ## the quick tests only: no real etcd, no real engine, no race detector
 	go test -short $(TESTFLAGS) $(PKG)

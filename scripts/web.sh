@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 usage() {
 	cat <<'USAGE'
-Usage: scripts/web.sh [build | test | journeys | bench] [--help]
+Usage: scripts/web.sh [build | test | journeys [FILE...] | bench] [--help]
 
   build     the console (default)
   test      also its formatting, lint, types and tests
@@ -23,7 +23,10 @@ USAGE
 
 case ${1:-build} in
 -h | --help) usage && exit ;;
-build | test | journeys | bench) what=${1:-build} ;;
+build | test | journeys | bench)
+	what=${1:-build}
+	shift || true
+	;;
 *) usage >&2 && exit 2 ;;
 esac
 
@@ -122,6 +125,6 @@ journeys | bench)
 	# Chromium, and letters for the pictures of the Chinese pages.
 	scripts/setup.sh chromium fonts-wqy-microhei
 	cd web
-	if [[ $what == journeys ]]; then npx vitest run --config vitest.e2e.config.ts; else npx vitest run --config vitest.bench.config.ts; fi
+	if [[ $what == journeys ]]; then npx vitest run --config vitest.e2e.config.ts "$@"; else npx vitest run --config vitest.bench.config.ts; fi
 	;;
 esac

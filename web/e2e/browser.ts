@@ -1,4 +1,5 @@
 // A real browser for journeys. Whatever a page logs as an error, throws, or may not do by its policy fails the journey that caused it.
+import { writeFileSync } from "node:fs";
 import AxeBuilder from "@axe-core/playwright";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { inject } from "vitest";
@@ -7,6 +8,8 @@ import { password } from "./nebula";
 export type { Page } from "playwright-core";
 
 let browser: Browser | null = null;
+/** A page that turns pictures into smaller ones. */
+let painter: Page | null = null;
 
 export async function openBrowser() {
   browser ??= await chromium.launch({ executablePath: inject("browser"), args: ["--no-sandbox", "--disable-dev-shm-usage"] });
@@ -15,7 +18,7 @@ export async function openBrowser() {
 
 export async function closeBrowser() {
   await browser?.close();
-  browser = null;
+  browser = painter = null;
 }
 
 export type Look = { dark?: boolean; zh?: boolean; width?: number; height?: number };
@@ -80,7 +83,8 @@ export class Visitor {
 
   /** Everything that axe knows of WCAG 2.2 AA and good practice; empty when the page has no fault. */
   async axe(): Promise<string[]> {
-    const result = await new AxeBuilder({ page: this.page }).analyze();
+    // There are no frames, and styles are there already: neither has to be looked for.
+    const result = await new AxeBuilder({ page: this.page }).setLegacyMode(true).options({ preload: false }).analyze();
     return result.violations.map(
       (v) =>
         `${v.id}: ${v.help} — ${v.nodes
@@ -88,6 +92,23 @@ export class Visitor {
           .slice(0, 3)
           .join(" | ")}`,
     );
+  }
+
+  /** Writes a picture of what can be seen, as WebP: there are many, and they are kept. */
+  async picture(file: string) {
+    const png = (await this.page.screenshot()).toString("base64");
+    painter ??= await (await openBrowser()).newPage();
+    const webp = await painter.evaluate(async (data) => {
+      const image = new Image();
+      image.src = `data:image/png;base64,${data}`;
+      await image.decode();
+      const canvas = document.createElement("canvas");
+      canvas.width = image.width;
+      canvas.height = image.height;
+      canvas.getContext("2d")!.drawImage(image, 0, 0);
+      return canvas.toDataURL("image/webp", 0.8).split(",")[1]!;
+    }, png);
+    writeFileSync(file, Buffer.from(webp, "base64"));
   }
 
   async close() {

@@ -43,7 +43,7 @@ describe.each([
       await v.go(path);
       await v.settled();
       expect.soft(await v.axe(), path).toEqual([]);
-      await v.page.screenshot({ path: join(shots, `${path.slice(1)}-${suffix}.png`) });
+      await v.picture(join(shots, `${path.slice(1)}-${suffix}.webp`));
       await v.close();
     }
   });
@@ -57,7 +57,7 @@ describe.each([
       expect
         .soft(await v.page.evaluate(() => document.documentElement.scrollWidth > innerWidth), `${p.path} is wider than the window`)
         .toBe(false);
-      await v.page.screenshot({ path: join(shots, `${p.name}-${suffix}.png`) });
+      await v.picture(join(shots, `${p.name}-${suffix}.webp`));
     }
     await v.close();
   });

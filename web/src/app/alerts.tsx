@@ -1,6 +1,8 @@
 import { Alert, Anchor, Stack } from "@mantine/core";
+import { useElementSize } from "@mantine/hooks";
 import { IconAlertTriangle } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
+import { useEffect } from "react";
 import { useTranslation } from "react-i18next";
 import type { Schemas } from "../api/client";
 import { useLive } from "../api/live";
@@ -13,9 +15,14 @@ type DiskAlert = Schemas["DiskAlert"];
 export function Alerts() {
   const { t } = useTranslation();
   const alerts = useLive<DiskAlert[]>("/api/v2/alerts");
+  const { ref, height } = useElementSize();
+  useEffect(() => {
+    // Pages that fill the window take this off.
+    document.documentElement.style.setProperty("--nebula-alerts", height > 0 ? `${height + 16}px` : "0px");
+  }, [height]);
   if (!alerts.data?.length) return null;
   return (
-    <Stack gap="xs" mb="md" role="region" aria-label={t("alerts.label")}>
+    <Stack ref={ref} gap="xs" mb="md" role="region" aria-label={t("alerts.label")}>
       {alerts.data.map((a) => (
         <Alert
           key={`${a.node_id} ${a.alert_type}`}

@@ -48,7 +48,9 @@ export function When({ ms, future }: { ms: number | null | undefined; future?: b
   if (!ms) return <Unknown />;
   return (
     <Tooltip label={exact(ms, i18n.language)}>
-      <time dateTime={new Date(ms).toISOString()}>{relative(future ? ms : Math.min(ms, now), now, i18n.language)}</time>
+      <time style={{ whiteSpace: "nowrap" }} dateTime={new Date(ms).toISOString()}>
+        {relative(future ? ms : Math.min(ms, now), now, i18n.language)}
+      </time>
     </Tooltip>
   );
 }

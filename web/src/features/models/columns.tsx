@@ -37,7 +37,6 @@ export function useColumns(onDeed: (deed: Deed, uid: string) => void): Column<Mo
       { key: "engine", title: t("col.engine"), sort: "engine", render: (m) => m.engine_type ?? <Unknown /> },
       { key: "labels", title: t("col.labels"), render: (m) => <Labels labels={m.labels} /> },
       { key: "updated", title: t("col.updated"), sort: "updated", width: 110, render: (m) => <When ms={m.updated_at_ms} /> },
-      { key: "created", title: t("col.created"), sort: "created", width: 110, render: (m) => <When ms={m.created_at_ms} /> },
       { key: "menu", title: <span className="sr">{t("col.menu")}</span>, width: 44, render: (m) => <RowMenu model={m} onDeed={onDeed} /> },
     ],
     [t, l, onDeed],

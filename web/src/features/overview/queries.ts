@@ -36,12 +36,9 @@ export function useBoard() {
 async function load(signal: AbortSignal): Promise<Board> {
   // The revision comes first: a change that happens while the rest is read is told once more by the watch.
   const { revision } = await fetchPage<ModelView>("/api/v2/models", "", signal, 1);
-  const counts = await send<Counts>("GET", "/api/v2/summary/models");
-  const of = async (state: ModelState) => {
-    if (!counts.states[state]) return [];
-    return (await fetchPage<ModelView>(`/api/v2/models?state=${state}`, "", signal, most)).rows;
-  };
-  const [failed, degraded, ...going] = await Promise.all((["failed", "degraded", ...moving] as ModelState[]).map(of));
+  const of = async (state: ModelState) => (await fetchPage<ModelView>(`/api/v2/models?state=${state}`, "", signal, most)).rows;
+  const lists = Promise.all((["failed", "degraded", ...moving] as ModelState[]).map(of));
+  const [counts, [failed, degraded, ...going]] = await Promise.all([send<Counts>("GET", "/api/v2/summary/models"), lists]);
   return {
     counts,
     troubled: [...failed!, ...degraded!],
