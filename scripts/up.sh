@@ -113,6 +113,7 @@ next_steps() {
 	[[ $data == "$default_data" ]] || with="  export NEBULA_DATA_DIR='$data'"$'\n'
 	cat <<NEXT
 
+  Console      $url/
   OpenAI API   $url/v1     (model "$model")
   REST API     $url/api/v2
   API key      $data/admin.token
