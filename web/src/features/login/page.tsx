@@ -20,7 +20,8 @@ export function LoginPage() {
     initialValues: { username: "", password: "" },
     validate: { username: (v) => (v.trim() ? null : t("needName")), password: (v) => (v ? null : t("needPassword")) },
   });
-  if (who.data) return <Navigate to={next ?? "/"} replace />;
+  // What was known of a session that has ended is still there, beside the refusal.
+  if (who.data && !who.error) return <Navigate to={next ?? "/"} replace />;
   async function submit(v: { username: string; password: string }) {
     setError(null);
     try {
