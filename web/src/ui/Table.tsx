@@ -69,7 +69,7 @@ export function Table<T>(p: Props<T>) {
       tabIndex={0}
       aria-label={p.label}
     >
-      <table aria-rowcount={p.total ?? p.rows.length}>
+      <table aria-label={p.label} aria-rowcount={p.total ?? p.rows.length}>
         <thead>
           <tr>
             {p.selection && (
