@@ -1,7 +1,7 @@
 import { Checkbox } from "@mantine/core";
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useRef } from "react";
+import { memo, type ReactNode, useCallback, useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
 export type Column<T> = {
@@ -39,6 +39,15 @@ type Props<T> = {
 export function Table<T>(p: Props<T>) {
   const { t } = useTranslation();
   const box = useRef<HTMLDivElement>(null);
+  const selection = useRef(p.selection);
+  selection.current = p.selection;
+  const toggle = useCallback((id: string) => {
+    const now = selection.current;
+    if (!now) return;
+    const next = new Set(now.chosen);
+    if (!next.delete(id)) next.add(id);
+    now.onChange(next);
+  }, []);
   const virtual = useVirtualizer({
     count: p.rows.length,
     getScrollElement: () => box.current,
@@ -95,7 +104,17 @@ export function Table<T>(p: Props<T>) {
             </tr>
           )}
           {shown.map(([i, row]) => (
-            <Row key={p.idOf(row)} index={i} row={row} p={p} />
+            <Row
+              key={p.idOf(row)}
+              index={i}
+              id={p.idOf(row)}
+              row={row}
+              columns={p.columns}
+              height={p.height ? (p.rowHeight ?? 49) : undefined}
+              label={p.selection?.label(p.idOf(row))}
+              chosen={p.selection?.chosen.has(p.idOf(row)) ?? false}
+              toggle={toggle}
+            />
           ))}
           {after > 0 && (
             <tr className="spacer" aria-hidden="true">
@@ -108,26 +127,28 @@ export function Table<T>(p: Props<T>) {
   );
 }
 
-function Row<T>({ index, row, p }: { index: number; row: T; p: Props<T> }) {
-  const id = p.idOf(row);
-  const chosen = p.selection?.chosen.has(id) ?? false;
+type RowProps<T> = {
+  index: number;
+  id: string;
+  row: T;
+  columns: Column<T>[];
+  height: number | undefined;
+  /** What its box is called; none: it has no box. */
+  label: string | undefined;
+  chosen: boolean;
+  toggle: (id: string) => void;
+};
+
+/** A row is drawn again only when something of its own has changed: while a list scrolls, only the rows that come into sight are. */
+const Row = memo(function Row<T>({ index, id, row, columns, height, label, chosen, toggle }: RowProps<T>) {
   return (
-    <tr aria-rowindex={index + 2} data-selected={chosen} data-row={id} style={p.height ? { height: p.rowHeight ?? 49 } : undefined}>
-      {p.selection && (
+    <tr aria-rowindex={index + 2} data-selected={chosen} data-row={id} style={height === undefined ? undefined : { height }}>
+      {label !== undefined && (
         <td>
-          <Checkbox
-            size="xs"
-            aria-label={p.selection.label(id)}
-            checked={chosen}
-            onChange={() => {
-              const next = new Set(p.selection!.chosen);
-              if (!next.delete(id)) next.add(id);
-              p.selection!.onChange(next);
-            }}
-          />
+          <Checkbox size="xs" aria-label={label} checked={chosen} onChange={() => toggle(id)} />
         </td>
       )}
-      {p.columns.map((c) =>
+      {columns.map((c) =>
         c.head ? (
           <th key={c.key} scope="row">
             {c.render(row)}
@@ -140,7 +161,7 @@ function Row<T>({ index, row, p }: { index: number; row: T; p: Props<T> }) {
       )}
     </tr>
   );
-}
+}) as <T>(props: RowProps<T>) => ReactNode;
 
 function Head<T>({ column: c, sort, onSort }: { column: Column<T>; sort?: string; onSort?: (sort: string) => void }) {
   const down = c.sort !== undefined && sort === `-${c.sort}`;
