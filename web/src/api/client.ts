@@ -68,22 +68,28 @@ export async function must<T>(answer: Promise<{ data?: T }>): Promise<T> {
   return (await answer).data as T;
 }
 
-/** Sends JSON to a path that is made at run time. */
-export async function send<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+/** Asks for a path that is made at run time. What is not ok, or does not come, is thrown as ApiError; what the caller's signal ends, as it is. */
+export async function request(path: string | URL, init: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(path, {
-      method,
-      credentials: "same-origin",
-      headers: body === undefined ? headers : { "Content-Type": "application/json", ...headers },
-      body: body === undefined ? undefined : JSON.stringify(body),
-    });
-  } catch {
-    throw new ApiError(0, "unreachable", "");
+    response = await fetch(path, { credentials: "same-origin", ...init });
+  } catch (e) {
+    throw init.signal?.aborted ? e : new ApiError(0, "unreachable", "");
   }
   if (!response.ok) {
     noteStatus(response.status);
     throw await errorOf(response);
   }
+  return response;
+}
+
+/** Sends JSON to a path that is made at run time. */
+export async function send<T>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const response = await request(path, { method, ...jsonOf(body, headers) });
   return response.status === 204 ? (undefined as T) : response.json();
+}
+
+/** The body of a request and its headers; none without a body. */
+export function jsonOf(body: unknown, headers: Record<string, string> = {}): RequestInit {
+  return body === undefined ? { headers } : { headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) };
 }

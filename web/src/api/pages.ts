@@ -2,7 +2,7 @@
 import { type InfiniteData, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
 import { type Events, followChanges } from "./changes";
-import { ApiError, errorOf, noteStatus } from "./client";
+import { type ApiError, request } from "./client";
 import type { Mode } from "./keep";
 import { pollEvery } from "./stream";
 
@@ -15,17 +15,7 @@ export async function fetchPage<T>(path: string, cursor: string, signal?: AbortS
   const url = new URL(path, location.origin);
   url.searchParams.set("limit", String(limit));
   if (cursor) url.searchParams.set("cursor", cursor);
-  let response: Response;
-  try {
-    response = await fetch(url, { credentials: "same-origin", signal });
-  } catch (e) {
-    if (signal?.aborted) throw e;
-    throw new ApiError(0, "unreachable", "");
-  }
-  if (!response.ok) {
-    noteStatus(response.status);
-    throw await errorOf(response);
-  }
+  const response = await request(url, { signal });
   const total = response.headers.get("Nebula-Total");
   return {
     rows: await response.json(),

@@ -1,6 +1,6 @@
 // Server-sent events over fetch: unlike EventSource it shows the status of an answer and lets the caller resume where it likes.
 import { createParser } from "eventsource-parser";
-import { ApiError, errorOf, noteStatus } from "./client";
+import { ApiError, errorOf, jsonOf, request } from "./client";
 
 export type ServerEvent = { type: string; id: string; data: string };
 
@@ -8,24 +8,13 @@ export type ServerEvent = { type: string; id: string; data: string };
 export async function* events(path: string, signal: AbortSignal, body?: unknown): AsyncGenerator<ServerEvent> {
   let response: Response;
   try {
-    const headers: Record<string, string> = { Accept: "text/event-stream" };
-    if (body !== undefined) headers["Content-Type"] = "application/json";
     const method = body === undefined ? "GET" : "POST";
-    response = await fetch(path, {
-      method,
-      credentials: "same-origin",
-      headers,
-      body: body === undefined ? undefined : JSON.stringify(body),
-      signal,
-    });
+    response = await request(path, { method, signal, ...jsonOf(body, { Accept: "text/event-stream" }) });
   } catch (e) {
     if (signal.aborted) return;
-    throw e instanceof ApiError ? e : new ApiError(0, "unreachable", "");
+    throw e;
   }
-  if (!response.ok || !response.body) {
-    noteStatus(response.status);
-    throw await errorOf(response);
-  }
+  if (!response.body) throw await errorOf(response);
   const pending: ServerEvent[] = [];
   const parser = createParser({ onEvent: (e) => pending.push({ type: e.event ?? "message", id: e.id ?? "", data: e.data }) });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();

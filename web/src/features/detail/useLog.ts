@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useRef, useState } from "react";
-import { ApiError, errorOf, noteStatus } from "../../api/client";
+import { ApiError, errorOf, request } from "../../api/client";
 import { pause, seen } from "../../api/stream";
 import { addLines } from "./logic";
 
@@ -57,16 +57,8 @@ async function read(path: string, signal: AbortSignal, opened: () => void, take:
   await seen(signal);
   await pause(0, signal); // a page that is drawn twice asks once
   if (signal.aborted) return;
-  let response: Response;
-  try {
-    response = await fetch(path, { credentials: "same-origin", signal });
-  } catch {
-    throw new ApiError(0, "unreachable", "");
-  }
-  if (!response.ok || !response.body) {
-    noteStatus(response.status);
-    throw await errorOf(response);
-  }
+  const response = await request(path, { signal });
+  if (!response.body) throw await errorOf(response);
   opened();
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   for (;;) {

@@ -1,5 +1,5 @@
 // Reads a node's files and compares them with their hashes: the server answers with a JSON object on each line until all was read.
-import { ApiError, errorOf, noteStatus, type Schemas } from "../../api/client";
+import { ApiError, errorOf, jsonOf, request, type Schemas } from "../../api/client";
 
 export type VerifyEvent = {
   type: "progress" | "damaged" | "end" | "failed";
@@ -16,19 +16,8 @@ export type VerifyEvent = {
 
 /** Yields the lines of one verification; ends it when the signal does. An end that the server did not announce is thrown. */
 export async function* verify(node: string, body: Schemas["CacheVerify"], signal: AbortSignal): AsyncGenerator<VerifyEvent> {
-  const response = await fetch(`/api/v2/nodes/${encodeURIComponent(node)}/cache/verify`, {
-    method: "POST",
-    credentials: "same-origin",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    signal,
-  }).catch(() => {
-    throw new ApiError(0, "unreachable", "");
-  });
-  if (!response.ok || !response.body) {
-    noteStatus(response.status);
-    throw await errorOf(response);
-  }
+  const response = await request(`/api/v2/nodes/${encodeURIComponent(node)}/cache/verify`, { method: "POST", signal, ...jsonOf(body) });
+  if (!response.body) throw await errorOf(response);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
