@@ -10,7 +10,7 @@ import (
 func modelOrders() []sorting[*live.Item] {
 	return []sorting[*live.Item]{
 		{field: "uid"},
-		{"name", func(i **live.Item) string { return folded((*i).Sort.Name) }},
+		{"name", func(i **live.Item) string { return (*i).Sort.Name }},
 		{"state", func(i **live.Item) string { return string((*i).Facts().State) }},
 		{"engine", func(i **live.Item) string { return (*i).Facts().Engine }},
 		{"replicas", func(i **live.Item) string { return upward((*i).Sort.Replicas) }},

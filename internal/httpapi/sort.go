@@ -97,21 +97,32 @@ func (o *order[T]) compare(a, b place) int {
 
 // sort puts a list into the order. Lists mostly come in that of their ids, and then stay as they are.
 func (o *order[T]) sort(items []T) {
-	if o.name == "" && slices.IsSortedFunc(items, func(a, b T) int { return strings.Compare(o.id(&a), o.id(&b)) }) {
+	if o.name == "" && o.byID(items) {
 		return
 	}
 	type placed struct {
 		place
-		item T
+		item int
 	}
 	list := make([]placed, len(items))
 	for i := range items {
-		list[i] = placed{o.place(&items[i]), items[i]}
+		list[i] = placed{o.place(&items[i]), i}
 	}
-	slices.SortStableFunc(list, func(a, b placed) int { return o.compare(a.place, b.place) })
+	slices.SortFunc(list, func(a, b placed) int { return o.compare(a.place, b.place) })
+	was := slices.Clone(items)
 	for i := range list {
-		items[i] = list[i].item
+		items[i] = was[list[i].item]
 	}
+}
+
+// byID tells whether a list is in the order of its ids.
+func (o *order[T]) byID(items []T) bool {
+	for i := 1; i < len(items); i++ {
+		if o.id(&items[i-1]) > o.id(&items[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // list names the list of a request in its order, for its cursors.
@@ -154,7 +165,11 @@ func (o *order[T]) cursor(r *http.Request, last *T) string {
 }
 
 // upward is a number as a key: what is not negative sorts as it counts.
-func upward[N ~int64 | ~uint64 | ~uint32 | ~int](n N) string { return fmt.Sprintf("%020d", n) }
+func upward[N ~int64 | ~uint64 | ~uint32 | ~int](n N) string {
+	const zeros = "00000000000000000000"
+	s := strconv.FormatUint(uint64(max(n, 0)), 10)
+	return zeros[:len(zeros)-len(s)] + s
+}
 
 // folded is a text as a key: people do not look for capitals first.
 func folded(s string) string { return strings.ToLower(s) }

@@ -175,10 +175,9 @@ func (s *server) pageModels(w http.ResponseWriter, r *http.Request, match func(*
 	if err != nil {
 		return err
 	}
-	all := live.Of(table, "order "+o.name, func(t *live.Table) []*live.Item {
-		items := slices.AppendSeq(make([]*live.Item, 0, t.Len()), t.After(""))
-		o.sort(items)
-		return items
+	all := table.Sorted(o.name, live.Order{
+		Sort:    o.sort,
+		Compare: func(a, b *live.Item) int { return o.compare(o.place(&a), o.place(&b)) },
 	})
 	start, err := o.start(r, all)
 	if err != nil {
@@ -224,7 +223,7 @@ func modelFilter(r *http.Request) (func(*live.Facts) bool, error) {
 	if engine != "" && !slices.Contains(api.Engines(), engine) {
 		return nil, api.Errorf(api.CodeInvalidRequest, "engine %.40q is unknown: use one of %s", engine, strings.Join(api.Engines(), ", "))
 	}
-	labels := map[string]string{}
+	labels := map[string]string{} // each key once
 	for _, label := range q["label"] {
 		key, value, ok := strings.Cut(label, "=")
 		if label != "" && (!ok || key == "") {
@@ -240,9 +239,10 @@ func modelFilter(r *http.Request) (func(*live.Facts) bool, error) {
 	if state == "" && engine == "" && len(labels) == 0 && text == "" {
 		return nil, nil
 	}
+	wanted := live.LabelsOf(labels)
 	return func(f *live.Facts) bool {
-		for key, value := range labels {
-			if v, ok := f.Labels[key]; !ok || v != value {
+		for _, label := range wanted {
+			if !slices.Contains(f.Labels, label) {
 				return false
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"unique"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
@@ -51,7 +52,7 @@ func summarize(t *live.Table, match func(*live.Facts) bool) api.ModelSummary {
 	for _, state := range api.ModelStates() {
 		out.States[state] = 0
 	}
-	labels := map[string]map[string]int{}
+	counts := map[unique.Handle[live.Label]]int{}
 	for i := range t.After("") {
 		if !i.Is(match) {
 			continue
@@ -62,19 +63,20 @@ func summarize(t *live.Table, match func(*live.Facts) bool) api.ModelSummary {
 		if f.Engine != "" {
 			out.Engines[f.Engine]++
 		}
-		for key, value := range f.Labels {
-			if labels[key] == nil {
-				labels[key] = map[string]int{}
-			}
-			labels[key][value]++
+		for _, label := range f.Labels {
+			counts[label]++
 		}
+	}
+	labels := map[string][]api.LabelValueCount{}
+	for label, n := range counts {
+		l := label.Value()
+		labels[l.Key] = append(labels[l.Key], api.LabelValueCount{Value: l.Value, Models: n})
 	}
 	out.Labels = make([]api.LabelSummary, 0, len(labels))
 	for key, values := range labels {
-		l := api.LabelSummary{Key: key, Values: make([]api.LabelValueCount, 0, len(values))}
-		for value, n := range values {
-			l.Models += n
-			l.Values = append(l.Values, api.LabelValueCount{Value: value, Models: n})
+		l := api.LabelSummary{Key: key, Values: values}
+		for _, v := range values {
+			l.Models += v.Models
 		}
 		slices.SortFunc(l.Values, func(a, b api.LabelValueCount) int {
 			return cmp.Or(cmp.Compare(b.Models, a.Models), cmp.Compare(a.Value, b.Value))

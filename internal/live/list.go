@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unique"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/cluster"
@@ -46,17 +47,29 @@ type Shown struct {
 type Facts struct {
 	State  api.ModelState
 	Engine string
-	Labels map[string]string
-	Text   string // what is searched, in lower case; what people do not see as one text is apart by a line feed
+	Labels []unique.Handle[Label] // by their keys, each once
+	Text   string                 // what is searched, in lower case; what people do not see as one text is apart by a line feed
 }
 
 func (f *Facts) same(g *Facts) bool {
-	return f.State == g.State && f.Engine == g.Engine && f.Text == g.Text && maps.Equal(f.Labels, g.Labels)
+	return f.State == g.State && f.Engine == g.Engine && f.Text == g.Text && slices.Equal(f.Labels, g.Labels)
+}
+
+// Label is one label of an object. What people put on many objects is kept, hashed and compared as one word: a handle.
+type Label struct{ Key, Value string }
+
+// LabelsOf returns the labels of an object for its facts.
+func LabelsOf(labels map[string]string) []unique.Handle[Label] {
+	out := make([]unique.Handle[Label], 0, len(labels))
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		out = append(out, unique.Make(Label{key, labels[key]}))
+	}
+	return out
 }
 
 // Sort is what lists are ordered by.
 type Sort struct {
-	Name             string
+	Name             string // in lower case: people do not look for capitals first
 	Replicas         uint32 // wished
 	Created, Updated int64  // ms since the epoch
 }
@@ -127,7 +140,7 @@ func (l *List) next(t *Table) (*Table, error) {
 	st, changed := l.view.Current()
 	first := t == nil
 	if first {
-		t = &Table{state: &cluster.State{}, from: st.Revision}
+		t = &Table{state: &cluster.State{}, from: st.Revision, orders: &orders{}}
 	}
 	next := *t
 	next.made = &made{}
@@ -178,6 +191,7 @@ func (l *List) next(t *Table) (*Table, error) {
 	}
 	next.items = edit.Done()
 	next.trim(l.keep)
+	next.forgetOrders()
 	next.due = time.Time{}
 	for _, at := range l.due {
 		if next.due.IsZero() || at.Before(next.due) {

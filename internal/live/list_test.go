@@ -1,6 +1,7 @@
 package live
 
 import (
+	first "cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unique"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -111,7 +113,7 @@ func filterOf(words []string) func(*Facts) bool {
 	case "engine":
 		return func(f *Facts) bool { return f.Engine == value }
 	}
-	return func(f *Facts) bool { return f.Labels[key] == value }
+	return func(f *Facts) bool { return slices.Contains(f.Labels, unique.Make(Label{key, value})) }
 }
 
 // watcher is a client of either of two servers: all that it knows is what it was told.
@@ -216,7 +218,7 @@ func scratch(t require, st *cluster.State, now time.Time, filter []string) map[s
 	views, _ := cluster.Views(st, now, cluster.Filter{})
 	match, out := filterOf(filter), map[string]string{}
 	for _, v := range views {
-		f := Facts{State: v.State, Labels: v.Labels}
+		f := Facts{State: v.State, Labels: LabelsOf(v.Labels)}
 		if v.EngineType != nil {
 			f.Engine = *v.EngineType
 		}
@@ -236,6 +238,17 @@ type require interface {
 	Fatalf(format string, args ...any)
 }
 
+// testOrders are orders that change with what a model is like; in the first all that counts stays.
+var testOrders = map[string]func(a, b *Item) int{
+	"uid": func(a, b *Item) int { return strings.Compare(b.ID, a.ID) },
+	"state": func(a, b *Item) int {
+		return first.Or(first.Compare(a.facts.State, b.facts.State), strings.Compare(a.ID, b.ID))
+	},
+	"look": func(a, b *Item) int {
+		return first.Or(strings.Compare(string(a.JSON), string(b.JSON)), strings.Compare(a.ID, b.ID))
+	},
+}
+
 func check(t *rapid.T, l *List, st *cluster.State, now time.Time) {
 	table, err := l.Current()
 	if err != nil {
@@ -247,6 +260,16 @@ func check(t *rapid.T, l *List, st *cluster.State, now time.Time) {
 	}
 	if diff := cmp.Diff(scratch(t, st, now, nil), got); diff != "" {
 		t.Fatalf("at revision %d the list is not what the State says:\n%s", st.Revision, diff)
+	}
+	for name, order := range testOrders {
+		if rapid.IntRange(0, 2).Draw(t, name) > 0 { // not every table is asked for every order
+			continue
+		}
+		want := slices.SortedFunc(table.After(""), order)
+		sorted := table.Sorted(name, Order{Sort: func(items []*Item) { slices.SortFunc(items, order) }, Compare: order})
+		if !slices.Equal(want, sorted) {
+			t.Fatalf("at revision %d the order by %s is not that of a list sorted anew", st.Revision, name)
+		}
 	}
 	if len(table.log) > 2*l.keep {
 		t.Fatalf("the log holds %d changes", len(table.log))

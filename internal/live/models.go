@@ -20,8 +20,8 @@ func Models() Kind {
 				return Shown{}, false
 			}
 			out := Shown{
-				Value: v, Facts: Facts{State: v.State, Labels: v.Labels, Text: searched(&v)},
-				Sort: Sort{Name: v.ModelName, Replicas: v.Replicas.Desired, Created: v.CreatedAtMS, Updated: v.UpdatedAtMS},
+				Value: v, Facts: Facts{State: v.State, Labels: LabelsOf(v.Labels), Text: searched(&v)},
+				Sort: Sort{Name: strings.ToLower(v.ModelName), Replicas: v.Replicas.Desired, Created: v.CreatedAtMS, Updated: v.UpdatedAtMS},
 			}
 			if v.EngineType != nil {
 				out.Facts.Engine = *v.EngineType

@@ -15,7 +15,8 @@ type Table struct {
 	changed <-chan struct{} // closes when the State is outdated
 	due     time.Time       // when the clock alone may make another table; zero = never
 	items   cluster.Set[*Item]
-	made    *made // of this table alone
+	made    *made   // of this table alone
+	orders  *orders // of all tables of the list
 
 	// The log: the changes from position first on, in order; their revisions never fall. Later tables append to the same array, behind the end
 	// of this one.
