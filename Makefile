@@ -47,7 +47,7 @@ test: test-race ## every test there is: unit, property, scripts, real etcd, real
 test-web: ## the console's formatting, lint, types and tests
 	@exec scripts/web.sh test
 
-test-console: ## journeys through the console of a real Nebula with a real engine, in a real browser; pictures go to .cache/console/shots
+test-console: ## journeys through the console of a real Nebula with a real engine, in a real browser
 	@$(with_engine) scripts/web.sh journeys
 
 test-race: setup ## the same without the console

@@ -42,11 +42,12 @@ test("hostile names harm nothing, on any page", async () => {
   for (const zh of [false, true]) {
     const v = await Visitor.as(n.url, "ada", "/", { zh });
     for (const path of [...pages.map((p) => p.path), ...stored.map((uid) => `/models/${uid}`)]) {
-      await v.go(path);
+      if (zh) await v.turnTo(path);
+      else await v.go(path); // in one of them each page is loaded on its own
       await v.settled();
       expect.soft(await v.page.title(), path).not.toContain("owned");
       expect.soft(await v.page.evaluate(() => document.querySelectorAll("main img, main script").length), path).toBe(0);
-      expect.soft(await v.page.evaluate(() => document.documentElement.scrollWidth - innerWidth), path).toBeLessThanOrEqual(0);
+      expect.soft(await v.tooWide(), path).toBe(0);
     }
     await v.close();
   }

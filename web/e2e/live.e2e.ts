@@ -113,7 +113,7 @@ test("a viewer sees everything and no button that changes it", async () => {
     /^(Start|Stop|Scale|Edit|Delete|More actions|New model|Deploy|Cordon|Drain|Uncordon|Remove|Add a node|Pin|Unpin|Prune|Pull|Evict|Run|New user|New template)\b/;
   const v = await Visitor.as(n.url, "vera", "/");
   for (const path of ["/", "/models", "/models/demo", "/models/demo?tab=replicas", "/templates", "/nodes", "/cache"]) {
-    await v.go(path);
+    await v.turnTo(path);
     await v.settled();
     const buttons = await v.page.getByRole("main").getByRole("button").or(v.page.getByRole("main").getByRole("link")).allInnerTexts();
     expect
