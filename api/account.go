@@ -116,6 +116,8 @@ type SetupStatus struct {
 	Needed bool `json:"needed"`
 	// LoginProvider: people may log in at an OpenID provider, too, beginning at /api/v2/auth/oidc/login.
 	LoginProvider bool `json:"login_provider"`
+	// ProviderName is what people may know that provider by: the host of its address.
+	ProviderName string `json:"provider_name,omitempty"`
 }
 
 // Setup is the body of POST /api/v2/setup: it makes the first user, an administrator.

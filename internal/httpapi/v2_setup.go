@@ -101,7 +101,11 @@ func (s *server) setupPage(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *server) setupStatus(w http.ResponseWriter, _ *http.Request) error {
 	st, _ := s.View.Current()
-	writeJSON(w, http.StatusOK, api.SetupStatus{Needed: control.SetupNeeded(st), LoginProvider: s.OpenID != nil})
+	status := api.SetupStatus{Needed: control.SetupNeeded(st), LoginProvider: s.OpenID != nil}
+	if s.OpenID != nil {
+		status.ProviderName = s.OpenID.Host()
+	}
+	writeJSON(w, http.StatusOK, status)
 	return nil
 }
 

@@ -88,6 +88,15 @@ func New(c Config) (*Provider, error) {
 	return &Provider{Config: c, http: &http.Client{Timeout: answerTime, Transport: bounded{transport(c.Roots)}}}, nil
 }
 
+// Host is the provider's host, which whoever logs in there sees in the address of its page.
+func (p *Provider) Host() string {
+	u, err := url.Parse(p.Issuer)
+	if err != nil {
+		return "" // New takes none such
+	}
+	return u.Host
+}
+
 // transport trusts roots alone; nil = what this machine trusts.
 func transport(roots *x509.CertPool) http.RoundTripper {
 	if roots == nil {

@@ -16,7 +16,7 @@ func (n *nebula) lastAdministrator(t *testing.T, p *provider) {
 	if err := n.admin.DeleteUser(t.Context(), "root"); err != nil {
 		t.Fatal(err)
 	}
-	p.set(func() { p.people["lea"] = person{groups: []string{"staff"}} })
+	p.Set("lea", person{Groups: []string{"staff"}})
 	b := n.browser(t)
 	b.refused(b.get(b.walk("lea")), 409, "last administrator")
 	if who := in.me(); who.ID != "lea" || who.Role != api.RoleAdmin {

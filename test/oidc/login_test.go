@@ -249,7 +249,7 @@ func TestLogin(t *testing.T) {
 	}
 	n.browser(t).refused(n.browser(t).get(n.url+"/api/v2/auth/oidc/login"), 503, "does not answer")
 	p := startProvider(t, op, n.url+callback, map[string]person{
-		"ann": {groups: []string{"staff", "on-call"}, verified: true}, "bob": {groups: []string{"platform"}}, "eve": {groups: []string{"others"}}, "dan": {groups: []string{"staff"}}, "lea": {groups: []string{"platform"}},
+		"ann": {Groups: []string{"staff", "on-call"}, Verified: true}, "bob": {Groups: []string{"platform"}}, "eve": {Groups: []string{"others"}}, "dan": {Groups: []string{"staff"}}, "lea": {Groups: []string{"platform"}},
 	})
 	eventually(t, func() error {
 		if a := n.browser(t).get(n.url + "/api/v2/auth/oidc/login"); a.status != http.StatusSeeOther {
@@ -290,7 +290,7 @@ func (n *nebula) success(t *testing.T, p *provider) {
 		t.Errorf("%+v %+v %+v", who, who.User, who.Session)
 	}
 	// The next login brings the role up to date, also for the sessions that are there.
-	p.set(func() { p.people["ann"] = person{groups: []string{"staff"}} })
+	p.Set("ann", person{Groups: []string{"staff"}})
 	again := n.browser(t)
 	again.get(again.walk("ann"))
 	if who := again.me(); who.ID != "ann" || who.Role != api.RoleViewer || b.me().Role != api.RoleViewer {

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,60 +16,24 @@ import (
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/zitadel/oidc/v3/example/server/exampleop"
-	"github.com/zitadel/oidc/v3/example/server/storage"
-	"github.com/zitadel/oidc/v3/pkg/oidc"
 	"github.com/zitadel/oidc/v3/pkg/op"
+
+	known "github.com/nebula-serve/nebula/test/oidc/provider"
 )
 
-const (
-	clientID     = "nebula"
-	clientSecret = "a-secret-of-the-client-0123456789"
-)
+const clientID, clientSecret = known.ClientID, known.ClientSecret
 
-// provider is an OpenID provider that knows some people.
+type person = known.Person
+
+// provider is one whose answers can be falsified.
 type provider struct {
-	*storage.Storage
+	*known.Provider
 	t *testing.T
 
 	mu      sync.Mutex
-	people  map[string]person
 	forge   func(claims map[string]any) // changes ID tokens on their way, which are signed again
 	key     *rsa.PrivateKey             // with which they are then; nil: the provider's own
 	expired bool                        // every code is
-}
-
-type person struct {
-	groups   []string
-	verified bool
-}
-
-// GetUserByID implements storage.UserStore.
-func (p *provider) GetUserByID(id string) *storage.User {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	who, known := p.people[id]
-	if !known {
-		return nil
-	}
-	return &storage.User{ID: id, Username: id, Password: "right", FirstName: "Some", LastName: "Body", Email: id + "@example.com", EmailVerified: who.verified}
-}
-
-// GetUserByUsername implements storage.UserStore.
-func (p *provider) GetUserByUsername(name string) *storage.User { return p.GetUserByID(name) }
-
-// ExampleClientID implements storage.UserStore.
-func (*provider) ExampleClientID() string { return "service" }
-
-// SetUserinfoFromToken adds the groups, which this provider tells at its user info endpoint alone.
-func (p *provider) SetUserinfoFromToken(ctx context.Context, info *oidc.UserInfo, token, subject, origin string) error {
-	if err := p.Storage.SetUserinfoFromToken(ctx, info, token, subject, origin); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	info.AppendClaims("groups", p.people[subject].groups)
-	return nil
 }
 
 // AuthRequestByCode is where a code is redeemed.
@@ -102,10 +65,8 @@ func startProvider(t *testing.T, addr, redirect string, people map[string]person
 
 func serveProvider(t *testing.T, ln net.Listener, issuer, redirect string, people map[string]person) *provider {
 	t.Helper()
-	p := &provider{t: t, people: people}
-	p.Storage = storage.NewStorageWithClients(p, map[string]*storage.Client{clientID: storage.WebClient(clientID, clientSecret, redirect)})
-	slog.SetDefault(slog.New(slog.DiscardHandler))
-	s := &http.Server{Handler: p.falsify(exampleop.SetupServer(issuer, p, nil, false))}
+	p := &provider{t: t, Provider: known.New(redirect, people)}
+	s := &http.Server{Handler: p.falsify(known.Handler(issuer, p))}
 	go func() { _ = s.Serve(ln) }()
 	t.Cleanup(func() { _ = s.Close() })
 	return p

@@ -63,7 +63,7 @@ func TestLogin_overTLS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveProvider(t, ln, "https://"+op, "http://"+front+callback, map[string]person{"ann": {groups: []string{"staff"}, verified: true}})
+	serveProvider(t, ln, "https://"+op, "http://"+front+callback, map[string]person{"ann": {Groups: []string{"staff"}, Verified: true}})
 	n := startNebula(t, front, "https://"+op, "--oidc-ca-file", file)
 	n.roots = x509.NewCertPool()
 	n.roots.AddCert(ca)

@@ -1,6 +1,6 @@
 // A real Nebula for a file of journeys, with a hub of its own.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createWriteStream, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { inject } from "vitest";
 
 export const password = "quiet lake morning 42";
 
-function freePort(): Promise<number> {
+export function freePort(): Promise<number> {
   return new Promise((done, fail) => {
     const s = createServer();
     s.on("error", fail);
@@ -46,18 +46,21 @@ export class Nebula {
   private port = 0;
   private server: ChildProcess | null = null;
   private hubProcess: ChildProcess | null = null;
+  private providerProcess: ChildProcess | null = null;
   private hubLines: AsyncIterator<string> | null = null;
   private starts = 0;
+  private machines: ChildProcess[] = [];
   private flags: string[] = [];
 
-  /** Starts a hub and a Nebula; with `users` there are ada (admin), otto (operator) and vera (viewer). */
-  static async start({ users = true, flags = [] as string[] } = {}): Promise<Nebula> {
+  /** Starts a hub and a Nebula; with `users` there are ada (admin), otto (operator) and vera (viewer), with `provider` people may log in at one. */
+  static async start({ users = true, provider = false, flags = [] as string[] } = {}): Promise<Nebula> {
     const n = new Nebula();
     n.flags = flags;
     n.port = await freePort();
     n.url = `http://127.0.0.1:${n.port}`;
     try {
       await n.startHub();
+      if (provider) n.flags = [...flags, ...(await n.startProvider())];
       await n.up();
       if (users)
         for (const [name, role] of [
@@ -79,6 +82,20 @@ export class Nebula {
     this.hubLines = createInterface({ input: p.stdout! })[Symbol.asyncIterator]();
     const first = JSON.parse((await this.hubLines.next()).value as string);
     this.hub = { url: first.hub, scope: first.scope };
+  }
+
+  /** Starts an OpenID provider, and returns the flags that make it this Nebula's. */
+  private async startProvider(): Promise<string[]> {
+    const p = spawn(inject("provider"), [`${this.url}/api/v2/auth/oidc/callback`], { stdio: ["pipe", "pipe", "inherit"] });
+    this.providerProcess = p;
+    const lines = createInterface({ input: p.stdout! })[Symbol.asyncIterator]();
+    const first = JSON.parse((await lines.next()).value as string);
+    const secret = join(this.dir, "client-secret");
+    writeFileSync(secret, `${first.client_secret}\n`, { mode: 0o600 });
+    return [
+      ...["--oidc-issuer", first.issuer, "--oidc-client-id", first.client_id, "--oidc-client-secret-file", secret],
+      ...["--oidc-role-map", "admin=platform,operator=on-call,viewer=staff"],
+    ];
   }
 
   /** Changes how the hub behaves from now on. */
@@ -134,18 +151,29 @@ export class Nebula {
   }
 
   /** Ends the server as Ctrl-C does. */
-  async down(signal: NodeJS.Signals = "SIGTERM") {
-    const p = this.server;
+  async down(signal: NodeJS.Signals = "SIGTERM", p = this.server) {
     if (!p || p.exitCode !== null || p.signalCode !== null) return;
     const ended = new Promise((done) => p.once("exit", done));
     p.kill(signal);
     await ended;
   }
 
+  /** Runs a command, as the console shows it, that lets another machine join: one with a folder and a port of its own. */
+  async machine(command: string): Promise<ChildProcess> {
+    const dir = join(this.dir, `machine-${this.machines.length}`);
+    const env = { ...this.env(), NEBULA_DATA_DIR: dir, NEBULA_LISTEN: `127.0.0.1:${await freePort()}` };
+    const words = command.replace(/^nebula /, "");
+    const p = spawn("bash", ["-c", `exec "$0" ${words} --stop-engines --drain-timeout 5s`, inject("nebula")], { stdio: "ignore", env });
+    this.machines.push(p);
+    return p;
+  }
+
   /** Ends everything and removes what was kept. */
   async end() {
+    for (const p of this.machines) await this.down("SIGTERM", p);
     await this.down();
     this.hubProcess?.stdin?.end();
+    this.providerProcess?.stdin?.end();
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 5 });
   }
 

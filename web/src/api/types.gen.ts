@@ -4648,6 +4648,8 @@ export interface components {
             /** @description LoginProvider: people may log in at an OpenID provider, too, beginning at /api/v2/auth/oidc/login. */
             login_provider: boolean;
             needed: boolean;
+            /** @description ProviderName is what people may know that provider by: the host of its address. */
+            provider_name?: string;
         };
         /** @description StartModel is the body of POST /api/v2/models/{uid}/start; all fields may be absent, and so may the body. */
         StartModel: {

@@ -70,7 +70,7 @@ export function LoginPage() {
         <>
           <Divider label={t("or")} />
           <Button component="a" variant="default" fullWidth href={`/api/v2/auth/oidc/login?return=${encodeURIComponent(next ?? "/")}`}>
-            {t("provider")}
+            {t("provider", { name: status.data.provider_name })}
           </Button>
         </>
       )}
