@@ -26,6 +26,30 @@ func (p *CachePrune) Validate() error {
 	return nil
 }
 
+// CacheEvict asks a node to remove one model's files: the query of DELETE /api/v2/nodes/{id}/cache.
+type CacheEvict struct {
+	ModelName string `json:"model_name"`           // as the cache calls it
+	CachePath string `json:"cache_path,omitempty"` // only what is in this folder; empty = of every source
+	DryRun    bool   `json:"dry_run,omitempty"`    // only tell what would be removed
+}
+
+// Bounds of what names a model's files, in bytes.
+const (
+	maxEvictName = 1024
+	maxEvictPath = 4096
+)
+
+// Validate tells what is wrong with a request.
+func (e *CacheEvict) Validate() error {
+	switch {
+	case e.ModelName == "":
+		return &Error{Code: CodeInvalidRequest, Message: "say whose files are to go, with ?model=NAME", Details: []Field{{Field: "model", Reason: "must be the name of a model in the cache"}}}
+	case len(e.ModelName) > maxEvictName || len(e.CachePath) > maxEvictPath:
+		return Errorf(CodeInvalidRequest, "model takes at most %d bytes, path at most %d", maxEvictName, maxEvictPath)
+	}
+	return nil
+}
+
 // CachePruned tells what a prune removed, or would.
 type CachePruned struct {
 	NodeID     string            `json:"node_id"`

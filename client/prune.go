@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 
 	"github.com/nebula-serve/nebula/api"
 )
@@ -16,6 +17,20 @@ func (c *Client) PruneCache(ctx context.Context, node string, req api.CachePrune
 		path += "/dry-run"
 	}
 	_, err := c.call(ctx, request{method: http.MethodPost, path: nodePath(node, path), body: req}, &out)
+	return out, err
+}
+
+// EvictFiles has a node remove one model's files, or tells what it would remove.
+func (c *Client) EvictFiles(ctx context.Context, node string, req api.CacheEvict) (api.CachePruned, error) {
+	q := url.Values{"model": {req.ModelName}}
+	if req.CachePath != "" {
+		q.Set("path", req.CachePath)
+	}
+	if req.DryRun {
+		q.Set("dry_run", "1")
+	}
+	var out api.CachePruned
+	_, err := c.call(ctx, request{method: http.MethodDelete, path: nodePath(node, "/cache?"+q.Encode())}, &out)
 	return out, err
 }
 

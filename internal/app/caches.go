@@ -24,6 +24,11 @@ func (n nodeFiles) prune(ctx context.Context, req api.CachePrune) (api.CachePrun
 	return out, told(err)
 }
 
+func (n nodeFiles) evict(ctx context.Context, req api.CacheEvict) (api.CachePruned, error) {
+	out, err := n.files.Evict(ctx, req)
+	return out, told(err)
+}
+
 func (n nodeFiles) verify(ctx context.Context, req api.CacheVerify, tell func(api.VerifyEvent) error) error {
 	return told(n.files.Verify(ctx, req.ModelName, tell))
 }
@@ -41,8 +46,19 @@ func (s *server) PruneCache(ctx context.Context, node string, req api.CachePrune
 	if node == s.localNode && s.files != nil {
 		return nodeFiles{s.files}.prune(ctx, req)
 	}
-	var out api.CachePruned
-	body, err := s.askNode(ctx, node, "/cache/prune", req)
+	return s.changeCache(ctx, node, "/cache/prune", req)
+}
+
+// EvictCache has a node remove one model's files.
+func (s *server) EvictCache(ctx context.Context, node string, req api.CacheEvict) (api.CachePruned, error) {
+	if node == s.localNode && s.files != nil {
+		return nodeFiles{s.files}.evict(ctx, req)
+	}
+	return s.changeCache(ctx, node, "/cache/evict", req)
+}
+
+func (s *server) changeCache(ctx context.Context, node, path string, req any) (out api.CachePruned, err error) {
+	body, err := s.askNode(ctx, node, path, req)
 	if err != nil {
 		return out, err
 	}

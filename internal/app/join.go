@@ -112,7 +112,7 @@ func serveNode(l *life, o Options, ln net.Listener, cluster string, secure *tls.
 	logs := o.replicaDir()
 	port := nodeapi.New(nodeapi.Config{
 		Cluster: cluster, Log: o.Log.With("component", "node"), Engines: upstream.Limits{MaxIdle: keptToEngine}, Blobs: files.ServeBlob,
-		Prune: nodeFiles{files}.prune, Verify: nodeFiles{files}.verify,
+		Prune: nodeFiles{files}.prune, Evict: nodeFiles{files}.evict, Verify: nodeFiles{files}.verify,
 		OpenLog: func(ctx context.Context, uid string, replica uint32, lo nodeapi.LogOptions) (io.ReadCloser, error) {
 			return supervise.OpenLog(ctx, logs, uid, replica, supervise.LogOptions{Tail: lo.Tail, Follow: lo.Follow, Previous: lo.Previous})
 		},

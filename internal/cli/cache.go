@@ -14,7 +14,7 @@ import (
 )
 
 func (c *command) cacheCommand() *cobra.Command {
-	return group("cache", "Look after the models' files on the nodes", c.cacheList(), c.cachePull(), c.cachePulls(), c.cacheCancel(), c.cachePin(), c.cacheUnpin(), c.cachePrune(), c.cacheVerify())
+	return group("cache", "Look after the models' files on the nodes", c.cacheList(), c.cachePull(), c.cachePulls(), c.cacheCancel(), c.cachePin(), c.cacheUnpin(), c.cachePrune(), c.cacheEvict(), c.cacheVerify())
 }
 
 func (c *command) cacheList() *cobra.Command {

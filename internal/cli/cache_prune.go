@@ -30,28 +30,7 @@ func (c *command) cachePrune() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var all []api.CachePruned
-			var errs []error
-			err = onEach(cmd.Context(), cl, nodes, func(node string) {
-				out, err := cl.PruneCache(cmd.Context(), node, req)
-				if err != nil {
-					errs = append(errs, fmt.Errorf("node %s: %w", node, err))
-					return
-				}
-				all = append(all, out)
-			})
-			if err != nil {
-				return err
-			}
-			if err := c.print(all, func(wide bool) error { return c.pruned(all, wide) }); err != nil {
-				return err
-			}
-			for _, out := range all {
-				for _, p := range out.Problems {
-					errs = append(errs, fmt.Errorf("node %s: %s", out.NodeID, p))
-				}
-			}
-			return errors.Join(errs...)
+			return c.removeOn(cmd.Context(), cl, nodes, func(node string) (api.CachePruned, error) { return cl.PruneCache(cmd.Context(), node, req) })
 		},
 	}
 	c.addNodes(cmd, &nodes, "only on this node (default: on all)")
@@ -62,6 +41,64 @@ func (c *command) cachePrune() *cobra.Command {
 	f.BoolVar(&req.Orphans, "orphans", false, "no model, only files that belong to none")
 	c.addOutput(cmd)
 	return cmd
+}
+
+func (c *command) cacheEvict() *cobra.Command {
+	var nodes []string
+	var req api.CacheEvict
+	cmd := &cobra.Command{
+		Use: "evict MODEL", Short: "Delete one model's files on a node", Args: exactly(1, "the name of the model, as nebula cache list shows it"),
+		Example: "  nebula cache evict Qwen/Qwen2.5-0.5B-Instruct-GGUF --node gpu-7 --dry-run\n  nebula cache evict Qwen/Qwen2.5-0.5B-Instruct-GGUF --node gpu-7",
+		Long: "Delete the files that MODEL (its name, as nebula cache list shows it) has in the cache of a node, however lately they were used. The model stays\n" +
+			"declared, and fetches them again when it is to run there.\n\n" +
+			"Files that are pinned, in use or wanted on the node are not deleted: it says which model, replica or pull that is, and exits with 4.",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(nodes) == 0 {
+				return usagef("name the node with --node; nebula cache list shows which nodes have the files")
+			}
+			req.ModelName = args[0]
+			if err := req.Validate(); err != nil {
+				return &usageError{err}
+			}
+			cl, err := c.client()
+			if err != nil {
+				return err
+			}
+			return c.removeOn(cmd.Context(), cl, nodes, func(node string) (api.CachePruned, error) { return cl.EvictFiles(cmd.Context(), node, req) })
+		},
+	}
+	c.addNodes(cmd, &nodes, "on this node")
+	f := cmd.Flags()
+	f.BoolVar(&req.DryRun, "dry-run", false, "only tell what would be deleted")
+	f.StringVar(&req.CachePath, "path", "", "only the files in this folder, where the node has them from more than one source")
+	c.addOutput(cmd)
+	return cmd
+}
+
+// removeOn has nodes remove files, all of them that report when none is named, and shows what each removed.
+func (c *command) removeOn(ctx context.Context, cl *client.Client, nodes []string, remove func(node string) (api.CachePruned, error)) error {
+	var all []api.CachePruned
+	var errs []error
+	err := onEach(ctx, cl, nodes, func(node string) {
+		out, err := remove(node)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("node %s: %w", node, err))
+			return
+		}
+		all = append(all, out)
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.print(all, func(wide bool) error { return c.pruned(all, wide) }); err != nil {
+		return err
+	}
+	for _, out := range all {
+		for _, p := range out.Problems {
+			errs = append(errs, fmt.Errorf("node %s: %s", out.NodeID, p))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // onEach calls do for each of the nodes or, when none is named, for all that report.

@@ -71,7 +71,7 @@ var offline = []string{
 var tries = map[string]string{
 	"nebula profile": "--email a@example.com", "nebula key update": "m --name x", "nebula user update": "m --role viewer", "nebula model create": "x/y", "nebula model scale": "m --replicas 2", "nebula model load": "--name x/y --uid m", "nebula scale": "--id m --replicas 2",
 	"nebula token create": "--for node", "nebula member delete": "node/n1", "nebula chat": "-m m hello", "nebula logs": "m", "nebula export": "",
-	"nebula cache pull": "m --node n1", "nebula login": "--token-stdin", "nebula logout": "", "nebula model wait": "m", "nebula admin backup": "FILE",
+	"nebula cache pull": "m --node n1", "nebula cache evict": "m --node n1", "nebula login": "--token-stdin", "nebula logout": "", "nebula model wait": "m", "nebula admin backup": "FILE",
 	"nebula apply": "-f DOC", "nebula diff": "-f DOC", "nebula model edit": "m", "nebula drain": "--model-uid m --replica-id 0",
 	"nebula template create": "--name x --model-name x/y", "nebula template save": "m --name x", "nebula gateway stats": "traffic",
 }

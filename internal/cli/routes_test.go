@@ -39,6 +39,7 @@ var commandOf = map[string]string{
 	"POST /api/v2/nodes/{id}/cordon": "node cordon n1", "POST /api/v2/nodes/{id}/uncordon": "node uncordon n1", "POST /api/v2/nodes/{id}/drain": "node drain n1",
 	"GET /api/v2/nodes/{id}/cache": "cache list --node n1", "GET /api/v2/nodes/{id}/disk": "disk status --node n1", "GET /api/v2/alerts": "disk status",
 	"POST /api/v2/nodes/{id}/cache/prune": "cache prune --node n1", "POST /api/v2/nodes/{id}/cache/prune/dry-run": "cache prune --node n1 --dry-run",
+	"DELETE /api/v2/nodes/{id}/cache":      "cache evict acme/M --node n1",
 	"POST /api/v2/nodes/{id}/cache/verify": "cache verify --node n1", "GET /api/v2/cache/summary": "disk status", "GET /api/v2/cache/pulls": "cache pulls",
 	"POST /api/v2/cache/pull": "cache pull acme/M --node n1", "DELETE /api/v2/cache/pulls/{node}/{pull}": "cache cancel acme/M", "POST /api/v2/cache/pin": "cache pin acme/M",
 	"POST /api/v2/cache/unpin": "cache unpin acme/M",

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/nebula-serve/nebula/api"
@@ -99,6 +100,46 @@ func pinned(s *State, c *api.ModelCacheEntry) bool {
 		}
 	}
 	return false
+}
+
+// FilesNeeded tells, for people, why the files that a model has in a node's cache must stay there, or nothing: what has pinned them, is to run with them
+// there or fetches them. The path is that of the folder, or empty.
+func FilesNeeded(s *State, node, model, path string) string {
+	uses := func(spec *api.ModelSpec) bool {
+		return spec.ModelName == model && (path == "" || under(path, spec.ModelPath))
+	}
+	for w := range s.Wishes.Prefix(node + "/") {
+		if !uses(&w.Value.Spec) {
+			continue
+		}
+		switch w.Value.Kind {
+		case api.WishPin:
+			return fmt.Sprintf("the files of %.200q are pinned on node %s: lift that first, with: nebula cache unpin %s --node %s", model, node, model, node)
+		case api.WishPull:
+			return fmt.Sprintf("a pull wants the files of %.200q on node %s: cancel it first, with: nebula cache cancel %s --node %s", model, node, model, node)
+		}
+	}
+	for _, m := range s.Models.Refs() {
+		if !uses(&m.Value) {
+			continue
+		}
+		placement, _ := s.Placements.Value(m.ID)
+		for _, a := range placement.Assignments {
+			if a.NodeID == node {
+				return filesInUse(model, node, m.ID, a.ReplicaID)
+			}
+		}
+		for e := range s.Endpoints.Prefix(m.ID + "/") {
+			if e.Value.NodeID == node {
+				return filesInUse(model, node, m.ID, e.Value.ReplicaID)
+			}
+		}
+	}
+	return ""
+}
+
+func filesInUse(model, node, uid string, replica uint32) string {
+	return fmt.Sprintf("the files of %.200q on node %s are in use by replica %d of the model %s: stop it first, with: nebula model stop %s", model, node, replica, uid, uid)
 }
 
 // WishesFor returns the ids of the wishes of a kind that concern files of a model's repository, on the named nodes or, without names, on all.

@@ -162,3 +162,37 @@ func TestDesired_tellsAFullNodeWhatIsOnlyStopped(t *testing.T) {
 		t.Errorf("b has room, and is told %+v", got)
 	}
 }
+
+// TestFilesNeeded names who keeps a model's files on a node, and nobody where nobody does.
+func TestFilesNeeded(t *testing.T) {
+	spec := func(uid, path string) api.ModelSpec {
+		return api.ModelSpec{ModelUID: uid, ModelName: "acme/m", ModelSource: api.SourceHuggingFace, ModelPath: path}
+	}
+	s := &cluster.State{
+		Models: set(map[string]api.ModelSpec{"runs": spec("runs", "/d1"), "leaves": spec("leaves", ""), "stopped": spec("stopped", "")}),
+		Placements: set(map[string]api.PlacementPlan{
+			"runs": {ModelUID: "runs", Assignments: []api.PlacementAssignment{{ReplicaID: 3, NodeID: "a"}}}, "stopped": {ModelUID: "stopped"},
+		}),
+		Endpoints: set(map[string]api.EndpointInfo{"leaves/1": {ModelUID: "leaves", ReplicaID: 1, NodeID: "b"}}),
+		Wishes: wishes(
+			api.CacheWish{NodeID: "c", Kind: api.WishPin, Spec: spec("", "")}, api.CacheWish{NodeID: "d", Kind: api.WishPull, Spec: spec("", "")},
+			api.CacheWish{NodeID: "e", Kind: api.WishPurge, Spec: spec("", "")},
+		),
+	}
+	for _, c := range []struct{ node, model, path, want string }{
+		{"a", "acme/m", "", "replica 3 of the model runs"},
+		{"a", "acme/m", "/d1/hub/models--acme--m", "nebula model stop runs"},
+		{"a", "acme/m", "/d2/hub/models--acme--m", ""},
+		{"b", "acme/m", "/d2/hub/models--acme--m", "replica 1 of the model leaves"},
+		{"c", "acme/m", "", "nebula cache unpin acme/m --node c"},
+		{"d", "acme/m", "", "nebula cache cancel acme/m --node d"},
+		{"e", "acme/m", "", ""},
+		{"a", "acme/other", "", ""},
+		{"none", "acme/m", "", ""},
+	} {
+		got := cluster.FilesNeeded(s, c.node, c.model, c.path)
+		if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}

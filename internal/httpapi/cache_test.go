@@ -126,3 +126,29 @@ func TestPulls_watch(t *testing.T) {
 		t.Errorf("after a pull: %s", got)
 	}
 }
+
+// TestEvict_refusals: what is wrong with the question and what keeps the files are told before a node is asked; nobody but an administrator may.
+func TestEvict_refusals(t *testing.T) {
+	s := serve(t)
+	s.stock()
+	s.call("POST", "/api/v2/models", `{"model_name":"acme/m","model_uid":"m"}`)
+	s.must(200, "POST", "/api/v2/cache/pin", `{"model_uid":"m","node_ids":["n1"]}`)
+	for path, want := range map[string]struct {
+		status int
+		says   string
+	}{
+		"/api/v2/nodes/n1/cache":                                                {400, "?model=NAME"},
+		"/api/v2/nodes/n1/cache?model=" + strings.Repeat("x", 2000):             {400, "1024"},
+		"/api/v2/nodes/n1/cache?model=x&path=" + strings.Repeat("y", 5000):      {400, "4096"},
+		"/api/v2/nodes/none/cache?model=acme/m":                                 {404, "nebula node list"},
+		"/api/v2/nodes/n1/cache?model=acme/m":                                   {409, "nebula cache unpin acme/m --node n1"},
+		"/api/v2/nodes/n1/cache?model=acme/m&dry_run=1":                         {409, "pinned"},
+		"/api/v2/nodes/n1/cache?model=acme/m&path=/m/x":                         {409, "pinned"},
+		"/api/v2/nodes/n1/cache?model=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E": {503, "no caches"},
+	} {
+		e := errorOf(t, s.must(want.status, "DELETE", path, ""))
+		if !strings.Contains(e.Message, want.says) {
+			t.Errorf("%.80s: %s", path, e.Message)
+		}
+	}
+}

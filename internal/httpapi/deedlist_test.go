@@ -101,6 +101,7 @@ func deedsOfMachines() []deed {
 		{row: "POST /api/v2/nodes/{id}/drain", path: "/api/v2/nodes/n1/drain", as: "admin"},
 		{row: "POST /api/v2/nodes/{id}/cache/prune", path: "/api/v2/nodes/n1/cache/prune", as: "admin", body: `{"min_age_ms":1}`},
 		{row: "POST /api/v2/nodes/{id}/cache/prune/dry-run", path: "/api/v2/nodes/n1/cache/prune/dry-run", as: "admin", body: `{"min_age_ms":1}`, quiet: onlyAsks},
+		{row: "DELETE /api/v2/nodes/{id}/cache", path: "/api/v2/nodes/n1/cache?model=acme/other", as: "admin"},
 		{row: "POST /api/v2/nodes/{id}/cache/verify", path: "/api/v2/nodes/n1/cache/verify", as: "admin", body: `{}`},
 		{row: "DELETE /api/v2/nodes/{id}", path: "/api/v2/nodes/n9", as: "admin", before: in(api.MachineNode, "n9")},
 		{row: "DELETE /api/v2/members/{role}/{id}", path: "/api/v2/members/gateway/g9", as: "admin", before: in(api.MachineGateway, "g9")},

@@ -314,6 +314,13 @@ func (c fakeCaches) PruneCache(_ context.Context, node string, req api.CachePrun
 	return api.CachePruned{NodeID: node, DryRun: req.DryRun}, nil
 }
 
+func (c fakeCaches) EvictCache(_ context.Context, node string, req api.CacheEvict) (api.CachePruned, error) {
+	if err := c.asked.note("evict"); err != nil {
+		return api.CachePruned{}, err
+	}
+	return api.CachePruned{NodeID: node, DryRun: req.DryRun}, nil
+}
+
 func (c fakeCaches) VerifyCache(_ context.Context, node string, _ api.CacheVerify, tell func(api.VerifyEvent) error) error {
 	if err := c.asked.note("verify"); err != nil {
 		return err

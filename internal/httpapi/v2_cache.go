@@ -12,8 +12,13 @@ import (
 // cacheRoutes are the rows about the models' files on the nodes.
 func (s *server) cacheRoutes() []Route {
 	const cache, node = "/api/v2/cache", "/api/v2/nodes/{id}"
+	evictQuery := []Param{
+		{Name: "model", Type: "string", Summary: "Name of the model, as the cache has it; needed"},
+		{Name: "path", Type: "string", Summary: "Only the files in this folder, as the cache names it"},
+	}
 	return []Route{
 		{Method: "GET", Path: node + "/cache", Role: auth.Viewer, Summary: "What a node's cache holds", Sort: sortFields(cacheOrders()), Response: []api.CacheEntryView{}, Has: Pages | Watches, Handle: s.nodeCache},
+		{Method: "DELETE", Path: node + "/cache", Role: auth.Admin, Summary: "Remove one model's files from a node", Query: evictQuery, Response: api.CachePruned{}, Errors: []api.Code{api.CodeConflict}, Has: DryRuns, Handle: s.evictFiles},
 		{Method: "GET", Path: node + "/disk", Role: auth.Viewer, Summary: "A node's model disk", Response: api.NodeDiskStatus{}, Handle: s.nodeDisk},
 		{Method: "POST", Path: node + "/cache/prune", Role: auth.Admin, Summary: "Remove what a node does not need", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody | DryRuns, Handle: s.pruneCache},
 		{Method: "POST", Path: node + "/cache/prune/dry-run", Role: auth.Operator, Summary: "Tell what that would remove", Request: api.CachePrune{}, Response: api.CachePruned{}, Has: OptionalBody, Handle: s.dryPruneCache},

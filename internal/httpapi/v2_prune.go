@@ -7,11 +7,13 @@ import (
 	"strconv"
 
 	"github.com/nebula-serve/nebula/api"
+	"github.com/nebula-serve/nebula/internal/cluster"
 )
 
 // Caches reaches the caches of nodes, here or elsewhere.
 type Caches interface {
 	PruneCache(ctx context.Context, node string, req api.CachePrune) (api.CachePruned, error)
+	EvictCache(ctx context.Context, node string, req api.CacheEvict) (api.CachePruned, error)
 	VerifyCache(ctx context.Context, node string, req api.CacheVerify, tell func(api.VerifyEvent) error) error
 }
 
@@ -51,6 +53,39 @@ func (s *server) prune(w http.ResponseWriter, r *http.Request, dry bool) error {
 	}
 	if !req.DryRun {
 		s.Log.Info("cache pruned", "node", node, "freed_bytes", out.FreedBytes, "removed", len(out.Removed), "by", caller(r))
+	}
+	writeJSON(w, http.StatusOK, out)
+	return nil
+}
+
+// evictFiles removes one model's files from a node. Why they must stay is told from what the cluster knows, where it does; the node looks again.
+func (s *server) evictFiles(w http.ResponseWriter, r *http.Request) error {
+	q := r.URL.Query()
+	req := api.CacheEvict{ModelName: q.Get("model"), CachePath: q.Get("path"), DryRun: queryBool(r, "dry_run") || queryBool(r, "validate")}
+	if err := req.Validate(); err != nil {
+		return err
+	}
+	st, _ := s.View.Current()
+	if why := cluster.FilesNeeded(st, r.PathValue("id"), req.ModelName, req.CachePath); why != "" {
+		return api.Errorf(api.CodeConflict, "%s", why)
+	}
+	node, err := s.cacheNode(r)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := s.untilClosing(r)
+	defer cancel()
+	if !req.DryRun {
+		if err := s.record(r, "cache.evict", "node/"+node+"/cache/"+req.ModelName); err != nil {
+			return err
+		}
+	}
+	out, err := s.Caches.EvictCache(ctx, node, req)
+	if err != nil {
+		return err
+	}
+	if !req.DryRun {
+		s.Log.Info("files evicted", "node", node, "model", req.ModelName, "freed_bytes", out.FreedBytes, "removed", len(out.Removed), "by", caller(r))
 	}
 	writeJSON(w, http.StatusOK, out)
 	return nil

@@ -129,6 +129,27 @@ func (s *Store) Prune(ctx context.Context, req api.CachePrune) (api.CachePruned,
 	return out, err
 }
 
+// Evict removes what one model has in the cache, as people asked, or tells what it would remove; however lately it was used. What is not there needs no
+// removal. When all of it is in use, pinned or wanted here, that is a conflict, which says why.
+func (s *Store) Evict(ctx context.Context, req api.CacheEvict) (api.CachePruned, error) {
+	if err := req.Validate(); err != nil {
+		return api.CachePruned{}, err
+	}
+	goal := cache.Goal{Foreign: s.cfg.Evict.Foreign, Only: cache.Asked{Model: req.ModelName, Path: req.CachePath}}
+	out, err := s.evict(ctx, goal, "", req.DryRun)
+	if err != nil {
+		return out, err
+	}
+	out.Kept = slices.DeleteFunc(out.Kept, func(k api.KeptFiles) bool { return k.Reason == cache.NotAsked })
+	if !req.DryRun {
+		s.tell(out)
+	}
+	if len(out.Removed) == 0 && len(out.Problems) == 0 && len(out.Kept) > 0 {
+		return out, api.Errorf(api.CodeConflict, "the files of %.200q stay on this node: they are %s", req.ModelName, out.Kept[0].Reason)
+	}
+	return out, nil
+}
+
 // makeRoom frees so many bytes on the disk of a folder for a download, or nothing when that cannot be had. It does not touch the repository that the
 // download goes to.
 func (s *Store) makeRoom(ctx context.Context, dir string, bytes int64) bool {
@@ -258,7 +279,7 @@ func (o *seen) add(sv cache.Survey, claims claims) {
 	}
 	for _, u := range sv.Units() {
 		it := cache.Item{
-			Model: sv.Dir.Model(), Commit: u.Commit, Selection: u.Selection, Used: u.Used, Owner: sv.Owner(u),
+			Model: sv.Dir.Model(), Path: sv.Dir.Path(), Commit: u.Commit, Selection: u.Selection, Used: u.Used, Owner: sv.Owner(u),
 			Foreign: u.Selection == "", Broken: u.Selection != "" && u.Broken,
 		}
 		it.Pinned, it.Need = claims.of(u)
@@ -274,7 +295,10 @@ func (o *seen) add(sv cache.Survey, claims claims) {
 		if f.Wrote.After(at) || loose[name] != cache.LooseContent {
 			at = f.Wrote // of a part only the last write counts
 		}
-		o.Loose = append(o.Loose, cache.Loose{Name: path(name), Kind: loose[name], At: at, Busy: f.Busy || len(sv.Holders) > 0})
+		o.Loose = append(o.Loose, cache.Loose{
+			Name: path(name), Kind: loose[name], At: at, Busy: f.Busy || len(sv.Holders) > 0,
+			Model: sv.Dir.Model(), Path: sv.Dir.Path(), Wanted: len(claims.pins) > 0 || len(claims.running) > 0,
+		})
 		o.loose = append(o.loose, looseFile{sv.Dir, name})
 	}
 }

@@ -1,6 +1,7 @@
 package nodeapi
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -12,17 +13,17 @@ import (
 // maxAsk bounds the body of a question about the cache, in bytes.
 const maxAsk = 16 << 10
 
-// prune removes what this node does not need, as a server asked for people.
-func (a *API) prune(w http.ResponseWriter, r *http.Request) {
-	var req api.CachePrune
-	if a.cfg.Prune == nil {
+// change has this node's files changed, as a server asked for people.
+func change[T any](w http.ResponseWriter, r *http.Request, do func(context.Context, T) (api.CachePruned, error)) {
+	var req T
+	if do == nil {
 		refuse(w, noCache())
 		return
 	}
 	if !ask(w, r, &req) {
 		return
 	}
-	out, err := a.cfg.Prune(r.Context(), req)
+	out, err := do(r.Context(), req)
 	if err != nil {
 		refuse(w, err)
 		return

@@ -18,6 +18,12 @@ func TestServe_cacheIsForServers(t *testing.T) {
 			asked = append(asked, req)
 			return api.CachePruned{NodeID: "n1", DryRun: req.DryRun, FreedBytes: 7}, nil
 		},
+		Evict: func(_ context.Context, req api.CacheEvict) (api.CachePruned, error) {
+			if req.ModelName == "a/pinned" {
+				return api.CachePruned{}, api.Errorf(api.CodeConflict, "they are pinned")
+			}
+			return api.CachePruned{NodeID: "n1", FreedBytes: 8}, nil
+		},
 		Verify: func(_ context.Context, req api.CacheVerify, tell func(api.VerifyEvent) error) error {
 			if req.ModelName == "a/none" {
 				return api.Errorf(api.CodeNotFound, "there is no such model")
@@ -28,7 +34,7 @@ func TestServe_cacheIsForServers(t *testing.T) {
 	none := r.node("n2", Config{})
 	server := r.credential(api.MachineServer, "s1")
 	for _, who := range []*pki.Credential{r.credential(api.MachineGateway, "g1"), r.credential(api.MachineNode, "n1"), r.credential(api.MachineNode, "n3")} {
-		for _, path := range []string{"/cache/prune", "/cache/verify"} {
+		for _, path := range []string{"/cache/prune", "/cache/evict", "/cache/verify"} {
 			if got := r.caller(who, n).ask("POST", path, "{}"); got.status != 403 {
 				t.Errorf("%v at %s: %+v", who.Identity(), path, got)
 			}
@@ -47,6 +53,12 @@ func TestServe_cacheIsForServers(t *testing.T) {
 	if got := by.ask("POST", "/cache/prune", `{"dry_run":`); got.status != 400 || len(asked) != 1 {
 		t.Errorf("a broken question: %+v", got)
 	}
+	if got := by.ask("POST", "/cache/evict", `{"model_name":"a/b"}`); got.status != 200 || !strings.Contains(got.body, `"freed_bytes":8`) {
+		t.Errorf("evict: %+v", got)
+	}
+	if got := by.ask("POST", "/cache/evict", `{"model_name":"a/pinned"}`); got.status != 409 || !strings.Contains(got.body, "they are pinned") {
+		t.Errorf("evict of what is pinned: %+v", got)
+	}
 	if got := by.ask("POST", "/cache/verify", `{"model_name":"a/none"}`); got.status != 404 {
 		t.Errorf("verify of what is not there: %+v", got)
 	}
@@ -55,7 +67,9 @@ func TestServe_cacheIsForServers(t *testing.T) {
 	if got.status != 200 || len(lines) != 2 || !strings.Contains(lines[0], `"file":"x"`) || !strings.Contains(lines[1], "the disk went away") {
 		t.Errorf("verify: %+v", got)
 	}
-	if got := r.caller(server, none).ask("POST", "/cache/prune", "{}"); got.status != 404 {
-		t.Errorf("a node without a cache: %+v", got)
+	for _, path := range []string{"/cache/prune", "/cache/evict"} {
+		if got := r.caller(server, none).ask("POST", path, "{}"); got.status != 404 {
+			t.Errorf("a node without a cache: %+v", got)
+		}
 	}
 }

@@ -34,8 +34,9 @@ type Config struct {
 	Cluster string // its id; machines of others are refused, whoever issued their certificates
 	// OpenLog opens the log of a replica's engine. Its errors that are *api.Error are for the caller.
 	OpenLog func(ctx context.Context, uid string, replica uint32, o LogOptions) (io.ReadCloser, error)
-	// Prune and Verify look after this node's files, for its servers; nil: there are none. Errors that are *api.Error are for the caller.
+	// Prune, Evict and Verify look after this node's files, for its servers; nil: there are none. Errors that are *api.Error are for the caller.
 	Prune  func(ctx context.Context, req api.CachePrune) (api.CachePruned, error)
+	Evict  func(ctx context.Context, req api.CacheEvict) (api.CachePruned, error)
 	Verify func(ctx context.Context, req api.CacheVerify, tell func(api.VerifyEvent) error) error
 	// Blobs answers GET and HEAD of a file by its hash for a machine that has shown a node's certificate; nil: this node gives none.
 	Blobs func(w http.ResponseWriter, r *http.Request, algo, hash string, who api.BlobCaller)
@@ -139,7 +140,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case engineLog:
 		a.log(w, r, t)
 	case cachePrune:
-		a.prune(w, r)
+		change(w, r, a.cfg.Prune)
+	case cacheEvict:
+		change(w, r, a.cfg.Evict)
 	case cacheVerify:
 		a.verify(w, r)
 	case blobGet:

@@ -14,6 +14,7 @@ const (
 	enginePrefix = "/engines/"
 	blobPrefix   = "/blobs/"
 	prunePath    = "/cache/prune"
+	evictPath    = "/cache/evict"
 	verifyPath   = "/cache/verify"
 )
 
@@ -26,6 +27,7 @@ const (
 	engineGet
 	blobGet // also HEAD
 	cachePrune
+	cacheEvict
 	cacheVerify
 	engineFigures // what an engine counts
 )
@@ -50,7 +52,7 @@ var enginePaths = map[string]target{
 	"metrics":             {what: engineFigures, path: "/metrics"},
 }
 
-var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet, cachePrune: http.MethodPost, cacheVerify: http.MethodPost, engineFigures: http.MethodGet}
+var methods = [...]string{health: http.MethodGet, engineLog: http.MethodGet, enginePost: http.MethodPost, engineGet: http.MethodGet, blobGet: http.MethodGet, cachePrune: http.MethodPost, cacheEvict: http.MethodPost, cacheVerify: http.MethodPost, engineFigures: http.MethodGet}
 
 // parseTarget reads method and path. Each target has one spelling: no escapes, no dots, no doubled slashes; a log alone takes a query.
 func parseTarget(r *http.Request) (target, bool) {
@@ -66,6 +68,8 @@ func parsePath(path string) (target, bool) {
 		return target{what: health}, true
 	case prunePath:
 		return target{what: cachePrune}, true
+	case evictPath:
+		return target{what: cacheEvict}, true
 	case verifyPath:
 		return target{what: cacheVerify}, true
 	}
@@ -94,7 +98,7 @@ func (t target) allows(role api.MachineRole) bool {
 	switch t.what {
 	case health:
 		return true
-	case engineLog, cachePrune, cacheVerify, engineFigures:
+	case engineLog, cachePrune, cacheEvict, cacheVerify, engineFigures:
 		return role == api.MachineServer
 	case blobGet:
 		return role == api.MachineNode

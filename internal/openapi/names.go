@@ -75,6 +75,7 @@ var ids = map[string]string{
 	"POST /api/v2/nodes/{id}/heartbeat":           "heartbeat",
 	"GET /api/v2/nodes/{id}/secrets/{uid}":        "getModelToken",
 	"POST /api/v2/nodes/{id}/cache/prune/dry-run": "dryPruneNodeCache",
+	"DELETE /api/v2/nodes/{id}/cache":             "evictNodeFiles",
 	"POST /v1/admin/models/requests/{id}":         "unloadV1GatewayRequest",
 	"POST /v1/chat/completions":                   "createChatCompletion",
 	"POST /v1/completions":                        "createCompletion",

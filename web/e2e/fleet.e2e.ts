@@ -114,6 +114,40 @@ test("files: pulled with progress, kept while pinned or wanted, and pruned after
   await v.close();
 });
 
+test("files of one model: evicted from a node, unless they are pinned, with what that frees told before", async () => {
+  n.cli(["cache", "pull", "acme/Tiny-GGUF", "--node", node, "--wait"]);
+  n.cli(["cache", "cancel", "acme/Tiny-GGUF"]); // the pull would keep them for a day
+  n.cli(["cache", "pin", "acme/Tiny-GGUF", "--node", node]);
+  const v = await Visitor.as(n.url, "ada", `/nodes/${encodeURIComponent(node)}`);
+  const { page } = v;
+  const evict = page.getByRole("button", { name: "Evict: acme/Tiny-GGUF" });
+  await evict.click();
+  await dialog(page)
+    .getByText(/are pinned on node/)
+    .waitFor();
+  expect(
+    await dialog(page)
+      .getByRole("button", { name: /^Remove/ })
+      .count(),
+  ).toBe(0);
+  await dialog(page).getByRole("button", { name: "Cancel" }).click();
+  await page.getByRole("button", { name: "Unpin: acme/Tiny-GGUF" }).click();
+  await page.getByRole("button", { name: "Pin: acme/Tiny-GGUF" }).waitFor();
+  await until("nothing keeps them", async () => {
+    const told = await n.api<{ removed: unknown[] }>("POST", `/api/v2/nodes/${node}/cache/prune/dry-run`, { all_unused: true });
+    return told.removed.length > 0;
+  });
+  await evict.click();
+  const remove = dialog(page).getByRole("button", { name: /^Remove, which frees [1-9]/ });
+  await remove.click();
+  await dialog(page).waitFor({ state: "detached" });
+  await evict.waitFor({ state: "detached" });
+  await v.close();
+  const viewer = await Visitor.as(n.url, "otto", `/nodes/${encodeURIComponent(node)}`);
+  expect(await viewer.page.getByRole("button", { name: /^Evict/ }).count()).toBe(0);
+  await viewer.close();
+});
+
 test("a template: made, changed by two people without a loss, deployed and deleted", async () => {
   const v = await Visitor.as(n.url, "otto", "/templates");
   const { page } = v;

@@ -33,6 +33,7 @@ const (
 // Item is a model in the cache.
 type Item struct {
 	Model, Commit, Selection string
+	Path                     string // of its repository
 	Contents                 []string
 	Used                     time.Time
 	Owner                    string // who has it open, fetches it or reads it; empty = nobody
@@ -56,6 +57,9 @@ type Loose struct {
 	Kind LooseKind
 	At   time.Time // of its last change
 	Busy bool      // somebody works on it, or fetches into its repository
+
+	Model, Path string // of its repository
+	Wanted      bool   // something of the repository is pinned, or to run here
 }
 
 // LooseKind is what a loose file is.
@@ -81,6 +85,18 @@ type Goal struct {
 	MaxAge time.Duration // since its last use, from which on a model that nobody needs is removed in any case; 0 = never
 	// Foreign: also what other programs put into the cache.
 	Foreign bool
+	// Only: what a model has in the cache, however lately it was used, and nothing else.
+	Only Asked
+}
+
+// Asked names what a model has in the cache; the zero value is no model.
+type Asked struct {
+	Model string
+	Path  string // of the repository; empty = in all of them
+}
+
+func (a Asked) is(model, path string) bool {
+	return a.Model == model && (a.Path == "" || a.Path == path)
 }
 
 // Eviction is a decision: what to remove, in this order, and why the rest stays.
@@ -97,6 +113,8 @@ type Eviction struct {
 // Evict decides what to remove from a disk. It is pure.
 //
 // Branches, in order:
+//  0. Where only one model is asked for, everything of others stays, and of it goes what branch 2 does not keep, with the parts of its downloads that
+//     nobody wants.
 //  1. Loose files that are old enough go.
 //  2. A model that somebody holds, that is pinned, that is to run here, or that is not of Nebula stays.
 //  3. What is left of an unfinished removal goes.
@@ -108,7 +126,7 @@ func Evict(s Scene, g Goal, now time.Time) Eviction {
 	e := Eviction{Kept: make([]string, len(s.Items))}
 	t := newTrial(s)
 	for i, l := range s.Loose { // 1
-		if !l.Busy && now.Sub(l.At) >= looseAge[l.Kind] {
+		if !l.Busy && g.drops(l, now) { // 0, 1
 			e.Loose = append(e.Loose, i)
 			e.LooseB += t.drop(l.Name)
 		}
@@ -118,8 +136,12 @@ func Evict(s Scene, g Goal, now time.Time) Eviction {
 	for i, it := range s.Items {
 		idle := now.Sub(it.Used)
 		switch why := protected(it, g); {
+		case g.Only != (Asked{}) && !g.Only.is(it.Model, it.Path): // 0
+			e.Kept[i] = NotAsked
 		case why != "": // 2
 			e.Kept[i] = why
+		case g.Only != (Asked{}): // 0
+			must = append(must, i)
 		case it.Broken: // 3
 			must = append(must, i)
 		case g.MaxAge > 0 && idle >= g.MaxAge && it.Need == NeedNone: // 4
@@ -188,7 +210,19 @@ func (g Goal) spared(need int64, enough bool) string {
 	case g.To > 0:
 		return fmt.Sprintf("not needed: the disk is not more than %g %% full", g.To)
 	}
-	return "not asked for"
+	return NotAsked
+}
+
+// NotAsked is why models stay of which nobody wants anything.
+const NotAsked = "not asked for"
+
+// drops tells whether a loose file that nobody works on goes.
+func (g Goal) drops(l Loose, now time.Time) bool {
+	old := now.Sub(l.At) >= looseAge[l.Kind]
+	if g.Only == (Asked{}) {
+		return old
+	}
+	return g.Only.is(l.Model, l.Path) && !l.Wanted && (old || l.Kind == LoosePart)
 }
 
 // need is how many bytes the goal wants to be freed.

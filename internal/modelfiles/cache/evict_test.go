@@ -67,7 +67,7 @@ func parseScene(t *testing.T, text string) (Scene, Goal) {
 		case "disk":
 			s.Disk = Room{number(t, w[1]), number(t, w[2])}
 		case "model":
-			it := Item{Model: w[1]}
+			it := Item{Model: w[1], Path: "/cache/" + w[1]}
 			for c := range strings.SplitSeq(w[2], ",") {
 				it.Contents = append(it.Contents, content(c))
 			}
@@ -95,7 +95,21 @@ func parseScene(t *testing.T, text string) (Scene, Goal) {
 			s.Items = append(s.Items, it)
 		case "loose":
 			_, age, _ := strings.Cut(w[3], "=")
-			s.Loose = append(s.Loose, Loose{content(w[2]), LooseKind(w[1]), noon.Add(-span(t, age)), len(w) > 4})
+			l := Loose{Name: content(w[2]), Kind: LooseKind(w[1]), At: noon.Add(-span(t, age))}
+			for _, o := range w[4:] {
+				key, v, _ := strings.Cut(o, "=")
+				switch key {
+				case "busy":
+					l.Busy = true
+				case "wanted":
+					l.Wanted = true
+				case "of":
+					l.Model, l.Path = v, "/cache/"+v
+				default:
+					t.Fatalf("unknown %q", o)
+				}
+			}
+			s.Loose = append(s.Loose, l)
 		case "goal":
 			for _, o := range w[1:] {
 				key, v, _ := strings.Cut(o, "=")
@@ -114,6 +128,10 @@ func parseScene(t *testing.T, text string) (Scene, Goal) {
 					g.All = true
 				case "foreign":
 					g.Foreign = true
+				case "only":
+					g.Only = Asked{Model: v}
+				case "path":
+					g.Only.Path = v
 				default:
 					t.Fatalf("unknown %q", o)
 				}
@@ -279,7 +297,7 @@ func randomScene(r *rand.Rand) Scene {
 	for i := range r.IntN(3) {
 		name := fmt.Sprint("l", i)
 		s.Contents[name] = Content{Bytes: int64(r.IntN(20)), Inode: uint64(100 + i), Names: 1}
-		s.Loose = append(s.Loose, Loose{name, LooseContent, noon.Add(-time.Duration(r.IntN(180)) * time.Minute), r.IntN(3) == 0})
+		s.Loose = append(s.Loose, Loose{Name: name, Kind: LooseContent, At: noon.Add(-time.Duration(r.IntN(180)) * time.Minute), Busy: r.IntN(3) == 0})
 	}
 	s.Disk = Room{total + int64(r.IntN(50)), int64(r.IntN(200))}
 	return s

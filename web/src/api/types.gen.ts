@@ -1534,7 +1534,8 @@ export interface paths {
         get: operations["listNodeCache"];
         put?: never;
         post?: never;
-        delete?: never;
+        /** Remove one model's files from a node */
+        delete: operations["evictNodeFiles"];
         options?: never;
         head?: never;
         patch?: never;
@@ -9253,6 +9254,48 @@ export interface operations {
             421: components["responses"]["Error421"];
             500: components["responses"]["Error500"];
             503: components["responses"]["Error503"];
+        };
+    };
+    evictNodeFiles: {
+        parameters: {
+            query?: {
+                /** @description Only tell what would happen: nothing is changed */
+                dry_run?: boolean;
+                /** @description Name of the model, as the cache has it; needed */
+                model?: string;
+                /** @description Only the files in this folder, as the cache names it */
+                path?: string;
+                /** @description The same as dry_run */
+                validate?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description id of the node */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CachePruned"];
+                };
+            };
+            400: components["responses"]["Error400"];
+            401: components["responses"]["Error401"];
+            403: components["responses"]["Error403"];
+            404: components["responses"]["Error404"];
+            409: components["responses"]["Error409"];
+            421: components["responses"]["Error421"];
+            500: components["responses"]["Error500"];
+            503: components["responses"]["Error503"];
+            504: components["responses"]["Error504"];
         };
     };
     pruneNodeCache: {

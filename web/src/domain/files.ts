@@ -33,6 +33,16 @@ export function prune(id: string, body: Prune): Promise<Pruned> {
   return must(api.POST("/api/v2/nodes/{id}/cache/prune", { params: { path: { id } }, body }));
 }
 
+function evicted(e: Entry, dry: boolean): Promise<Pruned> {
+  const query = { model: e.model_name, path: e.cache_path, dry_run: dry };
+  return must(api.DELETE("/api/v2/nodes/{id}/cache", { params: { path: { id: e.node_id }, query } }));
+}
+
+/** Tells what the removal of one model's files would free; nothing is removed. */
+export const previewEvict = (e: Entry) => evicted(e, true);
+
+export const evict = (e: Entry) => evicted(e, false);
+
 /** Where files in a cache's layout came from; null for a folder that people filled, which Nebula neither fetches nor deletes. */
 export function sourceOf(path: string): "hugging_face" | "model_scope" | null {
   if (!/(^|\/)models--[^/]+/.test(path)) return null;

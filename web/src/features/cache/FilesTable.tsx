@@ -3,6 +3,7 @@ import { IconSearch } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
+import { EvictButton } from "../../domain/EvictButton";
 import { type Files, type FilesRequest, requestOf } from "../../domain/files";
 import { PinButton } from "../../domain/PinButton";
 import { useMay } from "../../domain/session";
@@ -117,6 +118,7 @@ function Deeds({ files: f, onPull }: { files: Files; onPull: (files: FilesReques
         {t("pullTo")}
       </Button>
       <PinButton request={{ ...one, node_ids: there }} pinned={pinned} name={f.name} onDone={again} />
+      <EvictButton entries={f.entries} onDone={again} />
     </Group>
   );
 }

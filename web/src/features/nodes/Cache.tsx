@@ -1,6 +1,7 @@
 import { Button, Group, Stack, Text } from "@mantine/core";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
+import { EvictButton } from "../../domain/EvictButton";
 import { type Entry, requestOf, useNodeCache, usePulls } from "../../domain/files";
 import type { NodeView } from "../../domain/fleet";
 import { PinButton } from "../../domain/PinButton";
@@ -109,6 +110,7 @@ function Entries({ entries, onVerify }: { entries: Entry[]; onVerify: (model: st
                     {t("verify.one")}
                   </Button>
                   {request && <PinButton request={request} pinned={e.pinned} name={e.model_name} />}
+                  <EvictButton entries={[e]} />
                 </Group>
               );
             },
