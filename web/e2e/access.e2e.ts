@@ -94,6 +94,24 @@ test("a key is shown once, lets a program in, and is refused once it is revoked"
   await v.close();
 });
 
+test("a key that two people change: the second sees what the first did, and nothing is lost", async () => {
+  const { id } = await n.api<{ id: string }>("POST", "/api/v2/keys", { name: "shared", role: "inference", owner: "ada" });
+  const v = await Visitor.as(n.url, "ada", "/access?tab=keys");
+  const { page } = v;
+  await deed(page, "shared", "Edit");
+  await dialog(page).getByLabel("Name", { exact: true }).fill("ours");
+  await n.api("PUT", `/api/v2/keys/${id}`, { scopes: { models: ["demo"] } });
+  await dialog(page).getByRole("button", { name: "Save" }).click();
+  await dialog(page).getByRole("table", { name: "What changed meanwhile" }).getByText("demo").waitFor();
+  expect(await dialog(page).getByRole("button", { name: "Save" }).isDisabled()).toBe(true);
+  await dialog(page).getByRole("button", { name: "Keep what I have entered, on top of it" }).click();
+  await dialog(page).getByRole("button", { name: "Save" }).click();
+  await dialog(page).waitFor({ state: "detached" });
+  const both = (await n.api<{ id: string; name: string; scopes: object }[]>("GET", "/api/v2/keys")).find((k) => k.id === id);
+  expect(both).toMatchObject({ name: "ours", scopes: { models: ["demo"] } });
+  await v.close();
+});
+
 test("a session is ended from the list, and its browser is told", async () => {
   const there = await Visitor.as(n.url, "otto", "/models");
   await there.settled();

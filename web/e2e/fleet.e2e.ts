@@ -175,7 +175,8 @@ test("a template: made, changed by two people without a loss, deployed and delet
   await dialog(page).getByRole("table", { name: "What changed meanwhile" }).getByText("MIT").waitFor();
   const before = await n.api<{ description?: string }>("GET", "/api/v2/templates/own-words");
   expect(before.description ?? "").toBe(""); // nothing was overwritten
-  await dialog(page).getByRole("button", { name: "Save my changes over it" }).click();
+  await dialog(page).getByRole("button", { name: "Keep what I have entered, on top of it" }).click();
+  await dialog(page).getByRole("button", { name: "Save" }).click();
   await dialog(page).waitFor({ state: "detached" });
   expect(await n.api("GET", "/api/v2/templates/own-words")).toMatchObject({ description: "Written by otto", licence: "MIT" });
   await card.getByText("Written by otto").waitFor();

@@ -86,10 +86,10 @@ test("two people edit one model: the second sees what the first did, and nothing
   await dialog.waitFor();
   await n.api("PATCH", "/api/v2/models/shared", { labels: { owner: "otto" } });
   await dialog.getByLabel(/Context length/).fill("2048");
-  await dialog.getByText("Somebody else has changed this model meanwhile").waitFor();
-  await dialog.getByText('"owner": "otto"').first().waitFor();
+  await dialog.getByText("It has changed meanwhile").waitFor();
+  await dialog.getByRole("table", { name: "What changed meanwhile" }).getByText("owner=otto").waitFor();
   expect(await dialog.getByRole("button", { name: "Save" }).isDisabled()).toBe(true);
-  await dialog.getByRole("button", { name: "Take over their change and keep mine" }).click();
+  await dialog.getByRole("button", { name: "Keep what I have entered, on top of it" }).click();
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
   const both = await n.api<Detail>("GET", "/api/v2/models/shared");

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { emptySpec, faultsOf, fieldOf, formOf, patchOf, rebase, specOf } from "./modelForm";
+import { rebase } from "../lib/rebase";
+import { emptySpec, faultsOf, fieldOf, formOf, patchOf, specOf } from "./modelForm";
 
 const spec = {
   model_name: "a/b",

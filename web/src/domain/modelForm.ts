@@ -36,7 +36,7 @@ export const emptySpec: SpecForm = {
 };
 
 const numbers = ["max_model_len", "tensor_parallel_size", "gpu_memory_utilization", "required_vram_mb"] as const;
-const fields = Object.keys(emptySpec) as SpecField[];
+export const fields = Object.keys(emptySpec) as SpecField[];
 
 type Described = Partial<
   Pick<Schemas["ModelSpec"], "model_name" | "model_source" | "model_path" | "engine_type" | "revision" | "files" | "token_secret">
@@ -133,13 +133,6 @@ export function patchOf(before: unknown, after: unknown): Record<string, unknown
 }
 
 const isObject = (v: unknown) => typeof v === "object" && v !== null && !Array.isArray(v);
-
-/** Takes over what others have changed meanwhile, and keeps what was changed here. */
-export function rebase(base: SpecForm, mine: SpecForm, theirs: SpecForm): SpecForm {
-  const out = { ...theirs };
-  for (const k of fields) if (mine[k] !== base[k]) (out as Record<string, string>)[k] = mine[k];
-  return out;
-}
 
 /** The field of the form that a fault of the server's is about; null: none of them. */
 export function fieldOf(name: string): SpecField | null {

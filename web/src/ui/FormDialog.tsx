@@ -12,8 +12,6 @@ type Props = {
   /** Does it; the dialog closes when it is done. What it throws is shown, and the dialog stays; false: it stays without a word. */
   onSubmit: () => Promise<unknown>;
   onClose: () => void;
-  /** What to offer beside an error. */
-  remedy?: (error: unknown, clear: () => void) => ReactNode;
 };
 
 /** A dialog with a form in it. */
@@ -38,7 +36,6 @@ export function FormDialog(p: Props) {
         <Stack>
           {p.children}
           {error !== null && <ErrorNote error={error} />}
-          {error !== null && p.remedy?.(error, () => setError(null))}
           <Group justify="flex-end">
             <Button variant="default" onClick={p.onClose}>
               {t("cancel")}

@@ -1,9 +1,11 @@
-import { Alert, Button, NumberInput, Select, Stack, TagsInput, Text, TextInput } from "@mantine/core";
+import { NumberInput, Select, TagsInput, TextInput } from "@mantine/core";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError } from "../../api/client";
 import { atLeast, type Whoami } from "../../domain/session";
 import { inert } from "../../lib/format";
+import { rebase } from "../../lib/rebase";
+import { Changed } from "../../ui/Changed";
 import { FormDialog } from "../../ui/FormDialog";
 import { Faces } from "../../ui/faces";
 import { done } from "../../ui/notify";
@@ -128,16 +130,16 @@ function EditForm({ at, who, onClose, reload }: { at: At; who: Whoami; onClose: 
       await updateKey(base.key.id, change, base.etag);
       done(t("keys.changed", { name: f.name }));
     } catch (e) {
-      if (e instanceof ApiError && e.status === 412) setNow((await reload()) ?? null);
-      throw e;
+      const is = e instanceof ApiError && e.status === 412 ? await reload() : undefined;
+      if (!is) throw e;
+      setNow(is);
+      return false; // what is shown instead says it
     }
   }
-  function take(clear: () => void, keepMine: boolean) {
-    if (!now) return;
-    setBase(now);
-    if (!keepMine) setF(formOf(now.key));
+  function goOn(to: At, form: KeyForm) {
+    setBase(to);
+    setF(form);
     setNow(null);
-    clear();
   }
   return (
     <FormDialog
@@ -146,27 +148,15 @@ function EditForm({ at, who, onClose, reload }: { at: At; who: Whoami; onClose: 
       onSubmit={submit}
       onClose={onClose}
       disabled={!change || now !== null}
-      remedy={(_, clear) =>
-        now && (
-          <Alert color="orange" variant="light" title={t("keys.meanwhile")}>
-            <Stack gap="xs">
-              {differences(base.key, now.key).map((d) => (
-                <Text size="sm" key={d.field} className="foreign">
-                  {t(`keys.field.${d.field}`)}: <del>{inert(d.from, 120) || "–"}</del> → <ins>{inert(d.to, 120) || "–"}</ins>
-                </Text>
-              ))}
-              <Button size="xs" variant="default" onClick={() => take(clear, false)}>
-                {t("keys.theirs")}
-              </Button>
-              <Button size="xs" variant="default" onClick={() => take(clear, true)}>
-                {t("keys.mine")}
-              </Button>
-            </Stack>
-          </Alert>
-        )
-      }
     >
       <Fields f={f} set={(c) => setF({ ...f, ...c })} who={who} />
+      {now && (
+        <Changed
+          lines={differences(base.key, now.key).map((d) => ({ field: t(`keys.field.${d.field}`), was: d.from, is: d.to }))}
+          onTheirs={() => goOn(now, formOf(now.key))}
+          onMine={() => goOn(now, rebase(formOf(base.key), f, formOf(now.key)))}
+        />
+      )}
     </FormDialog>
   );
 }

@@ -1,13 +1,15 @@
 // In a chunk of its own, with what finds differences.
-import { Alert, Button, Group, Modal, Stack, Text } from "@mantine/core";
+import { Button, Group, Modal, Stack, Text } from "@mantine/core";
 import { diffLines } from "diff";
 import { type FormEvent, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError, type Schemas, send } from "../../api/client";
 import type { ModelDetail } from "../../api/models";
-import { faultsOf, fieldOf, formOf, patchOf, rebase, type SpecField, specOf } from "../../domain/modelForm";
+import { faultsOf, fieldOf, fields, formOf, patchOf, type SpecField, specOf } from "../../domain/modelForm";
 import { SpecFields } from "../../domain/SpecFields";
 import { Verdict } from "../../domain/Verdict";
+import { rebase } from "../../lib/rebase";
+import { Changed } from "../../ui/Changed";
 import { ErrorNote } from "../../ui/faces";
 import { done } from "../../ui/notify";
 
@@ -49,6 +51,12 @@ export default function Edit({ model: m, onClose }: { model: ModelDetail; onClos
     }
     setBusy(false);
   }
+  function goOn(to: typeof form) {
+    setForm(to);
+    setBase({ form: theirs, revision: m.revision });
+    setError(null);
+    setVerdict(null);
+  }
   function submit(event: FormEvent) {
     event.preventDefault();
     ask(false);
@@ -64,24 +72,13 @@ export default function Edit({ model: m, onClose }: { model: ModelDetail; onClos
       <form onSubmit={submit} noValidate>
         <Stack>
           {moved && (
-            <Alert color="orange" title={t("edit.moved")} role="alert">
-              <Stack gap="xs" align="flex-start">
-                <Text size="sm">{t("edit.movedText")}</Text>
-                <Diff before={specOf(base.form)} after={specOf(theirs)} label={t("edit.theirs")} />
-                <Button
-                  size="xs"
-                  variant="default"
-                  onClick={() => {
-                    setForm(rebase(base.form, form, theirs));
-                    setBase({ form: theirs, revision: m.revision });
-                    setError(null);
-                    setVerdict(null);
-                  }}
-                >
-                  {t("edit.take")}
-                </Button>
-              </Stack>
-            </Alert>
+            <Changed
+              lines={fields
+                .filter((k) => base.form[k] !== theirs[k])
+                .map((k) => ({ field: t(`create:field.${k}`), was: base.form[k], is: theirs[k] }))}
+              onTheirs={() => goOn(theirs)}
+              onMine={() => goOn(rebase(base.form, form, theirs))}
+            />
           )}
           <SpecFields
             form={form}

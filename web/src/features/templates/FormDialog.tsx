@@ -3,11 +3,12 @@ import { type FormEvent, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { ApiError } from "../../api/client";
 import { inert } from "../../lib/format";
+import { rebase } from "../../lib/rebase";
+import { Changed } from "../../ui/Changed";
 import { ErrorNote, Faces } from "../../ui/faces";
 import { done } from "../../ui/notify";
-import { Changed } from "./Changed";
 import { Fields } from "./Fields";
-import { createOf, type Form, formOf, problems, updateOf } from "./logic";
+import { createOf, differences, type Form, formOf, problems, updateOf } from "./logic";
 import { create, load, type Marked, update, useTemplate } from "./queries";
 
 /** Writes a template, or changes the one that `id` names. */
@@ -43,7 +44,7 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
   const [error, setError] = useState<unknown>(null);
   const element = useRef<HTMLFormElement>(null);
   const wrong = problems(form);
-  async function save(over: Marked | null) {
+  async function save() {
     setTried(true);
     if (Object.keys(wrong).length > 0) {
       // What is wrong may be out of sight: it is where the next key goes. It is marked once this has been drawn.
@@ -53,7 +54,7 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
     setBusy(true);
     setError(null);
     try {
-      if (seen) await update(seen.template.template_id, (over ?? seen).etag, updateOf(form, seen.template));
+      if (seen) await update(seen.template.template_id, seen.etag, updateOf(form, seen.template));
       else await create(createOf(form));
       done(t("saved", { name: inert(form.name, 60) }));
       onClose();
@@ -64,9 +65,9 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
     }
     setBusy(false);
   }
-  function takeNewer(m: Marked) {
-    setSeen(m);
-    setForm(formOf(m.template));
+  function goOn(from: Marked, to: Marked, keepMine: boolean) {
+    setSeen(to);
+    setForm(keepMine ? rebase(formOf(from.template), form, formOf(to.template)) : formOf(to.template));
     setNewer(null);
     setError(null);
   }
@@ -76,7 +77,7 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
       ref={element}
       onSubmit={(e: FormEvent) => {
         e.preventDefault();
-        save(null);
+        save();
       }}
     >
       <Stack>
@@ -88,7 +89,11 @@ function Editor({ seen: first, onClose }: { seen: Marked | null; onClose: () => 
           isNew={!seen}
         />
         {newer && seen ? (
-          <Changed was={seen.template} is={newer.template} busy={busy} onTake={() => takeNewer(newer)} onOver={() => save(newer)} />
+          <Changed
+            lines={differences(seen.template, newer.template).map((d) => ({ ...d, field: t(`field.${d.field}`) }))}
+            onTheirs={() => goOn(seen, newer, false)}
+            onMine={() => goOn(seen, newer, true)}
+          />
         ) : (
           error !== null && <ErrorNote error={error} />
         )}
