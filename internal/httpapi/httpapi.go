@@ -129,7 +129,7 @@ type InferenceRoute struct {
 // server carries the handlers.
 type server struct {
 	Config
-	streams  memberStreams
+	streams  openStreams
 	refusals throttle   // of attempts to join
 	models   *live.List // what lists and watches of models show
 	logins   *logins
@@ -284,7 +284,11 @@ func (s *server) wrap(route Route) http.Handler {
 			deprecate(w.Header(), route)
 		}
 		r, err := s.admit(w, r, &route)
-		if err == nil {
+		switch {
+		case err != nil:
+		case stays(r, &route):
+			err = s.serveStream(w, r, &route)
+		default:
 			err = route.Handle(w, r)
 		}
 		if err != nil {

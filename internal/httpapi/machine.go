@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/x509"
 	"net/http"
-	"sync"
 
 	"github.com/nebula-serve/nebula/api"
 	"github.com/nebula-serve/nebula/internal/auth"
@@ -52,86 +51,16 @@ func ownID(r *http.Request, who auth.Principal) error {
 	return nil
 }
 
-// memberStreams ends the open streams of machines that are members no more. One goroutine looks at the State for all of them, and only
-// while there are any: thousands of nodes hold a stream each, and every change of the cluster would wake them all.
-type memberStreams struct {
-	mu   sync.Mutex
-	open map[*memberStream]struct{}
-	end  func() // ends the goroutine and waits for it; nil when there is none
-}
-
-type memberStream struct {
-	cert   *x509.Certificate
-	cancel context.CancelFunc
-}
-
-// whileMember returns the request's context, which ends too as soon as the calling machine is no member any more. Handlers of streams use
-// it; the others are short, and each request is checked when it begins. The returned function is called at the end of the stream.
+// whileMember returns the request's context, which ends too as soon as the calling machine is no member any more.
 func (s *server) whileMember(r *http.Request) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(r.Context())
 	cert := machineCert(r)
 	if cert == nil {
-		return ctx, cancel
+		return context.WithCancel(r.Context())
 	}
-	m, stream := &s.streams, &memberStream{cert, cancel}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.open) == 0 {
-		m.open = map[*memberStream]struct{}{}
-		stop, done := make(chan struct{}), make(chan struct{})
-		m.end = func() { close(stop); <-done }
-		go func() {
-			defer close(done)
-			m.watch(s.View, stop)
-		}()
-	}
-	m.open[stream] = struct{}{}
-	// The goroutine may have looked at the newest State before this stream was there.
-	if st, _ := s.View.Current(); !isMember(st, cert) {
-		cancel()
-	}
-	return ctx, func() {
-		cancel()
-		m.leave(stream)
-	}
-}
-
-func (m *memberStreams) leave(stream *memberStream) {
-	m.mu.Lock()
-	var end func()
-	if delete(m.open, stream); len(m.open) == 0 {
-		end, m.end = m.end, nil
-	}
-	m.mu.Unlock()
-	if end != nil {
-		end()
-	}
-}
-
-func (m *memberStreams) watch(view View, stop <-chan struct{}) {
-	var seen cluster.Set[api.Member]
-	for {
-		st, changed := view.Current()
-		if st.Members != seen {
-			seen = st.Members
-			m.cut(st)
-		}
-		select {
-		case <-stop:
-			return
-		case <-changed:
-		}
-	}
-}
-
-func (m *memberStreams) cut(st *cluster.State) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for stream := range m.open {
-		if !isMember(st, stream.cert) {
-			stream.cancel()
-		}
-	}
+	return s.whileAllowed(r, func() bool {
+		st, _ := s.View.Current()
+		return isMember(st, cert)
+	})
 }
 
 func isMember(st *cluster.State, cert *x509.Certificate) bool {

@@ -84,6 +84,15 @@ func setCookie(w http.ResponseWriter, secure bool, value string, seconds int) {
 // cookie of a session. Who shows a certificate is that machine and nobody else, and beside a bearer token or a key the cookie counts for
 // nothing.
 func (s *server) authenticate(r *http.Request) (auth.Principal, error) {
+	who, err := s.identify(r)
+	if err == nil && who.Session != "" {
+		s.touch(r.Context(), who.Session)
+	}
+	return who, err
+}
+
+// identify tells who asks, without that counting as a use of the login.
+func (s *server) identify(r *http.Request) (auth.Principal, error) {
 	if cert := machineCert(r); cert != nil {
 		st, _ := s.View.Current()
 		return machineIn(st, cert)
@@ -101,9 +110,7 @@ func (s *server) authenticate(r *http.Request) (auth.Principal, error) {
 	}
 	who, ok := s.Keys.Authenticate(secret)
 	if !ok && s.Sessions != nil {
-		if who, ok = s.Sessions.TokenSession(secret); ok {
-			s.touch(r.Context(), who.Session)
-		}
+		who, ok = s.Sessions.TokenSession(secret)
 	}
 	if !ok {
 		return auth.Principal{}, api.Errorf(api.CodeUnauthorized, "this credential is not valid here")
@@ -119,6 +126,5 @@ func (s *server) bySession(r *http.Request, cookie string) (auth.Principal, erro
 	if err := sameOrigin(r); err != nil {
 		return auth.Principal{}, err
 	}
-	s.touch(r.Context(), who.Session)
 	return who, nil
 }

@@ -322,5 +322,8 @@ func listOrWatch[T any](s *server, w http.ResponseWriter, r *http.Request, event
 		case <-settle.C:
 		}
 		settle.Stop()
+		if r.Context().Err() != nil {
+			return nil // perhaps because the caller may not see more
+		}
 	}
 }
