@@ -43,13 +43,14 @@ export function Empty({ icon, title, children, action }: { icon?: ReactNode; tit
 export function ErrorNote({ error, retry, title }: { error: unknown; retry?: () => void; title?: string }) {
   const { t } = useTranslation();
   const e = error instanceof ApiError ? error : null;
+  const details = e ? detailsOf(e) : [];
   return (
     <Alert color="red" variant="light" icon={<IconAlertTriangle />} title={title ?? titleOf(e, t)} role="alert">
       <Stack gap="xs" align="flex-start">
         <Text size="sm" className="foreign">
           {messageOf(error, t)}
         </Text>
-        {e?.details.map((d) => (
+        {details.map((d) => (
           <Text size="sm" key={d.field + d.reason}>
             <Code>{d.field}</Code> {d.reason}
           </Text>
@@ -69,6 +70,12 @@ export function ErrorNote({ error, retry, title }: { error: unknown; retry?: () 
       </Stack>
     </Alert>
   );
+}
+
+/** The details of a failure, but not a single one that its message has told already. */
+export function detailsOf(e: ApiError): ApiError["details"] {
+  const [only, ...more] = e.details;
+  return only && more.length === 0 && e.message.includes(only.field) && e.message.includes(only.reason) ? [] : e.details;
 }
 
 function titleOf(e: ApiError | null, t: Translate): string {
