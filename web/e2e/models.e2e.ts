@@ -188,6 +188,10 @@ test("figures are those of the engine", async () => {
     );
     return figures.replicas.some((r) => r.model_uid === "talker" && (r.generation_tokens_total ?? 0) > 0);
   });
+  await v.page.getByRole("region", { name: "Requests, the last minutes" }).locator("svg.recharts-surface").first().waitFor();
+  expect(await v.axe()).toEqual([]);
+  const table = v.page.getByRole("table", { name: "Figures by replica" });
+  expect(await table.evaluate((e) => e.parentElement!.scrollWidth - e.parentElement!.clientWidth)).toBe(0); // nothing is out of sight
   await v.close();
 });
 

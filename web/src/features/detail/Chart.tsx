@@ -2,32 +2,38 @@
 import "@mantine/charts/styles.css";
 import { LineChart } from "@mantine/charts";
 import { useTranslation } from "react-i18next";
-import { number } from "../../lib/format";
 import type { Point } from "./logic";
 
-/** Tokens per second over the last minutes. What is not known is a gap. */
-export default function Chart({ points }: { points: Point[] }) {
-  const { t, i18n } = useTranslation("detail");
-  const l = i18n.language;
+export type Series = { name: Exclude<keyof Point, "at">; label: string; color: string };
+
+type Props = {
+  points: Point[];
+  series: Series[];
+  format: (value: number) => string;
+  /** The top of the axis; none: the largest value. */
+  most?: number;
+};
+
+/** Figures over the last minutes. What is not known is a gap. Screen readers have the table beside it. */
+export default function Chart({ points, series, format, most }: Props) {
+  const { i18n } = useTranslation();
   return (
     <div aria-hidden="true">
       <LineChart
-        h={220}
-        data={points.map((p) => ({ ...p, time: new Date(p.at).toLocaleTimeString(l) }))}
+        h={200}
+        data={points.map((p) => ({ ...p, time: new Date(p.at).toLocaleTimeString(i18n.language) }))}
         dataKey="time"
         withDots={false}
         curveType="linear"
         connectNulls={false}
-        withLegend
+        withLegend={series.length > 1}
         gridAxis="y"
-        valueFormatter={(v) => number(v, l, 1)}
+        valueFormatter={format}
         xAxisProps={{ minTickGap: 60 }}
+        yAxisProps={{ domain: [0, most ?? "auto"], allowDecimals: most !== undefined, width: 52 }}
         lineChartProps={{ accessibilityLayer: false }}
         lineProps={{ isAnimationActive: false }}
-        series={[
-          { name: "made", label: t("figure.made"), color: "nebula.5" },
-          { name: "read", label: t("figure.read"), color: "teal.6" },
-        ]}
+        series={series}
       />
     </div>
   );

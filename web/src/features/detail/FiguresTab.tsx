@@ -1,14 +1,12 @@
 import { Paper, SimpleGrid, Stack, Text } from "@mantine/core";
-import { lazy, Suspense } from "react";
 import { useTranslation } from "react-i18next";
 import { number, percent } from "../../lib/format";
-import { Name, Section, Tile, Unknown } from "../../ui/bits";
+import { Name, Tile, Unknown } from "../../ui/bits";
 import { Empty, Faces, sentence } from "../../ui/faces";
 import { type Column, Table } from "../../ui/Table";
+import { Charts } from "./Charts";
 import type { Figures } from "./logic";
 import { useFigures } from "./queries";
-
-const Chart = lazy(() => import("./Chart"));
 
 /** What the engines say of themselves; what they do not say is not shown. */
 export function FiguresTab({ uid }: { uid: string }) {
@@ -18,9 +16,19 @@ export function FiguresTab({ uid }: { uid: string }) {
   const last = f.points.at(-1);
   const n = (v: number | null | undefined, digits = 0) => (v === null || v === undefined ? <Unknown /> : number(v, l, digits));
   const columns: Column<Figures>[] = [
-    { key: "id", title: t("replica.id"), head: true, render: (r) => r.replica_id },
-    { key: "node", title: t("replica.node"), render: (r) => <Name text={r.node_id} most={40} /> },
-    { key: "engine", title: t("field.engine_type"), render: (r) => r.engine_type },
+    {
+      key: "id",
+      title: t("replica.id"),
+      head: true,
+      render: (r) => (
+        <>
+          {r.replica_id}
+          <Text size="xs" c="dimmed">
+            <Name text={r.node_id} most={40} /> · {r.engine_type}
+          </Text>
+        </>
+      ),
+    },
     { key: "running", title: t("figure.running"), number: true, render: (r) => n(r.requests_running) },
     { key: "waiting", title: t("figure.waiting"), number: true, render: (r) => n(r.requests_waiting) },
     {
@@ -47,18 +55,7 @@ export function FiguresTab({ uid }: { uid: string }) {
             <Tile label={t("figure.running")}>{n(last?.running)}</Tile>
             <Tile label={t("figure.waiting")}>{n(last?.waiting)}</Tile>
           </SimpleGrid>
-          <Section title={t("figure.chart")}>
-            {f.points.some((p) => p.made !== null || p.read !== null) ? (
-              <Suspense fallback={<div style={{ height: 220 }} />}>
-                <Chart points={f.points} />
-              </Suspense>
-            ) : (
-              <Text size="sm" c="dimmed">
-                {t("figure.noChart")}
-              </Text>
-            )}
-            <span className="sr">{t("figure.inTable")}</span>
-          </Section>
+          <Charts points={f.points} />
           <Paper className="card" style={{ overflow: "hidden" }}>
             <Table label={t("figure.table")} columns={columns} rows={now.replicas} idOf={(r) => `${r.replica_id} ${r.node_id}`} />
           </Paper>

@@ -38,7 +38,7 @@ test("a rate that cannot be known is not known", () => {
 });
 
 test("points add up what is known and invent nothing", () => {
-  const r = (id: number, at_ms: number, made?: number, running?: number): Figures => ({
+  const r = (id: number, at_ms: number, made?: number, running?: number, kv?: number): Figures => ({
     model_uid: "m",
     replica_id: id,
     node_id: "n",
@@ -46,16 +46,18 @@ test("points add up what is known and invent nothing", () => {
     at_ms,
     generation_tokens_total: made,
     requests_running: running,
+    kv_used_ratio: kv,
   });
   const before = { at: 0, replicas: [r(0, 0, 100, 1), r(1, 0)] };
-  expect(pointOf(before, { at: 2000, replicas: [r(0, 2000, 150, 2), r(1, 2000)] })).toEqual({
+  expect(pointOf(before, { at: 2000, replicas: [r(0, 2000, 150, 2, 0.25), r(1, 2000, undefined, undefined, 0.5)] })).toEqual({
     at: 2000,
     made: 25,
     read: null,
     running: 2,
     waiting: null,
+    kv: 0.5,
   });
-  expect(pointOf(undefined, before).made).toBeNull();
+  expect(pointOf(undefined, before)).toMatchObject({ made: null, kv: null });
 });
 
 test("lines of a log come in pieces and are bounded", () => {

@@ -43,11 +43,25 @@ export function rate(before: number | undefined, after: number | undefined, ms: 
 }
 
 export type Look = { at: number; replicas: Figures[] };
-export type Point = { at: number; made: number | null; read: number | null; running: number | null; waiting: number | null };
+/** What the replicas of a model do together at one time; `kv` is the share of the fullest cache. */
+export type Point = {
+  at: number;
+  made: number | null;
+  read: number | null;
+  running: number | null;
+  waiting: number | null;
+  kv: number | null;
+};
 
 function sum(values: (number | null | undefined)[]): number | null {
   const known = values.filter((v): v is number => v !== null && v !== undefined);
   return known.length ? known.reduce((a, b) => a + b, 0) : null;
+}
+
+/** The largest of what is known: shares of different caches do not add up. */
+function most(values: (number | null | undefined)[]): number | null {
+  const known = values.filter((v): v is number => v !== null && v !== undefined);
+  return known.length ? Math.max(...known) : null;
 }
 
 /** What all replicas together did between two looks. What no replica tells is null, never 0. */
@@ -65,6 +79,7 @@ export function pointOf(before: Look | undefined, now: Look): Point {
     read: rates("prompt_tokens_total"),
     running: sum(now.replicas.map((r) => r.requests_running)),
     waiting: sum(now.replicas.map((r) => r.requests_waiting)),
+    kv: most(now.replicas.map((r) => r.kv_used_ratio)),
   };
 }
 
