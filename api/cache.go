@@ -151,16 +151,16 @@ type PullCancelled struct {
 // CacheEntryView is a model in a node's cache, and who uses it.
 type CacheEntryView struct {
 	ModelCacheEntry
-	MatchedModelUIDs []string `json:"matched_model_uids"`
-	Pinned           bool     `json:"pinned"` // all or some of its files
+	MatchedModelUIDs List[string] `json:"matched_model_uids"`
+	Pinned           bool         `json:"pinned"` // all or some of its files
 }
 
 // CacheSummary answers GET /api/v2/cache/summary.
 type CacheSummary struct {
-	TotalCachedModels   int              `json:"total_cached_models"` // entries of all nodes
-	TotalCacheSizeBytes uint64           `json:"total_cache_size_bytes"`
-	Nodes               []NodeDiskStatus `json:"nodes"`
-	Caches              []CacheEntryView `json:"caches"`
+	TotalCachedModels   int                  `json:"total_cached_models"` // entries of all nodes
+	TotalCacheSizeBytes uint64               `json:"total_cache_size_bytes"`
+	Nodes               List[NodeDiskStatus] `json:"nodes"`
+	Caches              List[CacheEntryView] `json:"caches"`
 }
 
 // Purged says what becomes of a deleted model's files.

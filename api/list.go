@@ -13,6 +13,17 @@ func (l List[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal([]T(l))
 }
 
+// Counts say how many there are of each. They are written as {} when there are none of any.
+type Counts[K ~string] map[K]int
+
+// MarshalJSON never writes null.
+func (c Counts[K]) MarshalJSON() ([]byte, error) {
+	if c == nil {
+		return []byte("{}"), nil
+	}
+	return json.Marshal(map[K]int(c))
+}
+
 // Labels are people's own marks on a model. They are written as {} when there are none.
 type Labels map[string]string
 

@@ -2792,7 +2792,7 @@ export interface components {
             file_count: number;
             /** Format: int64 */
             last_accessed_ms: number;
-            matched_model_uids: string[] | null;
+            matched_model_uids: string[];
             model_name: string;
             node_id: string;
             /** @description all or some of its files */
@@ -2901,8 +2901,8 @@ export interface components {
         };
         /** @description CacheSummary answers GET /api/v2/cache/summary. */
         CacheSummary: {
-            caches: components["schemas"]["CacheEntryView"][] | null;
-            nodes: components["schemas"]["NodeDiskStatus"][] | null;
+            caches: components["schemas"]["CacheEntryView"][];
+            nodes: components["schemas"]["NodeDiskStatus"][];
             total_cache_size_bytes: number;
             /**
              * Format: int64
@@ -3736,7 +3736,7 @@ export interface components {
              */
             more_values?: number;
             /** @description of the most models first */
-            values: components["schemas"]["LabelValueCount"][] | null;
+            values: components["schemas"]["LabelValueCount"][];
         };
         /** @description LabelValueCount counts the models with one value of a label. */
         LabelValueCount: {
@@ -4024,9 +4024,9 @@ export interface components {
             /** @description models whose engine is not known yet are in none */
             engines: {
                 [key: string]: number;
-            } | null;
+            };
             /** @description of the most models first */
-            labels: components["schemas"]["LabelSummary"][] | null;
+            labels: components["schemas"]["LabelSummary"][];
             /**
              * Format: int64
              * @description MoreLabels is how many keys of labels are left out.
@@ -4035,7 +4035,7 @@ export interface components {
             /** @description every state, also with none */
             states: {
                 [key: string]: number;
-            } | null;
+            };
             /** Format: int64 */
             total: number;
         };
