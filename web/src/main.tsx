@@ -4,12 +4,20 @@ import "@mantine/spotlight/styles.css";
 import "./ui/styles.css";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
+import { queries } from "./api/queries";
 import { App } from "./app/app";
+import { router } from "./app/router";
+import { whoamiQuery } from "./domain/session";
 import { startI18n } from "./lib/i18n";
 
-await startI18n();
-createRoot(document.getElementById("root")!).render(
-  <StrictMode>
-    <App />
-  </StrictMode>,
-);
+/** Everything that the first page needs is asked for at once, and then drawn once. Nothing waits for this: the files of pages import this very one. */
+async function start() {
+  await Promise.all([startI18n(), queries.prefetchQuery(whoamiQuery), router.load()]);
+  createRoot(document.getElementById("root")!).render(
+    <StrictMode>
+      <App />
+    </StrictMode>,
+  );
+}
+
+void start();

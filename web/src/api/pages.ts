@@ -1,5 +1,5 @@
 // A long list, page by page from the server, which sorts and filters; a watch from the first page's revision on keeps what was loaded current.
-import { type InfiniteData, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
+import { type InfiniteData, infiniteQueryOptions, useInfiniteQuery, useQueryClient } from "@tanstack/react-query";
 import { useEffect, useMemo, useState } from "react";
 import { type Events, followChanges } from "./changes";
 import { type ApiError, request } from "./client";
@@ -60,21 +60,28 @@ export function patch<T>(
   return [{ ...data, pages }, gone || arrived];
 }
 
+/** The pages of a list. A list that is followed does not grow old. */
+export function pagesQuery<T>(path: string, followed: boolean) {
+  return infiniteQueryOptions<Page<T>, ApiError, InfiniteData<Page<T>>, string[], string>({
+    queryKey: ["pages", path],
+    queryFn: ({ pageParam, signal }) => fetchPage<T>(path, pageParam, signal),
+    initialPageParam: "",
+    getNextPageParam: (last) => last.cursor,
+    staleTime: followed ? Number.POSITIVE_INFINITY : 5000,
+    gcTime: 10_000,
+  });
+}
+
 /** Follows a list page by page. `path` is its key: another filter is another list, the former one is shown until it is there. A list without a watch is
  * looked at every eight seconds. */
 export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit<Events<T>, "idOf">): Pages<T> {
   const queries = useQueryClient();
   const [mode, setMode] = useState<Mode>("connecting");
   const key = useMemo(() => ["pages", path], [path]);
-  const query = useInfiniteQuery<Page<T>, ApiError, InfiniteData<Page<T>>, string[], string>({
-    queryKey: key,
-    queryFn: ({ pageParam, signal }) => fetchPage<T>(path, pageParam, signal),
-    initialPageParam: "",
-    getNextPageParam: (last) => last.cursor,
+  const query = useInfiniteQuery({
+    ...pagesQuery<T>(path, watch !== undefined),
     placeholderData: (before) => before,
-    staleTime: watch ? Number.POSITIVE_INFINITY : 5000,
     refetchInterval: watch ? false : pollEvery,
-    gcTime: 10_000,
   });
   const since = query.isPlaceholderData ? undefined : query.data?.pages[0]?.revision;
   const followed = since !== undefined && watch !== undefined;

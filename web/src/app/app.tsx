@@ -5,6 +5,7 @@ import { RouterProvider } from "@tanstack/react-router";
 import { setNonce } from "get-nonce";
 import { queries } from "../api/queries";
 import { resolver, theme } from "../ui/theme";
+import { Tips } from "../ui/tips";
 import { router } from "./router";
 
 // The server allows styles that carry the nonce of this very page, and no others.
@@ -15,6 +16,7 @@ export function App() {
   return (
     <MantineProvider theme={theme} cssVariablesResolver={resolver} defaultColorScheme="auto" getStyleNonce={() => nonce}>
       <Notifications position="bottom-right" />
+      <Tips />
       <QueryClientProvider client={queries}>
         <RouterProvider router={router} />
       </QueryClientProvider>

@@ -1,10 +1,11 @@
-import { ActionIcon, AppShell, Burger, Group, NavLink, ScrollArea, Text } from "@mantine/core";
+import { AppShell, Burger, Group, Text } from "@mantine/core";
 import { useDisclosure, useHotkeys } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
 import { Link, useRouterState } from "@tanstack/react-router";
 import { lazy, type ReactNode, Suspense, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { atLeast, type Whoami } from "../domain/session";
+import { IconButton } from "../ui/bits";
 import { Alerts } from "./alerts";
 import { navigation } from "./nav";
 import { Tools } from "./tools";
@@ -50,41 +51,35 @@ export function Layout({ who, children }: { who: Whoami; children: ReactNode }) 
             </Link>
           </Group>
           <Group gap="xs" wrap="nowrap">
-            <ActionIcon variant="default" size="lg" aria-label={`${t("palette.open")} (Ctrl K)`} onClick={goTo}>
+            <IconButton framed label={`${t("palette.open")} (Ctrl K)`} onClick={goTo}>
               <IconSearch size={18} />
-            </ActionIcon>
+            </IconButton>
             <Tools who={who} />
           </Group>
         </Group>
       </AppShell.Header>
       <AppShell.Navbar aria-label={t("nav.label")}>
-        <ScrollArea p="xs">
+        <div className="nav">
           {navigation.map((g) => {
             const entries = g.entries.filter((e) => atLeast(who.role, e.role));
             return (
               entries.length > 0 && (
                 <div key={g.text}>
-                  <Text size="xs" c="dimmed" fw={600} px="sm" pt="sm" pb={4}>
-                    {t(`nav.${g.text}`)}
-                  </Text>
+                  <div className="nav-head">{t(`nav.${g.text}`)}</div>
                   {entries.map((e) => {
                     const here = e.to === "/" ? path === "/" : path === e.to || path.startsWith(`${e.to}/`);
                     return (
-                      <NavLink
-                        key={e.to}
-                        renderRoot={(props) => <Link to={e.to} aria-current={here ? "page" : undefined} {...props} />}
-                        label={t(`nav.${e.text}`)}
-                        leftSection={<e.icon size={18} stroke={1.7} aria-hidden="true" />}
-                        active={here}
-                        style={{ borderRadius: 8 }}
-                      />
+                      <Link key={e.to} to={e.to} className="nav-link" aria-current={here ? "page" : undefined} onClick={close}>
+                        <e.icon size={18} stroke={1.7} aria-hidden="true" />
+                        {t(`nav.${e.text}`)}
+                      </Link>
                     );
                   })}
                 </div>
               )
             );
           })}
-        </ScrollArea>
+        </div>
       </AppShell.Navbar>
       <AppShell.Main id="main" ref={main} tabIndex={-1} style={{ outline: "none" }}>
         {atLeast(who.role, "viewer") && <Alerts />}

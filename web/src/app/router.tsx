@@ -29,6 +29,11 @@ const setup = createRoute({
 const shell = createRoute({ getParentRoute: () => root, id: "shell", component: Guard, notFoundComponent: Nowhere });
 const under = () => shell;
 
+/** Waits a moment for what a page shows first, so that it is not drawn twice; a page that is slow to come says itself what it waits for. */
+function soon(data: Promise<unknown>): Promise<unknown> {
+  return Promise.race([data.catch(() => {}), new Promise((done) => setTimeout(done, 200))]);
+}
+
 const pages = [
   createRoute({
     getParentRoute: under,
@@ -39,6 +44,8 @@ const pages = [
     getParentRoute: under,
     path: "/models",
     validateSearch: modelsSearch,
+    loaderDeps: ({ search }) => search,
+    loader: ({ deps }) => import("../features/models/queries").then((q) => soon(q.ahead(deps))),
     component: lazyRouteComponent(() => import("../features/models/page"), "ModelsPage"),
   }),
   createRoute({

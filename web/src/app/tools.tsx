@@ -1,4 +1,4 @@
-import { ActionIcon, Menu, Text } from "@mantine/core";
+import { Menu, Text } from "@mantine/core";
 import { IconLogout, IconSettings, IconUser } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
@@ -8,6 +8,7 @@ import { queries } from "../api/queries";
 import { type Whoami, whoamiKey } from "../domain/session";
 import { Name } from "../ui/bits";
 import { failed } from "../ui/notify";
+import { PopMenu } from "../ui/PopMenu";
 import { LanguageMenu, SchemeMenu } from "../ui/preferences";
 
 /** Language, scheme, and the one who is logged in. */
@@ -35,26 +36,19 @@ function PersonMenu({ who }: { who: Whoami }) {
     }
   }
   return (
-    <Menu position="bottom-end">
-      <Menu.Target>
-        <ActionIcon variant="default" size="lg" aria-label={t("tools.person")}>
-          <IconUser size={18} />
-        </ActionIcon>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <Menu.Label>
-          <Text size="sm">
-            <Name text={who.user?.display_name || who.id} most={40} />
-          </Text>
-          <Text size="xs">{t(`role.${who.role}`)}</Text>
-        </Menu.Label>
-        <Menu.Item leftSection={<IconSettings size={16} />} renderRoot={(props) => <Link to="/settings" {...props} />}>
-          {t("nav.settings")}
-        </Menu.Item>
-        <Menu.Item leftSection={<IconLogout size={16} />} onClick={logOut}>
-          {t("tools.logout")}
-        </Menu.Item>
-      </Menu.Dropdown>
-    </Menu>
+    <PopMenu framed label={t("tools.person")} icon={<IconUser size={18} />}>
+      <Menu.Label>
+        <Text size="sm">
+          <Name text={who.user?.display_name || who.id} most={40} />
+        </Text>
+        <Text size="xs">{t(`role.${who.role}`)}</Text>
+      </Menu.Label>
+      <Menu.Item leftSection={<IconSettings size={16} />} renderRoot={(props) => <Link to="/settings" {...props} />}>
+        {t("nav.settings")}
+      </Menu.Item>
+      <Menu.Item leftSection={<IconLogout size={16} />} onClick={logOut}>
+        {t("tools.logout")}
+      </Menu.Item>
+    </PopMenu>
   );
 }

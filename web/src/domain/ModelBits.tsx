@@ -3,6 +3,7 @@ import { Progress as Bar, Group, Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import type { Schemas } from "../api/client";
 import { bytes, duration, inert, percent } from "../lib/format";
+import type { Translate } from "../lib/i18n";
 import { Pill } from "../ui/bits";
 import { sentence } from "../ui/faces";
 import type { Progress } from "./progress";
@@ -11,22 +12,32 @@ import { type ModelState, stateColor } from "./status";
 
 type Reason = Schemas["Reason"];
 
-export function StatePill({ state }: { state: ModelState }) {
-  const { t } = useTranslation();
+export function StatePill({ state, t }: { state: ModelState; t: Translate }) {
   return <Pill color={stateColor[state]}>{t(`state.${state}`)}</Pill>;
 }
 
-/** A reason: its title, and what the server says of it. On one line it is clipped, with all of it in a tooltip of the browser. */
-export function ReasonText({ reason, line }: { reason: Reason; line?: boolean }) {
+/** A reason: its title, and what the server says of it. */
+export function ReasonText({ reason }: { reason: Reason }) {
   const { t } = useTranslation();
   const text = sentence(inert(reason.message, 2000));
   return (
-    <Text size={line ? "xs" : "sm"} c="dimmed" component="div" className={line ? "clip" : "foreign"} title={line ? text : undefined}>
-      <Text span inherit fw={600} c={line ? undefined : "var(--mantine-color-text)"}>
+    <Text size="sm" c="dimmed" component="div" className="foreign">
+      <Text span inherit fw={600} c="var(--mantine-color-text)">
         {reasonTitle(reason.code, t)}
       </Text>
       {text && ` · ${text}`}
     </Text>
+  );
+}
+
+/** A reason on one line: it is clipped, with all of it in a tooltip of the browser. */
+export function ReasonLine({ reason, t }: { reason: Reason; t: Translate }) {
+  const text = sentence(inert(reason.message, 2000));
+  return (
+    <div className="dim small clip" title={text}>
+      <b>{reasonTitle(reason.code, t)}</b>
+      {text && ` · ${text}`}
+    </div>
   );
 }
 

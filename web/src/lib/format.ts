@@ -1,5 +1,15 @@
 // Figures as people read them. Every function takes the language, so that none depends on the page.
 
+// Making a formatter of Intl costs a hundred times more than using it.
+const made = new Map<string, unknown>();
+function once<T>(key: string, make: () => T): T {
+  const known = made.get(key) as T | undefined;
+  if (known !== undefined) return known;
+  const f = make();
+  made.set(key, f);
+  return f;
+}
+
 const byteUnits = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /** Bytes in powers of 1024, with three digits that count: 1.25 GiB. */
@@ -14,14 +24,19 @@ export function bytes(n: number, language: string): string {
 }
 
 export function number(n: number, language: string, digits = 0): string {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: 0 }).format(n);
+  return once(
+    `n ${language} ${digits}`,
+    () => new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: 0 }),
+  ).format(n);
 }
 
 /** A ratio of 0 to 1 as a percentage; one that is not whole is never shown as 100 %. */
 export function percent(ratio: number, language: string, digits = 0): string {
   const step = 10 ** -(digits + 2);
   const shown = ratio < 1 ? Math.min(ratio, 1 - step) : ratio;
-  return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits }).format(shown);
+  return once(`% ${language} ${digits}`, () => new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: digits })).format(
+    shown,
+  );
 }
 
 /** Seconds as the two largest units: 1 h 5 min. */
@@ -38,7 +53,9 @@ export function duration(seconds: number, language: string): string {
   for (const [size, unit] of units) {
     const n = Math.floor(rest / size);
     if (n > 0 || (size === 1 && parts.length === 0)) {
-      parts.push(new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short" }).format(n));
+      parts.push(
+        once(`u ${language} ${unit}`, () => new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short" })).format(n),
+      );
       rest -= n * size;
     } else if (parts.length > 0) break;
     if (parts.length === 2) break;
@@ -49,7 +66,7 @@ export function duration(seconds: number, language: string): string {
 /** A time as a distance from now: 5 minutes ago. */
 export function relative(ms: number, now: number, language: string): string {
   const s = Math.round((ms - now) / 1000);
-  const f = new Intl.RelativeTimeFormat(language, { numeric: "auto" });
+  const f = once(`r ${language}`, () => new Intl.RelativeTimeFormat(language, { numeric: "auto" }));
   const a = Math.abs(s);
   if (a < 5) return f.format(0, "second");
   if (a < 60) return f.format(s, "second");
@@ -60,11 +77,12 @@ export function relative(ms: number, now: number, language: string): string {
 
 /** A time to the second, with its zone. */
 export function exact(ms: number, language: string): string {
-  return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long" }).format(ms);
+  return once(`d ${language}`, () => new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "long" })).format(ms);
 }
 
 /** Text that came from outside, as one line that cannot change how what is around it reads: controls and marks of direction are shown as what they are. */
 export function inert(text: string, most = 200): string {
+  if (text.length <= most && /^[\x20-\x7E]*$/.test(text)) return text;
   const safe = text.replace(
     /[\p{Cc}\u061C\u200B-\u200F\u2028-\u202E\u2060-\u2069\uFEFF]/gu,
     (c) => `\u2423${c.codePointAt(0)!.toString(16).toUpperCase()}\u2423`,

@@ -36,6 +36,11 @@ function mark(language: Language) {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
 }
 
+/** The language and its texts, for the smallest parts, of which a page has hundreds: they are drawn again by what is around them, which follows the language. */
+export function spoken(): { t: TFunction; language: string } {
+  return { t: i18next.t, language: i18next.language };
+}
+
 /** Makes texts available; to be awaited before anything is shown. */
 export async function startI18n(language = preferred(localStorage.getItem(storeKey), navigator.languages)) {
   await i18next.use(initReactI18next).init({

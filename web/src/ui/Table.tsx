@@ -1,7 +1,6 @@
-import { Checkbox } from "@mantine/core";
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { memo, type ReactNode, useCallback, useEffect, useRef } from "react";
+import { type CSSProperties, memo, type ReactNode, useCallback, useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
 export type Column<T> = {
@@ -11,6 +10,7 @@ export type Column<T> = {
   /** The field that the list is sorted by when this head is pressed; none: it cannot be. */
   sort?: string;
   number?: boolean;
+  /** Pixels, or a percentage. In a long table pixels are the least, and the share of the room that is left. */
   width?: number | string;
   /** Heads the row for screen readers. */
   head?: boolean;
@@ -35,7 +35,17 @@ type Props<T> = {
   rowHeight?: number;
 };
 
-/** A table that draws only what can be seen of a long list. */
+const boxWidth = 40;
+
+/** The columns of a long table, as a grid has them: only with widths that do not hang on what is in the cells is a row drawn without looking at the others. */
+export function tracks(columns: { width?: number | string; number?: boolean }[], boxed: boolean): { template: string; least: number } {
+  const usual = (c: { number?: boolean }) => (c.number ? 90 : 120);
+  const widths = columns.map((c) => (typeof c.width === "number" ? c.width : Math.max(usual(c), 10 * Number.parseFloat(c.width ?? "0"))));
+  const all = boxed ? [boxWidth, ...widths] : widths;
+  return { template: all.map((w) => (w < 60 ? `${w}px` : `minmax(${w}px, ${w}fr)`)).join(" "), least: all.reduce((a, b) => a + b, 0) };
+}
+
+/** A table. The roles are said, since what is drawn as blocks and grids is a table to no screen reader otherwise. With a height it draws only what can be seen of a long list. */
 export function Table<T>(p: Props<T>) {
   const { t } = useTranslation();
   const box = useRef<HTMLDivElement>(null);
@@ -48,46 +58,55 @@ export function Table<T>(p: Props<T>) {
     if (!next.delete(id)) next.add(id);
     now.onChange(next);
   }, []);
+  const long = p.height !== undefined;
+  const rowHeight = p.rowHeight ?? 49;
   const virtual = useVirtualizer({
     count: p.rows.length,
     getScrollElement: () => box.current,
-    estimateSize: () => p.rowHeight ?? 49,
-    overscan: 12,
-    enabled: p.height !== undefined,
+    estimateSize: () => rowHeight,
+    overscan: 6,
+    enabled: long,
+    useFlushSync: false,
+    // The rows are drawn with the table: a screen's worth, until its height is known.
+    initialRect: { width: 0, height: window.innerHeight },
     getItemKey: (i) => p.idOf(p.rows[i]!),
   });
-  const items = p.height === undefined ? null : virtual.getVirtualItems();
+  const items = long ? virtual.getVirtualItems() : null;
   const last = items?.at(-1)?.index ?? -1;
   const { onEnd } = p;
   useEffect(() => {
     if (last >= 0 && last >= p.rows.length - 40) onEnd?.();
   }, [last, p.rows.length, onEnd]);
-  const first = items?.[0];
-  const before = first?.start ?? 0;
-  const after = items ? virtual.getTotalSize() - (items.at(-1)?.end ?? 0) : 0;
-  const width = p.columns.length + (p.selection ? 1 : 0);
   const shown = items ? items.map((i) => [i.index, p.rows[i.index]!] as const) : p.rows.map((r, i) => [i, r] as const);
   const all = p.selection && p.rows.length > 0 && p.rows.every((r) => p.selection!.chosen.has(p.idOf(r)));
   const some = p.selection && p.rows.some((r) => p.selection!.chosen.has(p.idOf(r)));
+  const grid = long ? tracks(p.columns, p.selection !== undefined) : null;
   return (
     // What scrolls must be reachable by keyboard: hence the tabIndex.
     <section
-      className="grid-table"
+      className={long ? "grid-table long" : "grid-table"}
       ref={box}
-      style={{ maxHeight: p.height, contain: p.height ? "strict" : undefined, height: p.height }}
+      style={
+        grid
+          ? ({ height: p.height, "--columns": grid.template, "--least": `${grid.least}px`, "--row": `${rowHeight}px` } as CSSProperties)
+          : undefined
+      }
       tabIndex={0}
       aria-label={p.label}
     >
-      <table aria-label={p.label} aria-rowcount={p.total ?? p.rows.length}>
-        <thead>
-          <tr>
+      <table role="table" aria-label={p.label} aria-rowcount={(p.total ?? p.rows.length) + 1}>
+        <thead role="rowgroup">
+          <tr role="row" aria-rowindex={1}>
             {p.selection && (
-              <th style={{ width: 40 }}>
-                <Checkbox
-                  size="xs"
+              <th role="columnheader" style={{ width: boxWidth }}>
+                <input
+                  type="checkbox"
+                  className="tick"
                   aria-label={t("table.selectAll")}
                   checked={all ?? false}
-                  indeterminate={!all && some}
+                  ref={(box) => {
+                    if (box) box.indeterminate = Boolean(!all && some);
+                  }}
                   onChange={() => p.selection!.onChange(all ? new Set() : new Set(p.rows.map(p.idOf)))}
                 />
               </th>
@@ -97,12 +116,7 @@ export function Table<T>(p: Props<T>) {
             ))}
           </tr>
         </thead>
-        <tbody>
-          {before > 0 && (
-            <tr className="spacer" aria-hidden="true">
-              <td colSpan={width} style={{ height: before }} />
-            </tr>
-          )}
+        <tbody role="rowgroup" style={items ? { height: virtual.getTotalSize(), paddingTop: items[0]?.start ?? 0 } : undefined}>
           {shown.map(([i, row]) => (
             <Row
               key={p.idOf(row)}
@@ -110,17 +124,11 @@ export function Table<T>(p: Props<T>) {
               id={p.idOf(row)}
               row={row}
               columns={p.columns}
-              height={p.height ? (p.rowHeight ?? 49) : undefined}
               label={p.selection?.label(p.idOf(row))}
               chosen={p.selection?.chosen.has(p.idOf(row)) ?? false}
               toggle={toggle}
             />
           ))}
-          {after > 0 && (
-            <tr className="spacer" aria-hidden="true">
-              <td colSpan={width} style={{ height: after }} />
-            </tr>
-          )}
         </tbody>
       </table>
     </section>
@@ -132,7 +140,6 @@ type RowProps<T> = {
   id: string;
   row: T;
   columns: Column<T>[];
-  height: number | undefined;
   /** What its box is called; none: it has no box. */
   label: string | undefined;
   chosen: boolean;
@@ -140,21 +147,21 @@ type RowProps<T> = {
 };
 
 /** A row is drawn again only when something of its own has changed: while a list scrolls, only the rows that come into sight are. */
-const Row = memo(function Row<T>({ index, id, row, columns, height, label, chosen, toggle }: RowProps<T>) {
+const Row = memo(function Row<T>({ index, id, row, columns, label, chosen, toggle }: RowProps<T>) {
   return (
-    <tr aria-rowindex={index + 2} data-selected={chosen} data-row={id} style={height === undefined ? undefined : { height }}>
+    <tr role="row" aria-rowindex={index + 2} data-selected={chosen} data-row={id}>
       {label !== undefined && (
-        <td>
-          <Checkbox size="xs" aria-label={label} checked={chosen} onChange={() => toggle(id)} />
+        <td role="cell">
+          <input type="checkbox" className="tick" aria-label={label} checked={chosen} onChange={() => toggle(id)} />
         </td>
       )}
       {columns.map((c) =>
         c.head ? (
-          <th key={c.key} scope="row">
+          <th key={c.key} role="rowheader" scope="row">
             {c.render(row)}
           </th>
         ) : (
-          <td key={c.key} className={c.number ? "num" : undefined}>
+          <td key={c.key} role="cell" className={c.number ? "num" : undefined}>
             {c.render(row)}
           </td>
         ),
@@ -169,6 +176,7 @@ function Head<T>({ column: c, sort, onSort }: { column: Column<T>; sort?: string
   const Icon = up ? IconArrowUp : down ? IconArrowDown : IconArrowsSort;
   return (
     <th
+      role="columnheader"
       scope="col"
       className={c.number ? "num" : undefined}
       style={{ width: c.width }}

@@ -1,10 +1,11 @@
 // Small parts that every page uses and that know no noun.
-import { ActionIcon, Badge, Box, CopyButton, Group, Paper, Stack, Text, Title, Tooltip } from "@mantine/core";
-import { IconCheck, IconCopy } from "@tabler/icons-react";
-import { type ReactNode, useEffect } from "react";
-import { useTranslation } from "react-i18next";
+import { Box, Group, Paper, Stack, Text, Title } from "@mantine/core";
+import { IconCheck } from "@tabler/icons-react";
+import { type ReactNode, useEffect, useState } from "react";
 import { useNow } from "../lib/clock";
 import { exact, inert, relative } from "../lib/format";
+import { spoken } from "../lib/i18n";
+import { CopyGlyph } from "./glyphs";
 
 /** The head of a page; it also names the page in the browser's tab. */
 export function PageHead({
@@ -43,60 +44,78 @@ export function PageHead({
 
 /** A time as a distance; the exact one is in a tooltip and in the element itself. What is past stays past when clocks differ; `future` is for what is to come. */
 export function When({ ms, future }: { ms: number | null | undefined; future?: boolean }) {
-  const { i18n } = useTranslation();
   const now = useNow();
   if (!ms) return <Unknown />;
+  const { language } = spoken();
   return (
-    <Tooltip label={exact(ms, i18n.language)}>
-      <time style={{ whiteSpace: "nowrap" }} dateTime={new Date(ms).toISOString()}>
-        {relative(future ? ms : Math.min(ms, now), now, i18n.language)}
-      </time>
-    </Tooltip>
+    <time className="when" dateTime={new Date(ms).toISOString()} data-tip={exact(ms, language)}>
+      {relative(future ? ms : Math.min(ms, now), now, language)}
+    </time>
   );
 }
 
 /** Stands where a figure would be that is not known. */
 export function Unknown() {
-  const { t } = useTranslation();
+  const { t } = spoken();
   return (
-    <Text span c="dimmed">
+    <span className="dim">
       <span aria-hidden="true">–</span>
       <span className="sr">{t("unknown")}</span>
-    </Text>
+    </span>
+  );
+}
+
+/** A button that is only a picture. Its label is also its tip. */
+export function IconButton(p: { label: string; onClick: () => void; framed?: boolean; children: ReactNode }) {
+  return (
+    <button
+      type="button"
+      className={p.framed ? "icon-button framed" : "icon-button"}
+      aria-label={p.label}
+      data-tip={p.label}
+      onClick={p.onClick}
+    >
+      {p.children}
+    </button>
   );
 }
 
 export function Copy({ text, label }: { text: string; label: string }) {
-  const { t } = useTranslation();
+  const { t } = spoken();
+  const [copied, setCopied] = useState(false);
+  useEffect(() => {
+    if (!copied) return;
+    const timer = setTimeout(() => setCopied(false), 1500);
+    return () => clearTimeout(timer);
+  }, [copied]);
+  const copy = () =>
+    navigator.clipboard.writeText(text).then(
+      () => setCopied(true),
+      () => {},
+    );
   return (
-    <CopyButton value={text} timeout={1500}>
-      {({ copied, copy }) => (
-        <Tooltip label={copied ? t("copied") : label}>
-          <ActionIcon variant="subtle" color={copied ? "teal" : "gray"} size="sm" onClick={copy} aria-label={copied ? t("copied") : label}>
-            {copied ? <IconCheck size={14} /> : <IconCopy size={14} />}
-          </ActionIcon>
-        </Tooltip>
-      )}
-    </CopyButton>
+    <IconButton label={copied ? t("copied") : label} onClick={copy}>
+      {copied ? <IconCheck size={14} /> : <CopyGlyph />}
+    </IconButton>
   );
 }
 
 /** A name from outside: one line, inert, whole on hover. */
 export function Name({ text, mono, most = 80 }: { text: string; mono?: boolean; most?: number }) {
   const shown = inert(text, most);
-  const body = (
-    <bdi className={mono ? "mono foreign" : "foreign"} data-name={shown}>
+  return (
+    <bdi className={mono ? "mono foreign" : "foreign"} data-name={shown} data-tip={shown === text ? undefined : inert(text, 600)}>
       {shown}
     </bdi>
   );
-  return shown === text ? body : <Tooltip label={inert(text, 600)}>{body}</Tooltip>;
 }
 
+/** A word on a ground of its colour, one of those that the style sheet names. */
 export function Pill({ color, children, title }: { color: string; children: ReactNode; title?: string }) {
   return (
-    <Badge color={color} title={title}>
+    <span className={`pill ${color}`} title={title}>
       {children}
-    </Badge>
+    </span>
   );
 }
 

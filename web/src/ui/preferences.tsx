@@ -1,31 +1,25 @@
-import { ActionIcon, Menu, useMantineColorScheme } from "@mantine/core";
+import { Menu, useMantineColorScheme } from "@mantine/core";
 import { IconDeviceDesktop, IconLanguage, IconMoon, IconSun } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
 import { type Language, languages, speak } from "../lib/i18n";
+import { PopMenu } from "./PopMenu";
 
 export function LanguageMenu() {
   const { t, i18n } = useTranslation();
   return (
-    <Menu>
-      <Menu.Target>
-        <ActionIcon variant="default" size="lg" aria-label={t("tools.language")}>
-          <IconLanguage size={18} />
-        </ActionIcon>
-      </Menu.Target>
-      <Menu.Dropdown>
-        {(Object.keys(languages) as Language[]).map((l) => (
-          <Menu.Item
-            key={l}
-            lang={l === "zh" ? "zh-CN" : "en"}
-            aria-current={i18n.language === l ? "true" : undefined}
-            fw={i18n.language === l ? 650 : 400}
-            onClick={() => speak(l)}
-          >
-            {languages[l]}
-          </Menu.Item>
-        ))}
-      </Menu.Dropdown>
-    </Menu>
+    <PopMenu framed label={t("tools.language")} icon={<IconLanguage size={18} />}>
+      {(Object.keys(languages) as Language[]).map((l) => (
+        <Menu.Item
+          key={l}
+          lang={l === "zh" ? "zh-CN" : "en"}
+          aria-current={i18n.language === l ? "true" : undefined}
+          fw={i18n.language === l ? 650 : 400}
+          onClick={() => speak(l)}
+        >
+          {languages[l]}
+        </Menu.Item>
+      ))}
+    </PopMenu>
   );
 }
 
@@ -39,25 +33,18 @@ export function SchemeMenu() {
   ] as const;
   const Icon = kinds.find(([k]) => k === colorScheme)![1];
   return (
-    <Menu>
-      <Menu.Target>
-        <ActionIcon variant="default" size="lg" aria-label={t("tools.scheme")}>
-          <Icon size={18} />
-        </ActionIcon>
-      </Menu.Target>
-      <Menu.Dropdown>
-        {kinds.map(([k, I]) => (
-          <Menu.Item
-            key={k}
-            leftSection={<I size={16} />}
-            aria-current={colorScheme === k ? "true" : undefined}
-            fw={colorScheme === k ? 650 : 400}
-            onClick={() => setColorScheme(k)}
-          >
-            {t(`tools.${k}`)}
-          </Menu.Item>
-        ))}
-      </Menu.Dropdown>
-    </Menu>
+    <PopMenu framed label={t("tools.scheme")} icon={<Icon size={18} />}>
+      {kinds.map(([k, I]) => (
+        <Menu.Item
+          key={k}
+          leftSection={<I size={16} />}
+          aria-current={colorScheme === k ? "true" : undefined}
+          fw={colorScheme === k ? 650 : 400}
+          onClick={() => setColorScheme(k)}
+        >
+          {t(`tools.${k}`)}
+        </Menu.Item>
+      ))}
+    </PopMenu>
   );
 }

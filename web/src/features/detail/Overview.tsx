@@ -65,12 +65,13 @@ export function Overview({ model: m }: { model: ModelDetail }) {
 
 function State({ model: m }: { model: ModelDetail }) {
   const { t, i18n } = useTranslation("detail");
+  const { t: common } = useTranslation();
   const l = i18n.language;
   const progress = progressOf(m.download_progress?.replicas);
   return (
     <Stack gap="xs">
       <Group gap="sm">
-        <StatePill state={m.state} />
+        <StatePill state={m.state} t={common} />
         <Text size="sm">{t("state.ready", { ready: number(m.replicas.ready, l), desired: number(m.replicas.desired, l) })}</Text>
         {m.replicas.unhealthy > 0 && (
           <Text size="sm" c="var(--mantine-color-red-light-color)">

@@ -19,6 +19,7 @@ import { type Tab, tabs } from "./search";
 /** Everything about one model. */
 export function DetailPage() {
   const { t } = useTranslation("detail");
+  const { t: common } = useTranslation();
   const { uid } = useParams({ from: "/shell/models/$uid" });
   const model = useModel(uid);
   const missing = model.error?.status === 404;
@@ -34,7 +35,7 @@ export function DetailPage() {
               title={m.model_uid}
               lead={
                 <Group gap="sm" mt={4}>
-                  <StatePill state={m.state} />
+                  <StatePill state={m.state} t={common} />
                   <span>
                     <Name text={m.model_name} /> <Copy text={m.model_uid} label={t("copyUid")} />
                   </span>

@@ -6,7 +6,7 @@ import { deleteModel, startModel, stopModel } from "../../domain/modelDeeds";
 import { inert } from "../../lib/format";
 import { messageOf } from "../../ui/faces";
 import { each, type Outcome } from "./logic";
-import type { Deed } from "./RowMenu";
+import type { Deed } from "./ModelMenu";
 
 const work = { start: startModel, stop: stopModel, delete: (uid: string) => deleteModel(uid, false) };
 const atOnce = 4;

@@ -1,17 +1,23 @@
 import { Badge, CloseButton, Group, Select, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
-import { useEffect, useRef, useState } from "react";
+import { memo, useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { modelStates, stateColor } from "../../domain/status";
 import { inert, number } from "../../lib/format";
 import type { Summary } from "./queries";
 import type { ModelsSearch } from "./search";
 
-type Props = { search: ModelsSearch; onChange: (change: Partial<ModelsSearch>) => void; states?: Summary; rest?: Summary };
+type Props = {
+  search: ModelsSearch;
+  onType: (q: string) => void;
+  onChange: (change: Partial<ModelsSearch>) => void;
+  states?: Summary;
+  rest?: Summary;
+};
 
 /** What narrows the list. `states` counts the models of each state under the other filters, `rest` those of engines and labels. */
-export function Filters({ search, onChange, states, rest }: Props) {
+export const Filters = memo(function Filters({ search, onType, onChange, states, rest }: Props) {
   const { t, i18n } = useTranslation(["models", "common"]);
   const n = (x: number | undefined) => (x === undefined ? "" : number(x, i18n.language));
   const labels = (rest?.labels ?? []).flatMap((l) => l.values.map((v) => ({ key: `${l.key}=${v.value}`, models: v.models })));
@@ -20,7 +26,7 @@ export function Filters({ search, onChange, states, rest }: Props) {
   if (search.engine && !engines.some(([e]) => e === search.engine)) engines.push([search.engine, 0]);
   return (
     <Group gap="xs" mb="sm" role="search" aria-label={t("filter.label")}>
-      <Search value={search.q ?? ""} onChange={(q) => onChange({ q: q || undefined })} />
+      <Search value={search.q ?? ""} onType={onType} onChange={(q) => onChange({ q: q || undefined })} />
       <Select
         size="sm"
         w={160}
@@ -73,7 +79,7 @@ export function Filters({ search, onChange, states, rest }: Props) {
       </Group>
     </Group>
   );
-}
+});
 
 function StateButton(p: { text: string; count: string; color?: string; on: boolean; onPress: () => void }) {
   return (
@@ -85,15 +91,15 @@ function StateButton(p: { text: string; count: string; color?: string; on: boole
   );
 }
 
-/** Types without waiting for the address, which follows a moment later. */
-function Search({ value, onChange }: { value: string; onChange: (q: string) => void }) {
+/** The field tells each letter, and the whole text when the typing has ended. */
+function Search({ value, onType, onChange }: { value: string; onType: (q: string) => void; onChange: (q: string) => void }) {
   const { t } = useTranslation("models");
   const [text, setText] = useState(value);
   const told = useRef(value);
   const tell = useDebouncedCallback((q: string) => {
     told.current = q;
     onChange(q);
-  }, 40);
+  }, 250);
   useEffect(() => {
     // The address has changed by itself, as with the back button.
     if (value !== told.current) {
@@ -113,6 +119,7 @@ function Search({ value, onChange }: { value: string; onChange: (q: string) => v
       value={text}
       onChange={(e) => {
         setText(e.currentTarget.value);
+        onType(e.currentTarget.value);
         tell(e.currentTarget.value);
       }}
     />

@@ -16,8 +16,8 @@ import { Bulk } from "./Bulk";
 import { useColumns } from "./columns";
 import { Filters } from "./Filters";
 import { narrowed } from "./logic";
+import type { Deed } from "./ModelMenu";
 import { useModels, useSummary } from "./queries";
-import type { Deed } from "./RowMenu";
 import type { ModelsSearch } from "./search";
 
 type Open = { deed: Deed; uids: string[] };
@@ -32,10 +32,18 @@ export function ModelsPage() {
   const admin = useMay("admin");
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [open, setOpen] = useState<Open | null>(null);
-  const pages = useModels(search);
+  // What is typed is asked for at once; the address, and what counts, follow when the typing has ended.
+  const [typed, setTyped] = useState<string | null>(null);
+  const pages = useModels(typed === null ? search : { ...search, q: typed });
   const rest = useSummary(search, pages.rows);
   const states = useSummary({ ...search, state: undefined }, pages.rows);
-  const change = (c: Partial<ModelsSearch>, replace = "q" in c) => navigate({ search: (s) => ({ ...s, ...c }), replace });
+  const change = useCallback(
+    (c: Partial<ModelsSearch>, replace = "q" in c) => {
+      const done = () => "q" in c && setTyped((now) => (now === (c.q ?? "") ? null : now));
+      navigate({ search: (s) => ({ ...s, ...c }), replace }).finally(done);
+    },
+    [navigate],
+  );
   const deed = useCallback(
     (deed: Deed, uid: string) => {
       if (deed === "delete") return setOpen({ deed, uids: [uid] });
@@ -53,7 +61,7 @@ export function ModelsPage() {
   return (
     <>
       <PageHead title={t("title")} lead={<ModeDot mode={pages.mode} />} actions={!first && create} />
-      {!first && <Filters search={search} onChange={change} states={states.data} rest={rest.data} />}
+      {!first && <Filters search={search} onType={setTyped} onChange={change} states={states.data} rest={rest.data} />}
       {chosen.size > 0 && (
         <Paper className="card" p="xs" mb="sm">
           <Group gap="xs" role="toolbar" aria-label={t("bulk.label")}>
@@ -91,7 +99,7 @@ export function ModelsPage() {
         }
       >
         {(rows) => (
-          <Paper className="card" style={{ overflow: "hidden", opacity: pages.stale ? 0.6 : 1 }}>
+          <Paper className="card list" data-stale={pages.stale} style={{ overflow: "hidden" }}>
             <Table
               label={t("title")}
               columns={columns}

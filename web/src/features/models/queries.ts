@@ -2,7 +2,8 @@ import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
 import { type ApiError, send } from "../../api/client";
 import type { ModelView } from "../../api/models";
-import { usePages } from "../../api/pages";
+import { pagesQuery, usePages } from "../../api/pages";
+import { queries } from "../../api/queries";
 import type { ModelState } from "../../domain/status";
 import { queryOf } from "./logic";
 import type { ModelsSearch } from "./search";
@@ -13,13 +14,24 @@ export type Summary = { total: number; states: Record<ModelState, number>; engin
 const idOf = (m: ModelView) => m.model_uid;
 const watch = { type: "model", idOfGone: (d: Record<string, string>) => d.model_uid ?? "" };
 
+const listOf = (s: ModelsSearch) => `/api/v2/models${queryOf(s)}`;
+const summaryOf = (s: ModelsSearch) => `/api/v2/summary/models${queryOf(s, ["sort"])}`;
+
 export function useModels(s: ModelsSearch) {
-  return usePages<ModelView>(`/api/v2/models${queryOf(s)}`, idOf, watch);
+  return usePages<ModelView>(listOf(s), idOf, watch);
+}
+
+/** Asks for what the page shows first, before the page itself is there. */
+export function ahead(s: ModelsSearch): Promise<unknown> {
+  return Promise.all([
+    queries.prefetchInfiniteQuery(pagesQuery<ModelView>(listOf(s), true)),
+    queries.prefetchQuery({ queryKey: ["summary", summaryOf(s)], queryFn: () => send<Summary>("GET", summaryOf(s)) }),
+  ]);
 }
 
 /** How many models there are of each kind; counted again, at most once a second, when what is shown has changed. */
 export function useSummary(s: ModelsSearch, shown: unknown) {
-  const path = `/api/v2/summary/models${queryOf(s, ["sort"])}`;
+  const path = summaryOf(s);
   const query = useQuery<Summary, ApiError>({
     queryKey: ["summary", path],
     queryFn: () => send<Summary>("GET", path),

@@ -1,0 +1,39 @@
+import { Menu } from "@mantine/core";
+import { type ReactNode, useState } from "react";
+
+type Props = {
+  /** What the button is called; it is only a picture. */
+  label: string;
+  icon: ReactNode;
+  /** With a border, for the head of the page. */
+  framed?: boolean;
+  children: ReactNode;
+};
+
+/** A button that opens a menu. The menu is made when it is first asked for: a page has one in each of its rows, and few are ever opened. */
+export function PopMenu({ label, icon, framed, children }: Props) {
+  const [made, setMade] = useState(false);
+  const [open, setOpen] = useState(false);
+  const button = (
+    <button
+      type="button"
+      className={framed ? "icon-button framed" : "icon-button"}
+      aria-label={label}
+      aria-haspopup="menu"
+      aria-expanded={open}
+      onClick={() => {
+        setMade(true);
+        setOpen(!open);
+      }}
+    >
+      {icon}
+    </button>
+  );
+  if (!made) return button;
+  return (
+    <Menu opened={open} onChange={setOpen} position="bottom-end" withinPortal>
+      <Menu.Target>{button}</Menu.Target>
+      <Menu.Dropdown>{children}</Menu.Dropdown>
+    </Menu>
+  );
+}
