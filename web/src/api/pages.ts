@@ -30,6 +30,8 @@ export type Pages<T> = {
   total: number | null;
   error: ApiError | null;
   mode: Mode;
+  /** How often something has changed, loaded or not, since the list is followed. */
+  changes: number;
   /** Whether what is shown is still that of another filter. */
   stale: boolean;
   more: () => void;
@@ -77,6 +79,7 @@ export function pagesQuery<T>(path: string, followed: boolean) {
 export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit<Events<T>, "idOf">): Pages<T> {
   const queries = useQueryClient();
   const [mode, setMode] = useState<Mode>("connecting");
+  const [changes, setChanges] = useState(0);
   const key = useMemo(() => ["pages", path], [path]);
   const query = useInfiniteQuery({
     ...pagesQuery<T>(path, watch !== undefined),
@@ -96,6 +99,7 @@ export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit
         mode: setMode,
         changed(batch) {
           let again = false;
+          setChanges((n) => n + 1);
           queries.setQueryData<InfiniteData<Page<T>>>(key, (data) => {
             if (!data) return data;
             const [next, more] = patch(data, idOf, batch);
@@ -113,6 +117,7 @@ export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit
     rows,
     total: query.data?.pages[0]?.total ?? null,
     error: query.error,
+    changes,
     mode: query.error ? "offline" : watch ? mode : "polling",
     stale: query.isPlaceholderData,
     more: () => {

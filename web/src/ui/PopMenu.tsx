@@ -1,5 +1,6 @@
 import { Menu } from "@mantine/core";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 
 type Props = {
   /** What the button is called; it is only a picture. */
@@ -14,17 +15,24 @@ type Props = {
 export function PopMenu({ label, icon, framed, children }: Props) {
   const [made, setMade] = useState(false);
   const [open, setOpen] = useState(false);
+  const target = useRef<HTMLButtonElement>(null);
+  const press = () => {
+    if (!made) {
+      // The button is made anew within the menu; it has to have the focus when the menu opens, to get it back when that closes.
+      flushSync(() => setMade(true));
+      target.current?.focus();
+    }
+    setOpen(!open);
+  };
   const button = (
     <button
+      ref={target}
       type="button"
       className={framed ? "icon-button framed" : "icon-button"}
       aria-label={label}
       aria-haspopup="menu"
       aria-expanded={open}
-      onClick={() => {
-        setMade(true);
-        setOpen(!open);
-      }}
+      onClick={press}
     >
       {icon}
     </button>

@@ -4,6 +4,7 @@ import { IconBox, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from "@t
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useState } from "react";
 import { useTranslation } from "react-i18next";
+import { pollEvery } from "../../api/stream";
 import { DeleteModel } from "../../domain/DeleteModel";
 import { startModel, stopModel } from "../../domain/modelDeeds";
 import { useMay } from "../../domain/session";
@@ -35,8 +36,8 @@ export function ModelsPage() {
   // What is typed is asked for at once; the address, and what counts, follow when the typing has ended.
   const [typed, setTyped] = useState<string | null>(null);
   const pages = useModels(typed === null ? search : { ...search, q: typed });
-  const rest = useSummary(search, pages.rows);
-  const states = useSummary({ ...search, state: undefined }, pages.rows);
+  const rest = useSummary(search, pages.changes);
+  const states = useSummary({ ...search, state: undefined }, pages.changes, search.state && pollEvery);
   const change = useCallback(
     (c: Partial<ModelsSearch>, replace = "q" in c) => {
       const done = () => "q" in c && setTyped((now) => (now === (c.q ?? "") ? null : now));

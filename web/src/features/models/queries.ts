@@ -25,31 +25,35 @@ export function useModels(s: ModelsSearch) {
 export function ahead(s: ModelsSearch): Promise<unknown> {
   return Promise.all([
     queries.prefetchInfiniteQuery(pagesQuery<ModelView>(listOf(s), true)),
-    queries.prefetchQuery({ queryKey: ["summary", summaryOf(s)], queryFn: () => send<Summary>("GET", summaryOf(s)) }),
+    queries.prefetchQuery({ queryKey: ["summary", summaryOf(s)], queryFn: () => send<Summary>("GET", summaryOf(s)), staleTime: 1000 }),
   ]);
 }
 
-/** How many models there are of each kind; counted again, at most once a second, when what is shown has changed. */
-export function useSummary(s: ModelsSearch, shown: unknown) {
+/** How many models there are of each kind; counted again, at most once a second, when something has changed. `every`, in milliseconds, is for what the
+ * list that is followed does not tell of. */
+export function useSummary(s: ModelsSearch, changes: number, every?: number) {
   const path = summaryOf(s);
   const query = useQuery<Summary, ApiError>({
     queryKey: ["summary", path],
     queryFn: () => send<Summary>("GET", path),
     placeholderData: keepPreviousData,
-    refetchInterval: 8000,
+    staleTime: 1000,
+    refetchInterval: every,
   });
   const last = useRef(0);
+  const counted = useRef(changes);
   const { refetch } = query;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is shown is what makes it count again
   useEffect(() => {
+    if (changes === counted.current) return;
     const timer = setTimeout(
       () => {
+        counted.current = changes;
         last.current = Date.now();
         refetch();
       },
       Math.max(50, last.current + 1000 - Date.now()),
     );
     return () => clearTimeout(timer);
-  }, [shown, refetch]);
+  }, [changes, refetch]);
   return query;
 }
