@@ -1,7 +1,6 @@
 import { Badge, CloseButton, Group, Select, TextInput } from "@mantine/core";
-import { useDebouncedCallback } from "@mantine/hooks";
 import { IconSearch } from "@tabler/icons-react";
-import { memo, useEffect, useRef, useState } from "react";
+import { memo } from "react";
 import { useTranslation } from "react-i18next";
 import { modelStates, stateColor } from "../../domain/status";
 import { inert, number } from "../../lib/format";
@@ -10,14 +9,13 @@ import type { ModelsSearch } from "./search";
 
 type Props = {
   search: ModelsSearch;
-  onType: (q: string) => void;
   onChange: (change: Partial<ModelsSearch>) => void;
   states?: Summary;
   rest?: Summary;
 };
 
-/** What narrows the list. `states` counts the models of each state under the other filters, `rest` those of engines and labels. */
-export const Filters = memo(function Filters({ search, onType, onChange, states, rest }: Props) {
+/** What narrows the list beside the search. `states` counts the models of each state under the other filters, `rest` those of engines and labels. */
+export const Filters = memo(function Filters({ search, onChange, states, rest }: Props) {
   const { t, i18n } = useTranslation(["models", "common"]);
   const n = (x: number | undefined) => (x === undefined ? "" : number(x, i18n.language));
   const labels = (rest?.labels ?? []).flatMap((l) => l.values.map((v) => ({ key: `${l.key}=${v.value}`, models: v.models })));
@@ -25,8 +23,7 @@ export const Filters = memo(function Filters({ search, onType, onChange, states,
   const engines = Object.entries(rest?.engines ?? {});
   if (search.engine && !engines.some(([e]) => e === search.engine)) engines.push([search.engine, 0]);
   return (
-    <Group gap="xs" mb="sm" role="search" aria-label={t("filter.label")}>
-      <Search value={search.q ?? ""} onType={onType} onChange={(q) => onChange({ q: q || undefined })} />
+    <>
       <Select
         size="sm"
         w={160}
@@ -77,7 +74,7 @@ export const Filters = memo(function Filters({ search, onType, onChange, states,
           />
         ))}
       </Group>
-    </Group>
+    </>
   );
 });
 
@@ -91,22 +88,8 @@ function StateButton(p: { text: string; count: string; color?: string; on: boole
   );
 }
 
-/** The field tells each letter, and the whole text when the typing has ended. */
-function Search({ value, onType, onChange }: { value: string; onType: (q: string) => void; onChange: (q: string) => void }) {
+export function Search({ value, onType }: { value: string; onType: (q: string) => void }) {
   const { t } = useTranslation("models");
-  const [text, setText] = useState(value);
-  const told = useRef(value);
-  const tell = useDebouncedCallback((q: string) => {
-    told.current = q;
-    onChange(q);
-  }, 250);
-  useEffect(() => {
-    // The address has changed by itself, as with the back button.
-    if (value !== told.current) {
-      told.current = value;
-      setText(value);
-    }
-  }, [value]);
   return (
     <TextInput
       type="search"
@@ -116,12 +99,8 @@ function Search({ value, onType, onChange }: { value: string; onType: (q: string
       leftSection={<IconSearch size={16} aria-hidden="true" />}
       aria-label={t("filter.search")}
       placeholder={t("filter.search")}
-      value={text}
-      onChange={(e) => {
-        setText(e.currentTarget.value);
-        onType(e.currentTarget.value);
-        tell(e.currentTarget.value);
-      }}
+      value={value}
+      onChange={(e) => onType(e.currentTarget.value)}
     />
   );
 }

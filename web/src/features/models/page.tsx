@@ -15,11 +15,12 @@ import { failed } from "../../ui/notify";
 import { Table } from "../../ui/Table";
 import { Bulk } from "./Bulk";
 import { useColumns } from "./columns";
-import { Filters } from "./Filters";
+import { Filters, Search } from "./Filters";
 import { narrowed } from "./logic";
 import type { Deed } from "./ModelMenu";
 import { useModels, useSummary } from "./queries";
 import type { ModelsSearch } from "./search";
+import { useTyped } from "./typed";
 
 type Open = { deed: Deed; uids: string[] };
 
@@ -33,18 +34,14 @@ export function ModelsPage() {
   const admin = useMay("admin");
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const [open, setOpen] = useState<Open | null>(null);
-  // What is typed is asked for at once; the address, and what counts, follow when the typing has ended.
-  const [typed, setTyped] = useState<string | null>(null);
-  const pages = useModels(typed === null ? search : { ...search, q: typed });
-  const rest = useSummary(search, pages.changes);
-  const states = useSummary({ ...search, state: undefined }, pages.changes, search.state && pollEvery);
   const change = useCallback(
-    (c: Partial<ModelsSearch>, replace = "q" in c) => {
-      const done = () => "q" in c && setTyped((now) => (now === (c.q ?? "") ? null : now));
-      navigate({ search: (s) => ({ ...s, ...c }), replace }).finally(done);
-    },
+    (c: Partial<ModelsSearch>, replace = "q" in c) => navigate({ search: (s) => ({ ...s, ...c }), replace }),
     [navigate],
   );
+  const typed = useTyped(search, (q) => change({ q: q || undefined }));
+  const pages = useModels(typed.wanted);
+  const rest = useSummary(search, pages.changes);
+  const states = useSummary({ ...search, state: undefined }, pages.changes, search.state && pollEvery);
   const deed = useCallback(
     (deed: Deed, uid: string) => {
       if (deed === "delete") return setOpen({ deed, uids: [uid] });
@@ -62,7 +59,12 @@ export function ModelsPage() {
   return (
     <>
       <PageHead title={t("title")} lead={<ModeDot mode={pages.mode} />} actions={!first && create} />
-      {!first && <Filters search={search} onType={setTyped} onChange={change} states={states.data} rest={rest.data} />}
+      {!first && (
+        <Group gap="xs" mb="sm" role="search" aria-label={t("filter.label")}>
+          <Search value={typed.wanted.q ?? ""} onType={typed.type} />
+          <Filters search={search} onChange={change} states={states.data} rest={rest.data} />
+        </Group>
+      )}
       {chosen.size > 0 && (
         <Paper className="card" p="xs" mb="sm">
           <Group gap="xs" role="toolbar" aria-label={t("bulk.label")}>
@@ -89,7 +91,13 @@ export function ModelsPage() {
               first ? (
                 create
               ) : (
-                <Button variant="default" onClick={() => navigate({ search: { sort: search.sort } })}>
+                <Button
+                  variant="default"
+                  onClick={() => {
+                    typed.drop();
+                    navigate({ search: { sort: search.sort } });
+                  }}
+                >
                   {t("none.clear")}
                 </Button>
               )

@@ -1,15 +1,13 @@
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { useEffect, useRef } from "react";
-import { type ApiError, send } from "../../api/client";
+import { type ApiError, type Schemas, send } from "../../api/client";
 import type { ModelView } from "../../api/models";
 import { pagesQuery, usePages } from "../../api/pages";
 import { queries } from "../../api/queries";
-import type { ModelState } from "../../domain/status";
 import { queryOf } from "./logic";
 import type { ModelsSearch } from "./search";
 
-export type LabelCount = { key: string; models: number; values: { value: string; models: number }[] };
-export type Summary = { total: number; states: Record<ModelState, number>; engines: Record<string, number>; labels: LabelCount[] };
+export type Summary = Schemas["ModelSummary"];
 
 const idOf = (m: ModelView) => m.model_uid;
 const watch = { type: "model", idOfGone: (d: Record<string, string>) => d.model_uid ?? "" };
