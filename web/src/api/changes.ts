@@ -1,4 +1,5 @@
 // Follows the changes of a list from a revision on, in batches; whoever shows the list decides what to do with them.
+import { request } from "./client";
 import { keep, type Mode, watchOf } from "./keep";
 import type { ServerEvent } from "./stream";
 
@@ -59,6 +60,17 @@ export function followChanges<T>(path: string, from: string, events: Events<T>, 
     {
       address: () => watchOf(path, since),
       take,
+      /** Most of the time nothing has happened: the revision says so. */
+      async look(signal) {
+        if (!since) return false;
+        const url = new URL(path, location.origin);
+        url.searchParams.set("limit", "1");
+        const response = await request(url, { signal });
+        await response.text();
+        if (response.headers.get("Nebula-Revision") !== since) return false;
+        to.mode("polling");
+        return true;
+      },
       failed(error) {
         if (error.status === 400) since = "";
         to.mode("offline");

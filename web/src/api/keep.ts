@@ -10,6 +10,8 @@ export type Watch = {
   address(): string;
   /** Takes one event; true when everything that there was has come with it. */
   take(event: ServerEvent, mode: Mode): boolean;
+  /** Looks once, without a stream, where that is less work for the server; false: it could not. */
+  look?(signal: AbortSignal): Promise<boolean>;
   failed(error: ApiError): void;
 };
 
@@ -20,11 +22,12 @@ export async function keep(watch: Watch, signal: AbortSignal): Promise<void> {
     if (signal.aborted) return;
     try {
       if (!(await withSlot(() => once(watch, signal, true)))) {
-        await once(watch, signal, false);
+        if (!(await watch.look?.(signal))) await once(watch, signal, false);
         await pause(pollEvery, signal);
       }
       failures = 0;
     } catch (e) {
+      if (signal.aborted) return;
       const error = e instanceof ApiError ? e : new ApiError(0, "unreadable", String(e));
       watch.failed(error);
       if (error.status === 401 || error.status === 403 || error.status === 404) return;

@@ -85,9 +85,12 @@ describe("a followed list", () => {
     const server = new TestServer();
     const held = [stream(), stream()];
     server.raw("GET /api/v2/a", () => held[0]!.response).raw("GET /api/v2/b", () => held[1]!.response);
-    server.raw("GET /api/v2/c", () => {
+    server.raw("GET /api/v2/c", () => Response.json([{ node_id: "seen" }]));
+    // A list that comes in parts is looked at by a watch, which brings all of it.
+    server.raw("GET /api/v2/d", (seen) => {
+      if (!seen.query.has("watch")) return Response.json([{ node_id: "part" }], { headers: { "Nebula-Next-Cursor": "x" } });
       const s = stream();
-      s.send("list", [{ node_id: "seen" }]);
+      s.send("list", [{ node_id: "whole" }]);
       return s.response;
     });
     forgetSources();
@@ -96,9 +99,12 @@ describe("a followed list", () => {
         <Names path="/api/v2/a" />
         <Names path="/api/v2/b" />
         <Names path="/api/v2/c" />
+        <Names path="/api/v2/d" />
       </>,
     );
     await waitFor(() => expect(screen.getByText(/polling\s+seen/)).toBeTruthy());
+    await waitFor(() => expect(screen.getByText(/polling\s+whole/)).toBeTruthy());
+    expect(server.seen.filter((s) => s.path === "/api/v2/c").every((s) => !s.query.has("watch"))).toBe(true);
     view.unmount();
     for (const s of held) s.close();
   });

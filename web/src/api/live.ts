@@ -1,6 +1,6 @@
 // What the server shows, kept current: one source for each address, shared by whoever looks, alive while somebody does and the page can be seen.
 import { useCallback, useSyncExternalStore } from "react";
-import type { ApiError } from "./client";
+import { type ApiError, request } from "./client";
 import { keep, type Mode, watchOf } from "./keep";
 import type { ServerEvent } from "./stream";
 
@@ -13,6 +13,8 @@ export type Reader<T> = {
   whole(event: ServerEvent): boolean;
   /** Whether a watch may be resumed after its last event; otherwise it starts anew. */
   resumes: boolean;
+  /** The event that the answer without a watch would be. */
+  plain: string;
 };
 
 class Source<T> {
@@ -64,6 +66,13 @@ class Source<T> {
           const whole = this.reader.whole(event);
           if (whole) this.publishSoon(mode);
           return whole;
+        },
+        look: async (signal) => {
+          const response = await request(this.path, { signal });
+          if (response.headers.get("Nebula-Next-Cursor")) return false; // a part of a list, where a watch brings all of it
+          this.held = this.reader.take({ type: this.reader.plain, id: "", data: await response.text() }, this.held);
+          this.publishSoon("polling");
+          return true;
         },
         failed: (error) => {
           if (error.status === 400) this.since = "";
@@ -119,7 +128,7 @@ export function useSource<T>(path: string | null, reader: Reader<T>): Live<T> {
   return { ...snapshot, refresh };
 }
 
-const wholeList: Reader<unknown> = { take: (e) => JSON.parse(e.data), whole: () => true, resumes: false };
+const wholeList: Reader<unknown> = { take: (e) => JSON.parse(e.data), whole: () => true, resumes: false, plain: "list" };
 
 /** Follows a list that the server sends whole whenever it changes. */
 export function useLive<T>(path: string | null): Live<T> {

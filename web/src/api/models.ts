@@ -10,6 +10,7 @@ const detail: Reader<ModelDetail | null> = {
   take: (e, before) => (e.type === "deleted" ? null : e.type === "model" ? (JSON.parse(e.data) as ModelDetail) : before),
   whole: () => true,
   resumes: false,
+  plain: "model",
 };
 
 /** Follows one model; `data` is null once it has been deleted. */

@@ -75,8 +75,13 @@ export function pagesQuery<T>(path: string, followed: boolean) {
 }
 
 /** Follows a list page by page. `path` is its key: another filter is another list, the former one is shown until it is there. A list without a watch is
- * looked at every eight seconds. */
-export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit<Events<T>, "idOf">): Pages<T> {
+ * looked at every `look` milliseconds. */
+export function usePages<T>(
+  path: string,
+  idOf: (row: T) => string,
+  watch?: Omit<Events<T>, "idOf">,
+  look: number | false = pollEvery,
+): Pages<T> {
   const queries = useQueryClient();
   const [mode, setMode] = useState<Mode>("connecting");
   const [changes, setChanges] = useState(0);
@@ -84,7 +89,7 @@ export function usePages<T>(path: string, idOf: (row: T) => string, watch?: Omit
   const query = useInfiniteQuery({
     ...pagesQuery<T>(path, watch !== undefined),
     placeholderData: (before) => before,
-    refetchInterval: watch ? false : pollEvery,
+    refetchInterval: watch ? false : look,
   });
   const since = query.isPlaceholderData ? undefined : query.data?.pages[0]?.revision;
   const followed = since !== undefined && watch !== undefined;

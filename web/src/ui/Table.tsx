@@ -69,7 +69,6 @@ export function Table<T>(p: Props<T>) {
     useFlushSync: false,
     // The rows are drawn with the table: a screen's worth, until its height is known.
     initialRect: { width: 0, height: window.innerHeight },
-    getItemKey: (i) => p.idOf(p.rows[i]!),
   });
   const items = long ? virtual.getVirtualItems() : null;
   const last = items?.at(-1)?.index ?? -1;
@@ -78,8 +77,8 @@ export function Table<T>(p: Props<T>) {
     if (last >= 0 && last >= p.rows.length - 40) onEnd?.();
   }, [last, p.rows.length, onEnd]);
   const shown = items ? items.map((i) => [i.index, p.rows[i.index]!] as const) : p.rows.map((r, i) => [i, r] as const);
-  const all = p.selection && p.rows.length > 0 && p.rows.every((r) => p.selection!.chosen.has(p.idOf(r)));
-  const some = p.selection && p.rows.some((r) => p.selection!.chosen.has(p.idOf(r)));
+  const some = p.selection !== undefined && p.selection.chosen.size > 0 && p.rows.some((r) => p.selection!.chosen.has(p.idOf(r)));
+  const all = some && p.rows.every((r) => p.selection!.chosen.has(p.idOf(r)));
   const grid = long ? tracks(p.columns, p.selection !== undefined) : null;
   return (
     // What scrolls must be reachable by keyboard: hence the tabIndex.
@@ -103,9 +102,9 @@ export function Table<T>(p: Props<T>) {
                   type="checkbox"
                   className="tick"
                   aria-label={t("table.selectAll")}
-                  checked={all ?? false}
+                  checked={all}
                   ref={(box) => {
-                    if (box) box.indeterminate = Boolean(!all && some);
+                    if (box) box.indeterminate = some && !all;
                   }}
                   onChange={() => p.selection!.onChange(all ? new Set() : new Set(p.rows.map(p.idOf)))}
                 />
