@@ -29,6 +29,7 @@ func (s *server) follows(path string, header ...string) <-chan struct{} {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(func() { _ = res.Body.Close() })
 	if res.StatusCode != 200 {
 		b, _ := io.ReadAll(res.Body)
 		s.t.Fatalf("%s: %d %s", path, res.StatusCode, b)
@@ -36,7 +37,6 @@ func (s *server) follows(path string, header ...string) <-chan struct{} {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer func() { _ = res.Body.Close() }()
 		_, _ = io.Copy(io.Discard, res.Body) // until it ends, in whatever way
 	}()
 	return ended
