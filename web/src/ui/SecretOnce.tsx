@@ -1,8 +1,8 @@
 import { Alert, Button, Group, Modal, Stack, Text } from "@mantine/core";
-import { useClipboard } from "@mantine/hooks";
 import { IconCheck, IconCopy } from "@tabler/icons-react";
-import type { ReactNode } from "react";
+import { type ReactNode, useState } from "react";
 import { useTranslation } from "react-i18next";
+import { copyText } from "../lib/clipboard";
 
 /** Shows a value that nobody will see again. Neither a slip of the mouse nor Escape closes it. */
 export function SecretOnce({
@@ -17,7 +17,7 @@ export function SecretOnce({
   onClose: () => void;
 }) {
   const { t } = useTranslation();
-  const clipboard = useClipboard({ timeout: 2000 });
+  const [copied, setCopied] = useState<boolean | null>(null);
   return (
     <Modal opened onClose={onClose} title={title} size="lg" closeOnClickOutside={false} closeOnEscape={false} withCloseButton={false}>
       <Stack>
@@ -31,15 +31,17 @@ export function SecretOnce({
         <Group justify="flex-end">
           <Button
             variant="light"
-            leftSection={clipboard.copied ? <IconCheck size={16} /> : <IconCopy size={16} />}
-            onClick={() => clipboard.copy(value)}
+            leftSection={copied ? <IconCheck size={16} /> : <IconCopy size={16} />}
+            onClick={() => {
+              copyText(value).then(setCopied);
+            }}
             data-autofocus
           >
-            {clipboard.copied ? t("copied") : t("once.copy")}
+            {copied ? t("copied") : t("once.copy")}
           </Button>
           <Button onClick={onClose}>{t("once.done")}</Button>
         </Group>
-        {clipboard.error && (
+        {copied === false && (
           <Text size="sm" c="dimmed">
             {t("once.byHand")}
           </Text>

@@ -2,6 +2,7 @@
 import { Box, Group, Paper, Stack, Text, Title } from "@mantine/core";
 import { IconCheck } from "@tabler/icons-react";
 import { type ReactNode, useEffect, useState } from "react";
+import { copyText } from "../lib/clipboard";
 import { useNow } from "../lib/clock";
 import { exact, inert, relative } from "../lib/format";
 import { spoken } from "../lib/i18n";
@@ -80,22 +81,23 @@ export function IconButton(p: { label: string; onClick: () => void; framed?: boo
   );
 }
 
+/** Copies a text. What cannot be copied is said in the tip. */
 export function Copy({ text, label }: { text: string; label: string }) {
   const { t } = spoken();
-  const [copied, setCopied] = useState(false);
+  const [done, setDone] = useState<boolean | null>(null);
   useEffect(() => {
-    if (!copied) return;
-    const timer = setTimeout(() => setCopied(false), 1500);
+    if (done === null) return;
+    const timer = setTimeout(() => setDone(null), done ? 1500 : 6000);
     return () => clearTimeout(timer);
-  }, [copied]);
-  const copy = () =>
-    navigator.clipboard.writeText(text).then(
-      () => setCopied(true),
-      () => {},
-    );
+  }, [done]);
   return (
-    <IconButton label={copied ? t("copied") : label} onClick={copy}>
-      {copied ? <IconCheck size={14} /> : <CopyGlyph />}
+    <IconButton
+      label={done === null ? label : t(done ? "copied" : "once.byHand")}
+      onClick={() => {
+        copyText(text).then(setDone);
+      }}
+    >
+      {done ? <IconCheck size={14} /> : <CopyGlyph />}
     </IconButton>
   );
 }
