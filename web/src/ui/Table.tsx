@@ -33,6 +33,8 @@ type Props<T> = {
   /** The height in which it scrolls, a CSS length. Without it the table is as long as its rows, and all of them are drawn. */
   height?: string;
   rowHeight?: number;
+  /** Columns and rows have the sizes of a long table, however few rows there are. */
+  ruled?: boolean;
 };
 
 const boxWidth = 40;
@@ -79,11 +81,11 @@ export function Table<T>(p: Props<T>) {
   const shown = items ? items.map((i) => [i.index, p.rows[i.index]!] as const) : p.rows.map((r, i) => [i, r] as const);
   const some = p.selection !== undefined && p.selection.chosen.size > 0 && p.rows.some((r) => p.selection!.chosen.has(p.idOf(r)));
   const all = some && p.rows.every((r) => p.selection!.chosen.has(p.idOf(r)));
-  const grid = long ? tracks(p.columns, p.selection !== undefined) : null;
+  const grid = long || p.ruled ? tracks(p.columns, p.selection !== undefined) : null;
   return (
     // What scrolls must be reachable by keyboard: hence the tabIndex.
     <section
-      className={long ? "grid-table long" : "grid-table"}
+      className={grid ? `grid-table ruled${long ? " long" : ""}` : "grid-table"}
       ref={box}
       style={
         grid

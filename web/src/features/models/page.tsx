@@ -120,6 +120,7 @@ export function ModelsPage() {
               onEnd={pages.more}
               total={pages.total}
               rowHeight={58}
+              ruled
               height={rows.length > 10 ? "max(360px, calc(100dvh - 260px))" : undefined}
             />
           </Paper>
