@@ -97,6 +97,13 @@ test("a list of many models", async () => {
     w.run = false;
     return w.frames;
   });
+  // What is measured must have been drawn: rows in sight where the list is now.
+  const seen = await page.locator(".grid-table").evaluate((e) => {
+    const { top, bottom } = e.getBoundingClientRect();
+    const rows = [...e.querySelectorAll("[data-row]")].map((r) => r.getBoundingClientRect());
+    return { at: e.scrollTop, rows: rows.filter((r) => r.bottom > top && r.top < bottom).length };
+  });
+  if (seen.at === 0 || seen.rows < 5) throw new Error(`the list shows ${seen.rows} rows at ${seen.at} pixels`);
   const gaps = frames.slice(1).map((t, i) => t - frames[i]!);
   figure("console_scroll", (1000 * gaps.length) / (frames.at(-1)! - frames[0]!), "frames/s", ">=", 59);
   figure("console_scroll_frame_p95", quantile(gaps, 0.95), "ms", "<=", 17);

@@ -124,6 +124,33 @@ test("filters are in the address: a link and the back button bring them again", 
   await v.close();
 });
 
+test("a long list shows the rows of the place that it is scrolled to, under its head", async () => {
+  const uids = Array.from({ length: 150 }, (_, i) => `row-${String(i).padStart(3, "0")}`);
+  for (const uid of uids)
+    await n.api("POST", "/api/v2/models", { model_uid: uid, model_name: uid, model_source: "local", model_path: "/nowhere/x.gguf" });
+  const v = await Visitor.as(n.url, "ada", "/models?q=row-");
+  const { page } = v;
+  await row(page, "row-000").waitFor();
+  const list = page.locator(".grid-table");
+  const height = (await list.evaluate((e) => e.clientHeight)) - (await list.locator("thead").evaluate((e) => e.clientHeight));
+  for (const at of [0, 40, 99, 100, 149]) {
+    await list.evaluate((e, top) => e.scrollTo(0, top), Math.max(0, at * 58 - height + 58));
+    await until(`row ${at} is in sight`, () =>
+      list.evaluate((e, uid) => {
+        const seen = e.getBoundingClientRect();
+        const r = e.querySelector(`[data-row="${uid}"]`)?.getBoundingClientRect();
+        return r !== undefined && r.top >= seen.top && r.bottom <= seen.bottom + 1;
+      }, uids[at]!),
+    );
+    expect(await list.evaluate((e) => e.querySelector("thead")!.getBoundingClientRect().top - e.getBoundingClientRect().top)).toBeCloseTo(
+      0,
+      0,
+    );
+  }
+  await v.close();
+  for (const uid of uids) await remove(uid);
+});
+
 test("many at once: what failed is named, with its reason", async () => {
   for (const uid of ["many-a", "many-b", "many-c"]) n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", uid]);
   const v = await Visitor.as(n.url, "ada", "/models?q=many-");
