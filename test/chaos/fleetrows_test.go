@@ -35,6 +35,7 @@ func TestF07_nodeAgentKilled(t *testing.T) {
 		ok(t, n.start())
 		t.Logf("%s adopted and reported within %s", n.name, s.news(t, said).Round(10*time.Millisecond))
 		flow(t, l, 30)
+		passed(t, l)
 	}
 	onlyStarted(t, finish(t, l, traffic.ErrorEvent))
 	s.sameEngines(t, "m", before)
@@ -196,6 +197,7 @@ func TestF25_restartsInTheOutage(t *testing.T) {
 		ok(t, p.Kill())
 		ok(t, p.start())
 		t.Logf("%s started anew without servers: 50 requests were answered after %s", p.name, flow(t, l, 50).Round(10*time.Millisecond))
+		passed(t, l)
 	}
 	hold(t, time.Until(began.Add(time.Minute)), func() error { return f.sameEverywhere(t, before) })
 	flow(t, l, 50)

@@ -49,6 +49,19 @@ func flow(t *testing.T, l *traffic.Load, more int) time.Duration {
 	})
 }
 
+// passed waits until the requests that are in flight now have ended. Between two kills it makes each a fault of its own to every request: one that
+// has seen two engines die is not given a third, and on a slow machine requests last longer than a restart.
+func passed(t *testing.T, l *traffic.Load) {
+	t.Helper()
+	now := time.Now()
+	eventually(t, 2*time.Minute, func() error {
+		if n := l.Older(now); n > 0 {
+			return fmt.Errorf("%d requests from before are still in flight", n)
+		}
+		return nil
+	})
+}
+
 // finish stops the load and checks what holds under every fault: no request was cut silently, none hung, none got what the model did not say, and
 // there was enough of it. Outcomes other than those allowed are failures.
 func finish(t *testing.T, l *traffic.Load, allowed ...traffic.Outcome) traffic.Report {

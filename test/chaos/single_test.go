@@ -140,6 +140,7 @@ func TestF09_engineKilled(t *testing.T) {
 			}
 			return nil
 		})
+		passed(t, l)
 	}
 	onlyStarted(t, finish(t, l, traffic.ErrorEvent))
 	owned(t, s.client, s.program)

@@ -93,6 +93,7 @@ type Load struct {
 
 	mu      sync.Mutex
 	records []Record
+	flying  map[int]time.Time // when the request of each client that has one in flight began
 }
 
 // Start starts all clients. End them with Stop.
@@ -110,7 +111,7 @@ func Start(s Spec) *Load {
 			s.Gateways[i].Client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: s.Streams + s.Plain}}
 		}
 	}
-	l := &Load{spec: s, began: time.Now(), stop: make(chan struct{})}
+	l := &Load{spec: s, began: time.Now(), stop: make(chan struct{}), flying: map[int]time.Time{}}
 	for i := range s.Streams + s.Plain {
 		l.clients.Go(func() { l.client(i, i >= s.Plain) })
 	}
@@ -119,6 +120,19 @@ func Start(s Spec) *Load {
 
 // Answered is how many requests have had a good end so far.
 func (l *Load) Answered() int { return int(l.answered.Load()) }
+
+// Older is how many requests that began before t are still in flight.
+func (l *Load) Older(t time.Time) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, began := range l.flying {
+		if began.Before(t) {
+			n++
+		}
+	}
+	return n
+}
 
 // Clients is how many clients there are.
 func (l *Load) Clients() int { return l.spec.Streams + l.spec.Plain }
@@ -144,12 +158,16 @@ func (l *Load) client(number int, stream bool) {
 			return
 		case <-time.After(vary(l.spec.Pause)):
 		}
+		l.mu.Lock()
+		l.flying[number] = time.Now()
+		l.mu.Unlock()
 		r := l.request(number, fmt.Sprintf("c%d-%d", number, i), stream)
 		if r.Outcome.Good() {
 			l.answered.Add(1)
 		}
 		l.mu.Lock()
 		l.records = append(l.records, r)
+		delete(l.flying, number)
 		l.mu.Unlock()
 	}
 }

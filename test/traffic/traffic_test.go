@@ -125,6 +125,37 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// TestOlder: a request counts as in flight from its start to its end, and not as one from before it.
+func TestOlder(t *testing.T) {
+	came, answer, over := make(chan bool), make(chan bool), make(chan bool)
+	g := server(t, func(w http.ResponseWriter, _ string) {
+		select {
+		case came <- true:
+			<-answer
+		case <-over:
+		}
+		say(w, whole)
+	})
+	born := time.Now()
+	l := Start(Spec{Gateways: []Gateway{g}, Model: "m", Reply: reply, Plain: 1})
+	<-came
+	first := time.Now()
+	if before, now := l.Older(born), l.Older(first); before != 0 || now != 1 {
+		t.Errorf("with one request in flight: %d from before the load, %d until now", before, now)
+	}
+	answer <- true
+	<-came // the next one
+	if old, now := l.Older(first), l.Older(time.Now()); old != 0 || now != 1 {
+		t.Errorf("with the next one in flight: %d from before, %d until now", old, now)
+	}
+	close(answer)
+	close(over)
+	l.Stop()
+	if n := l.Older(time.Now()); n != 0 {
+		t.Errorf("after the load: %d in flight", n)
+	}
+}
+
 // TestRetry: what was not taken on is tried at the next gateway, what may have been is not.
 func TestRetry(t *testing.T) {
 	busy := server(t, func(w http.ResponseWriter, _ string) { w.WriteHeader(503); say(w, denied) })
