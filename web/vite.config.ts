@@ -15,10 +15,16 @@ export default defineConfig({
     chunkSizeWarningLimit: 1000,
     rolldownOptions: {
       output: {
-        // What every page needs comes in one file, and what most pages share in another: each file costs a request and its headers.
+        // What every page needs comes in one file, and what most pages share in two others, of which lists and their pictures need one: each file costs a request and its
+        // headers, and what is in it has to be read before a page is drawn.
         codeSplitting: {
           groups: [
             { name: "main", tags: ["$initial"] },
+            {
+              name: "list",
+              test: /react-virtual|virtual-core|src.ui.Table|src.api.pages|use-debounced-callback|icons-react/,
+              minShareCount: 2,
+            },
             { name: "parts", minShareCount: 4 },
           ],
         },

@@ -9,6 +9,7 @@ import { App } from "./app/app";
 import { router } from "./app/router";
 import { whoamiQuery } from "./domain/session";
 import { startI18n } from "./lib/i18n";
+import { fetchOverlays } from "./ui/overlays";
 
 /** Loads the page of the address, which becomes first what it should read: what nobody has looked at is not in it. */
 function openPage() {
@@ -24,6 +25,8 @@ async function start() {
       <App />
     </StrictMode>,
   );
+  // Ahead of the first menu or notice, and so that a notice can say that the server has gone.
+  setTimeout(() => fetchOverlays().catch(() => {}), 500);
 }
 
 void start();

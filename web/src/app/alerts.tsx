@@ -13,17 +13,21 @@ type DiskAlert = Schemas["DiskAlert"];
 
 /** What people should look at, above every page, while it holds. */
 export function Alerts() {
-  const { t } = useTranslation();
   const alerts = useLive<DiskAlert[]>("/api/v2/alerts");
+  return alerts.data?.length ? <AlertList alerts={alerts.data} /> : null;
+}
+
+function AlertList({ alerts }: { alerts: DiskAlert[] }) {
+  const { t } = useTranslation();
   const { ref, height } = useElementSize();
   useEffect(() => {
-    // Pages that fill the window take this off.
-    document.documentElement.style.setProperty("--nebula-alerts", height > 0 ? `${height + 16}px` : "0px");
+    const root = document.documentElement.style;
+    root.setProperty("--nebula-alerts", `${height + 16}px`); // pages that fill the window take this off
+    return () => void root.removeProperty("--nebula-alerts");
   }, [height]);
-  if (!alerts.data?.length) return null;
   return (
     <Stack ref={ref} gap="xs" mb="md" role="region" aria-label={t("alerts.label")}>
-      {alerts.data.map((a) => (
+      {alerts.map((a) => (
         <Alert
           key={`${a.node_id} ${a.alert_type}`}
           color={a.alert_type === "disk_warning" ? "orange" : "red"}

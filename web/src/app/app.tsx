@@ -1,9 +1,10 @@
 import { MantineProvider } from "@mantine/core";
-import { Notifications } from "@mantine/notifications";
+import { useNotifications } from "@mantine/notifications";
 import { QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { setNonce } from "get-nonce";
 import { queries } from "../api/queries";
+import { useOverlays } from "../ui/overlays";
 import { resolver, theme } from "../ui/theme";
 import { Tips } from "../ui/tips";
 import { router } from "./router";
@@ -15,11 +16,18 @@ setNonce(nonce);
 export function App() {
   return (
     <MantineProvider theme={theme} cssVariablesResolver={resolver} defaultColorScheme="auto" getStyleNonce={() => nonce}>
-      <Notifications position="bottom-right" />
+      <Notices />
       <Tips />
       <QueryClientProvider client={queries}>
         <RouterProvider router={router} />
       </QueryClientProvider>
     </MantineProvider>
   );
+}
+
+/** What was done and what failed. */
+function Notices() {
+  const { notifications } = useNotifications();
+  const Notifications = useOverlays(notifications.length > 0)?.Notifications;
+  return Notifications ? <Notifications position="bottom-right" /> : null;
 }

@@ -1,4 +1,4 @@
-import { Menu, Text } from "@mantine/core";
+import { Text } from "@mantine/core";
 import { IconLogout, IconSettings, IconUser } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import { useTranslation } from "react-i18next";
@@ -37,18 +37,22 @@ function PersonMenu({ who }: { who: Whoami }) {
   }
   return (
     <PopMenu framed label={t("tools.person")} icon={<IconUser size={18} />}>
-      <Menu.Label>
-        <Text size="sm">
-          <Name text={who.user?.display_name || who.id} most={40} />
-        </Text>
-        <Text size="xs">{t(`role.${who.role}`)}</Text>
-      </Menu.Label>
-      <Menu.Item leftSection={<IconSettings size={16} />} renderRoot={(props) => <Link to="/settings" {...props} />}>
-        {t("nav.settings")}
-      </Menu.Item>
-      <Menu.Item leftSection={<IconLogout size={16} />} onClick={logOut}>
-        {t("tools.logout")}
-      </Menu.Item>
+      {({ Item, Label }) => (
+        <>
+          <Label>
+            <Text size="sm">
+              <Name text={who.user?.display_name || who.id} most={40} />
+            </Text>
+            <Text size="xs">{t(`role.${who.role}`)}</Text>
+          </Label>
+          <Item leftSection={<IconSettings size={16} />} renderRoot={(props) => <Link to="/settings" {...props} />}>
+            {t("nav.settings")}
+          </Item>
+          <Item leftSection={<IconLogout size={16} />} onClick={logOut}>
+            {t("tools.logout")}
+          </Item>
+        </>
+      )}
     </PopMenu>
   );
 }

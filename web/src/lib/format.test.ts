@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { bytes, duration, inert, percent, relative } from "./format";
+import { bytes, duration, inert, number, percent, relative } from "./format";
 
 test.each([
   [0, "0 B"],
@@ -9,6 +9,12 @@ test.each([
   [1.25 * 2 ** 30, "1.25 GiB"],
   [123.4 * 2 ** 30, "123 GiB"],
 ])("bytes(%d)", (n, want) => expect(bytes(n, "en")).toBe(want));
+
+test.each(["en", "zh"])("whole numbers in %s are those of the browser's own formatter", (language) => {
+  const own = new Intl.NumberFormat(language);
+  for (const n of [0, 7, 999, 1000, 12_345, 999_999, 1_000_000, 1_234_567_890, Number.MAX_SAFE_INTEGER, -1, -999, -1000, -12_345_678])
+    expect(number(n, language)).toBe(own.format(n));
+});
 
 test.each([
   [0.9999, "99%"],

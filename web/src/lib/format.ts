@@ -24,6 +24,8 @@ export function bytes(n: number, language: string): string {
 }
 
 export function number(n: number, language: string, digits = 0): string {
+  // Whole numbers are the same in both languages, and on every page: the browser's formatter would be 40 ms of the first one.
+  if (Number.isSafeInteger(n)) return String(n).replace(/\B(?=(?:\d{3})+$)/g, ",");
   return once(
     `n ${language} ${digits}`,
     () => new Intl.NumberFormat(language, { maximumFractionDigits: digits, minimumFractionDigits: 0 }),

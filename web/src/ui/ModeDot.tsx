@@ -1,4 +1,3 @@
-import { Group, Text, Tooltip } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import type { Mode } from "../api/keep";
 
@@ -8,16 +7,9 @@ const color: Record<Mode, string> = { live: "teal", polling: "blue", offline: "r
 export function ModeDot({ mode }: { mode: Mode }) {
   const { t } = useTranslation();
   return (
-    <Tooltip label={t(`modeHint.${mode}`)}>
-      <Group gap={6} wrap="nowrap" role="status" data-live={mode} tabIndex={0} style={{ borderRadius: 4 }}>
-        <span
-          aria-hidden="true"
-          style={{ width: 8, height: 8, borderRadius: 4, background: `var(--mantine-color-${color[mode]}-filled)`, flex: "none" }}
-        />
-        <Text span size="xs" c="dimmed">
-          {t(`mode.${mode}`)}
-        </Text>
-      </Group>
-    </Tooltip>
+    <span className="mode small dim" role="status" data-live={mode} data-tip={t(`modeHint.${mode}`)} tabIndex={0}>
+      <span aria-hidden="true" className="dot" style={{ background: `var(--mantine-color-${color[mode]}-filled)` }} />
+      {t(`mode.${mode}`)}
+    </span>
   );
 }

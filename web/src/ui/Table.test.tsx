@@ -40,7 +40,7 @@ test("all rows are chosen, and none, by the box in the head; a part of them is n
 });
 
 test("a menu is made when it is asked for, and gives its button the focus back", async () => {
-  const Page = () => <RowMenu label="what to do with a">inside</RowMenu>;
+  const Page = () => <RowMenu label="what to do with a">{() => "inside"}</RowMenu>;
   await renderPage(Page, { path: "/things" });
   expect(screen.queryByText("inside")).toBeNull();
   fireEvent.click(screen.getByRole("button", { name: "what to do with a" }));

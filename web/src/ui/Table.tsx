@@ -1,5 +1,5 @@
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
-import { useVirtualizer } from "@tanstack/react-virtual";
+import { useVirtualizer, type Virtualizer } from "@tanstack/react-virtual";
 import { type CSSProperties, memo, type ReactNode, useCallback, useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -47,6 +47,16 @@ export function tracks(columns: { width?: number | string; number?: boolean }[],
   return { template: all.map((w) => (w < 60 ? `${w}px` : `minmax(${w}px, ${w}fr)`)).join(" "), least: all.reduce((a, b) => a + b, 0) };
 }
 
+/** Tells a list how large its box is once the browser has laid it out: to be told any sooner, the page would have to be laid out twice. */
+function followSize(list: Virtualizer<HTMLDivElement, Element>, told: (size: { width: number; height: number }) => void) {
+  if (!list.scrollElement) return;
+  const watch = new ResizeObserver(
+    ([e]) => e && told({ width: Math.round(e.contentRect.width), height: Math.round(e.contentRect.height) }),
+  );
+  watch.observe(list.scrollElement);
+  return () => watch.disconnect();
+}
+
 /** A table. The roles are said, since what is drawn as blocks and grids is a table to no screen reader otherwise. With a height it draws only what can be seen of a long list. */
 export function Table<T>(p: Props<T>) {
   const { t } = useTranslation();
@@ -69,8 +79,9 @@ export function Table<T>(p: Props<T>) {
     overscan: 6,
     enabled: long,
     useFlushSync: false,
-    // The rows are drawn with the table: a screen's worth, until its height is known.
-    initialRect: { width: 0, height: window.innerHeight },
+    // The rows are drawn with the table: about as many as can be seen, until its height is known.
+    initialRect: { width: 0, height: Math.max(360, window.innerHeight - 260) },
+    observeElementRect: followSize,
   });
   const items = long ? virtual.getVirtualItems() : null;
   const last = items?.at(-1)?.index ?? -1;

@@ -67,12 +67,13 @@ export function Unknown() {
 }
 
 /** A button that is only a picture. Its label is also its tip. */
-export function IconButton(p: { label: string; onClick: () => void; framed?: boolean; children: ReactNode }) {
+export function IconButton(p: { label: string; onClick: () => void; framed?: boolean; expanded?: boolean; children: ReactNode }) {
   return (
     <button
       type="button"
       className={p.framed ? "icon-button framed" : "icon-button"}
       aria-label={p.label}
+      aria-expanded={p.expanded}
       data-tip={p.label}
       onClick={p.onClick}
     >

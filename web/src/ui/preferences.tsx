@@ -1,4 +1,4 @@
-import { Menu, useMantineColorScheme } from "@mantine/core";
+import { useMantineColorScheme } from "@mantine/core";
 import { IconDeviceDesktop, IconLanguage, IconMoon, IconSun } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
 import { type Language, languages, speak } from "../lib/i18n";
@@ -8,17 +8,19 @@ export function LanguageMenu() {
   const { t, i18n } = useTranslation();
   return (
     <PopMenu framed label={t("tools.language")} icon={<IconLanguage size={18} />}>
-      {(Object.keys(languages) as Language[]).map((l) => (
-        <Menu.Item
-          key={l}
-          lang={l === "zh" ? "zh-CN" : "en"}
-          aria-current={i18n.language === l ? "true" : undefined}
-          fw={i18n.language === l ? 650 : 400}
-          onClick={() => speak(l)}
-        >
-          {languages[l]}
-        </Menu.Item>
-      ))}
+      {({ Item }) =>
+        (Object.keys(languages) as Language[]).map((l) => (
+          <Item
+            key={l}
+            lang={l === "zh" ? "zh-CN" : "en"}
+            aria-current={i18n.language === l ? "true" : undefined}
+            fw={i18n.language === l ? 650 : 400}
+            onClick={() => speak(l)}
+          >
+            {languages[l]}
+          </Item>
+        ))
+      }
     </PopMenu>
   );
 }
@@ -34,17 +36,19 @@ export function SchemeMenu() {
   const Icon = kinds.find(([k]) => k === colorScheme)![1];
   return (
     <PopMenu framed label={t("tools.scheme")} icon={<Icon size={18} />}>
-      {kinds.map(([k, I]) => (
-        <Menu.Item
-          key={k}
-          leftSection={<I size={16} />}
-          aria-current={colorScheme === k ? "true" : undefined}
-          fw={colorScheme === k ? 650 : 400}
-          onClick={() => setColorScheme(k)}
-        >
-          {t(`tools.${k}`)}
-        </Menu.Item>
-      ))}
+      {({ Item }) =>
+        kinds.map(([k, I]) => (
+          <Item
+            key={k}
+            leftSection={<I size={16} />}
+            aria-current={colorScheme === k ? "true" : undefined}
+            fw={colorScheme === k ? 650 : 400}
+            onClick={() => setColorScheme(k)}
+          >
+            {t(`tools.${k}`)}
+          </Item>
+        ))
+      }
     </PopMenu>
   );
 }

@@ -1,7 +1,7 @@
 // One tooltip for the whole page: what carries data-tip says it when the pointer rests on it or the keyboard reaches it. A tooltip of its own
 // for each cell of a long list would cost more than the cell.
-import { Tooltip } from "@mantine/core";
 import { useEffect, useState } from "react";
+import { useOverlays } from "./overlays";
 
 const delay = 200; // milliseconds
 
@@ -50,7 +50,8 @@ export function Tips() {
       document.removeEventListener("keydown", key);
     };
   }, []);
-  if (!shown?.label) return null;
+  const Tooltip = useOverlays(shown !== null)?.Tooltip;
+  if (!shown?.label || !Tooltip) return null;
   return <Tooltip opened target={shown.target} label={shown.label} />;
 }
 

@@ -1,4 +1,4 @@
-import { Button, Menu, Text } from "@mantine/core";
+import { Button, Text } from "@mantine/core";
 import { IconKey, IconPlus } from "@tabler/icons-react";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
@@ -47,12 +47,16 @@ export function Keys() {
     width: 50,
     render: (k) => (
       <RowMenu label={common("actionsFor", { name: k.name })}>
-        <Menu.Item onClick={() => setOpen({ kind: "edit", key: k })}>{t("keys.edit")}</Menu.Item>
-        <Menu.Item onClick={() => setOpen({ kind: "rotate", key: k })}>{t("keys.rotate")}</Menu.Item>
-        <Menu.Item onClick={() => toggle(k)}>{t(k.state === "disabled" ? "keys.enable" : "keys.disable")}</Menu.Item>
-        <Menu.Item c="var(--mantine-color-error)" onClick={() => setOpen({ kind: "delete", key: k })}>
-          {t("keys.delete")}
-        </Menu.Item>
+        {({ Item }) => (
+          <>
+            <Item onClick={() => setOpen({ kind: "edit", key: k })}>{t("keys.edit")}</Item>
+            <Item onClick={() => setOpen({ kind: "rotate", key: k })}>{t("keys.rotate")}</Item>
+            <Item onClick={() => toggle(k)}>{t(k.state === "disabled" ? "keys.enable" : "keys.disable")}</Item>
+            <Item c="var(--mantine-color-error)" onClick={() => setOpen({ kind: "delete", key: k })}>
+              {t("keys.delete")}
+            </Item>
+          </>
+        )}
       </RowMenu>
     ),
   });

@@ -1,4 +1,4 @@
-import { Anchor, Button, Checkbox, Group, Menu, Paper, PasswordInput, Text, TextInput } from "@mantine/core";
+import { Anchor, Button, Checkbox, Group, Paper, PasswordInput, Text, TextInput } from "@mantine/core";
 import { IconLock, IconPlus } from "@tabler/icons-react";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
@@ -39,10 +39,14 @@ export function Secrets() {
       width: 50,
       render: (s) => (
         <RowMenu label={common("actionsFor", { name: inert(s.name, 60) })}>
-          <Menu.Item onClick={() => setOpen({ kind: "put", name: s.name })}>{t("secrets.replace")}</Menu.Item>
-          <Menu.Item c="var(--mantine-color-error)" onClick={() => setOpen({ kind: "delete", secret: s })}>
-            {t("secrets.delete")}
-          </Menu.Item>
+          {({ Item }) => (
+            <>
+              <Item onClick={() => setOpen({ kind: "put", name: s.name })}>{t("secrets.replace")}</Item>
+              <Item c="var(--mantine-color-error)" onClick={() => setOpen({ kind: "delete", secret: s })}>
+                {t("secrets.delete")}
+              </Item>
+            </>
+          )}
         </RowMenu>
       ),
     });

@@ -1,4 +1,4 @@
-import { Button, Group, Menu } from "@mantine/core";
+import { Button, Group } from "@mantine/core";
 import { IconUserPlus, IconUsers } from "@tabler/icons-react";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";
@@ -70,16 +70,18 @@ export function Users() {
       width: 50,
       render: (u) => (
         <RowMenu label={common("actionsFor", { name: u.name })}>
-          <Menu.Item onClick={() => setOpen({ kind: "edit", user: u })}>{t("users.edit")}</Menu.Item>
-          {!u.external && <Menu.Item onClick={() => setOpen({ kind: "password", user: u })}>{t("users.reset")}</Menu.Item>}
-          <Menu.Item onClick={() => navigate({ to: "/access", search: { tab: "keys", user: u.name } })}>{t("users.keys")}</Menu.Item>
-          <Menu.Item onClick={() => navigate({ to: "/access", search: { tab: "sessions", user: u.name } })}>
-            {t("users.sessions")}
-          </Menu.Item>
-          <Menu.Item onClick={() => toggle(u)}>{t(u.disabled ? "users.enable" : "users.disable")}</Menu.Item>
-          <Menu.Item c="var(--mantine-color-error)" onClick={() => setOpen({ kind: "delete", user: u })}>
-            {t("users.delete")}
-          </Menu.Item>
+          {({ Item }) => (
+            <>
+              <Item onClick={() => setOpen({ kind: "edit", user: u })}>{t("users.edit")}</Item>
+              {!u.external && <Item onClick={() => setOpen({ kind: "password", user: u })}>{t("users.reset")}</Item>}
+              <Item onClick={() => navigate({ to: "/access", search: { tab: "keys", user: u.name } })}>{t("users.keys")}</Item>
+              <Item onClick={() => navigate({ to: "/access", search: { tab: "sessions", user: u.name } })}>{t("users.sessions")}</Item>
+              <Item onClick={() => toggle(u)}>{t(u.disabled ? "users.enable" : "users.disable")}</Item>
+              <Item c="var(--mantine-color-error)" onClick={() => setOpen({ kind: "delete", user: u })}>
+                {t("users.delete")}
+              </Item>
+            </>
+          )}
         </RowMenu>
       ),
     },

@@ -1,6 +1,6 @@
-import { Badge, CloseButton, Group, Select, TextInput } from "@mantine/core";
+import { Badge, CloseButton, Group } from "@mantine/core";
 import { IconSearch } from "@tabler/icons-react";
-import { memo } from "react";
+import { memo, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { modelStates, stateColor } from "../../domain/status";
 import { inert, number } from "../../lib/format";
@@ -18,34 +18,25 @@ type Props = {
 export const Filters = memo(function Filters({ search, onChange, states, rest }: Props) {
   const { t, i18n } = useTranslation(["models", "common"]);
   const n = (x: number | undefined) => (x === undefined ? "" : number(x, i18n.language));
-  const labels = (rest?.labels ?? []).flatMap((l) => l.values.map((v) => ({ key: `${l.key}=${v.value}`, models: v.models })));
   const chosen = search.label ?? [];
   const engines = Object.entries(rest?.engines ?? {});
   if (search.engine && !engines.some(([e]) => e === search.engine)) engines.push([search.engine, 0]);
   return (
     <>
-      <Select
-        size="sm"
-        w={160}
+      <select
+        className="field"
         aria-label={t("filter.engine")}
-        placeholder={t("filter.engine")}
-        clearable
-        clearButtonProps={{ "aria-label": t("filter.clear") }}
-        data={engines.map(([e, c]) => ({ value: e, label: `${e} (${n(c)})` }))}
-        value={search.engine ?? null}
-        onChange={(engine) => onChange({ engine: engine ?? undefined })}
-      />
-      <Select
-        size="sm"
-        w={200}
-        searchable
-        aria-label={t("filter.byLabel")}
-        placeholder={t("filter.byLabel")}
-        data={labels.filter((l) => !chosen.includes(l.key)).map((l) => ({ value: l.key, label: `${inert(l.key, 50)} (${n(l.models)})` }))}
-        value={null}
-        onChange={(l) => l && onChange({ label: [...chosen, l] })}
-        nothingFoundMessage={t("filter.noLabels")}
-      />
+        value={search.engine ?? ""}
+        onChange={(e) => onChange({ engine: e.currentTarget.value || undefined })}
+      >
+        <option value="">{t("filter.anyEngine")}</option>
+        {engines.map(([e, c]) => (
+          <option key={e} value={e}>
+            {e} ({n(c)})
+          </option>
+        ))}
+      </select>
+      <LabelField labels={rest?.labels} chosen={chosen} onChoose={(l) => onChange({ label: [...chosen, l] })} />
       {chosen.map((l) => (
         <Badge
           key={l}
@@ -78,6 +69,41 @@ export const Filters = memo(function Filters({ search, onChange, states, rest }:
   );
 });
 
+type LabelFieldProps = { labels: Summary["labels"] | undefined; chosen: string[]; onChoose: (label: string) => void };
+
+/** The labels to choose from, by their keys. There can be hundreds, so they are drawn when people turn to the field. */
+function LabelField({ labels, chosen, onChoose }: LabelFieldProps) {
+  const { t, i18n } = useTranslation("models");
+  const [near, setNear] = useState(false);
+  const more = (count: number | undefined) => (count ? <option disabled>{t("bulk.more", { count })}</option> : null);
+  return (
+    <select
+      className="field"
+      aria-label={t("filter.byLabel")}
+      value=""
+      onPointerEnter={() => setNear(true)}
+      onFocus={() => setNear(true)}
+      onChange={(e) => onChoose(e.currentTarget.value)}
+    >
+      <option value="">{t(labels?.length === 0 ? "filter.noLabels" : "filter.byLabel")}</option>
+      {near &&
+        labels?.map((l) => (
+          <optgroup key={l.key} label={inert(l.key, 50)}>
+            {l.values
+              .map(({ value, models }) => ({ label: `${l.key}=${value}`, models }))
+              .filter(({ label }) => !chosen.includes(label))
+              .map(({ label, models }) => (
+                <option key={label} value={label}>
+                  {inert(label, 50)} ({number(models, i18n.language)})
+                </option>
+              ))}
+            {more(l.more_values)}
+          </optgroup>
+        ))}
+    </select>
+  );
+}
+
 function StateButton(p: { text: string; count: string; color?: string; on: boolean; onPress: () => void }) {
   return (
     <button type="button" className="chip" aria-pressed={p.on} onClick={p.onPress}>
@@ -91,16 +117,17 @@ function StateButton(p: { text: string; count: string; color?: string; on: boole
 export function Search({ value, onType }: { value: string; onType: (q: string) => void }) {
   const { t } = useTranslation("models");
   return (
-    <TextInput
-      type="search"
-      style={{ flex: "1 1 220px" }}
-      maw={420}
-      maxLength={200}
-      leftSection={<IconSearch size={16} aria-hidden="true" />}
-      aria-label={t("filter.search")}
-      placeholder={t("filter.search")}
-      value={value}
-      onChange={(e) => onType(e.currentTarget.value)}
-    />
+    <span className="search">
+      <IconSearch size={16} aria-hidden="true" />
+      <input
+        type="search"
+        className="field"
+        maxLength={200}
+        aria-label={t("filter.search")}
+        placeholder={t("filter.search")}
+        value={value}
+        onChange={(e) => onType(e.currentTarget.value)}
+      />
+    </span>
   );
 }

@@ -2,18 +2,17 @@ import "./models.css";
 import { Button, Group, Paper, Text } from "@mantine/core";
 import { IconBox, IconPlayerPlay, IconPlayerStop, IconPlus, IconTrash } from "@tabler/icons-react";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useCallback, useState } from "react";
+import { lazy, Suspense, useCallback, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { pollEvery } from "../../api/stream";
-import { DeleteModel } from "../../domain/DeleteModel";
 import { startModel, stopModel } from "../../domain/modelDeeds";
 import { useMay } from "../../domain/session";
+import { useLasting } from "../../lib/lasting";
 import { PageHead } from "../../ui/bits";
 import { Empty, Faces } from "../../ui/faces";
 import { ModeDot } from "../../ui/ModeDot";
 import { failed } from "../../ui/notify";
 import { Table } from "../../ui/Table";
-import { Bulk } from "./Bulk";
 import { useColumns } from "./columns";
 import { Filters, Search } from "./Filters";
 import { narrowed } from "./logic";
@@ -21,6 +20,10 @@ import type { Deed } from "./ModelMenu";
 import { useModels, useSummary } from "./queries";
 import type { ModelsSearch } from "./search";
 import { useTyped } from "./typed";
+
+// Dialogs come when they are asked for: the list does not wait for them.
+const DeleteModel = lazy(() => import("../../domain/DeleteModel").then((m) => ({ default: m.DeleteModel })));
+const Bulk = lazy(() => import("./Bulk").then((m) => ({ default: m.Bulk })));
 
 type Open = { deed: Deed; uids: string[] };
 
@@ -40,6 +43,7 @@ export function ModelsPage() {
   );
   const typed = useTyped(search, (q) => change({ q: q || undefined }));
   const pages = useModels(typed.wanted);
+  const stale = useLasting(pages.stale, 200);
   const rest = useSummary(search, pages.changes);
   const states = useSummary({ ...search, state: undefined }, pages.changes, search.state && pollEvery);
   const deed = useCallback(
@@ -108,7 +112,7 @@ export function ModelsPage() {
         }
       >
         {(rows) => (
-          <Paper className="card list" data-stale={pages.stale} style={{ overflow: "hidden" }}>
+          <Paper className="card list" data-stale={stale} style={{ overflow: "hidden" }}>
             <Table
               label={t("title")}
               columns={columns}
@@ -126,19 +130,21 @@ export function ModelsPage() {
           </Paper>
         )}
       </Faces>
-      {open?.deed === "delete" && open.uids.length === 1 ? (
-        <DeleteModel uid={open.uids[0]!} onClose={() => setOpen(null)} onDone={() => setChosen(new Set())} />
-      ) : (
-        open && (
-          <Bulk
-            {...open}
-            onClose={(failed) => {
-              setOpen(null);
-              setChosen(new Set(failed));
-            }}
-          />
-        )
-      )}
+      <Suspense>
+        {open?.deed === "delete" && open.uids.length === 1 ? (
+          <DeleteModel uid={open.uids[0]!} onClose={() => setOpen(null)} onDone={() => setChosen(new Set())} />
+        ) : (
+          open && (
+            <Bulk
+              {...open}
+              onClose={(failed) => {
+                setOpen(null);
+                setChosen(new Set(failed));
+              }}
+            />
+          )
+        )}
+      </Suspense>
     </>
   );
 }

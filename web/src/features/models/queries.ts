@@ -19,10 +19,15 @@ export function useModels(s: ModelsSearch) {
   return usePages<ModelView>(listOf(s), idOf, watch);
 }
 
+/** Asks for a list before a page is drawn that shows it: the server answers meanwhile. */
+export function listAhead(s: ModelsSearch): Promise<void> {
+  return queries.prefetchInfiniteQuery(pagesQuery<ModelView>(listOf(s), true));
+}
+
 /** Asks for what the page shows first, before the page itself is there. */
 export function ahead(s: ModelsSearch): Promise<unknown> {
   return Promise.all([
-    queries.prefetchInfiniteQuery(pagesQuery<ModelView>(listOf(s), true)),
+    listAhead(s),
     queries.prefetchQuery({ queryKey: ["summary", summaryOf(s)], queryFn: () => send<Summary>("GET", summaryOf(s)), staleTime: 1000 }),
   ]);
 }

@@ -1,5 +1,6 @@
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useState } from "react";
+import { listAhead } from "./queries";
 import type { ModelsSearch } from "./search";
 
 /** What is typed into the search goes ahead of the address: the list asks for each letter; the address, and what counts, follow when the typing has ended. */
@@ -11,6 +12,7 @@ export function useTyped(search: ModelsSearch, follow: (q: string) => Promise<un
   return {
     wanted: typed === null ? search : { ...search, q: typed },
     type(q: string) {
+      void listAhead({ ...search, q });
       setTyped(q);
       settle(q);
     },
