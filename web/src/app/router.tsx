@@ -4,6 +4,7 @@ import { search as auditSearch } from "../features/audit/search";
 import { search as createSearch } from "../features/create/search";
 import { search as detailSearch } from "../features/detail/search";
 import { search as loginSearch } from "../features/login/search";
+import { ahead as modelsAhead } from "../features/models/queries";
 import { search as modelsSearch } from "../features/models/search";
 import { search as nodesSearch } from "../features/nodes/search";
 import { search as playgroundSearch } from "../features/playground/search";
@@ -45,7 +46,7 @@ const pages = [
     path: "/models",
     validateSearch: modelsSearch,
     loaderDeps: ({ search }) => search,
-    loader: ({ deps }) => import("../features/models/queries").then((q) => soon(q.ahead(deps))),
+    loader: ({ deps }) => soon(modelsAhead(deps)),
     component: lazyRouteComponent(() => import("../features/models/page"), "ModelsPage"),
   }),
   createRoute({

@@ -1,5 +1,5 @@
 // How a model's state and downloads are shown, wherever that is.
-import { Progress as Bar, Group, Text } from "@mantine/core";
+import { Text } from "@mantine/core";
 import { useTranslation } from "react-i18next";
 import type { Schemas } from "../api/client";
 import { bytes, duration, inert, percent } from "../lib/format";
@@ -55,13 +55,9 @@ export function DownloadBar({ progress: p, eta }: { progress: Progress; eta?: nu
     .filter(Boolean)
     .join(" · ");
   return (
-    <Group gap={4} style={{ flexDirection: "column" }} align="stretch">
-      <Bar.Root size={6} transitionDuration={200}>
-        <Bar.Section value={ratio * 100} aria-label={t("download.label")} aria-valuetext={text} color="blue" />
-      </Bar.Root>
-      <Text size="xs" c="dimmed" style={{ fontVariantNumeric: "tabular-nums" }} className="clip">
-        {text}
-      </Text>
-    </Group>
+    <>
+      <progress className="bar" value={ratio} aria-label={t("download.label")} aria-valuetext={text} />
+      <div className="dim small clip figures">{text}</div>
+    </>
   );
 }

@@ -1,7 +1,8 @@
 import { cleanup, fireEvent, screen, waitFor } from "@testing-library/react";
 import { afterEach, expect, test, vi } from "vitest";
+import { exact } from "../lib/format";
 import { renderPage } from "../test/render";
-import { IconButton } from "./bits";
+import { IconButton, When } from "./bits";
 import { RowMenu } from "./RowMenu";
 import { Table, tracks } from "./Table";
 import { Tips } from "./tips";
@@ -71,4 +72,17 @@ test("one tip at a time: it comes when the pointer rests, says what has changed,
   await waitFor(() => expect(screen.getByRole("tooltip").textContent).toBe("done"));
   fireEvent.keyDown(document.body, { key: "Escape" });
   await waitFor(() => expect(screen.queryByRole("tooltip")).toBeNull());
+});
+
+test("a time that is told as a distance says the exact one when the pointer rests on it", async () => {
+  const ms = Date.UTC(2026, 4, 6, 7, 8, 9);
+  const Page = () => (
+    <>
+      <Tips />
+      <When ms={ms} />
+    </>
+  );
+  const { container } = await renderPage(Page, { path: "/things" });
+  fireEvent.pointerOver(container.querySelector("time")!);
+  expect((await screen.findByRole("tooltip")).textContent).toBe(exact(ms, "en"));
 });

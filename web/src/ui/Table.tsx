@@ -1,5 +1,5 @@
 import { IconArrowDown, IconArrowsSort, IconArrowUp } from "@tabler/icons-react";
-import { useVirtualizer, type Virtualizer } from "@tanstack/react-virtual";
+import { elementScroll, useVirtualizer, type Virtualizer } from "@tanstack/react-virtual";
 import { type CSSProperties, memo, type ReactNode, useCallback, useEffect, useRef } from "react";
 import { useTranslation } from "react-i18next";
 
@@ -82,6 +82,8 @@ export function Table<T>(p: Props<T>) {
     // The rows are drawn with the table: about as many as can be seen, until its height is known.
     initialRect: { width: 0, height: Math.max(360, window.innerHeight - 260) },
     observeElementRect: followSize,
+    // A new list is at its beginning; to scroll it there would have the page laid out before it is whole.
+    scrollToFn: (offset, how, list) => offset !== 0 && elementScroll(offset, how, list),
   });
   const items = long ? virtual.getVirtualItems() : null;
   const last = items?.at(-1)?.index ?? -1;

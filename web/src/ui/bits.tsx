@@ -4,7 +4,7 @@ import { IconCheck } from "@tabler/icons-react";
 import { type ReactNode, useEffect, useState } from "react";
 import { copyText } from "../lib/clipboard";
 import { useNow } from "../lib/clock";
-import { exact, inert, relative } from "../lib/format";
+import { inert, relative } from "../lib/format";
 import { spoken } from "../lib/i18n";
 import { CopyGlyph } from "./glyphs";
 
@@ -43,13 +43,13 @@ export function PageHead({
   );
 }
 
-/** A time as a distance; the exact one is in a tooltip and in the element itself. What is past stays past when clocks differ; `future` is for what is to come. */
+/** A time as a distance; the exact one is in the element itself, and its tip. What is past stays past when clocks differ; `future` is for what is to come. */
 export function When({ ms, future }: { ms: number | null | undefined; future?: boolean }) {
   const now = useNow();
   if (!ms) return <Unknown />;
   const { language } = spoken();
   return (
-    <time className="when" dateTime={new Date(ms).toISOString()} data-tip={exact(ms, language)}>
+    <time className="when" dateTime={new Date(ms).toISOString()}>
       {relative(future ? ms : Math.min(ms, now), now, language)}
     </time>
   );

@@ -1,6 +1,8 @@
-// One tooltip for the whole page: what carries data-tip says it when the pointer rests on it or the keyboard reaches it. A tooltip of its own
+// One tooltip for the whole page: what carries data-tip, and each time that is told as a distance, says it when the pointer rests on it or the keyboard reaches it. A tooltip of its own
 // for each cell of a long list would cost more than the cell.
 import { useEffect, useState } from "react";
+import { exact } from "../lib/format";
+import { spoken } from "../lib/i18n";
 import { useOverlays } from "./overlays";
 
 const delay = 200; // milliseconds
@@ -18,7 +20,7 @@ export function Tips() {
       target = next;
       clearTimeout(timer);
       setShown(null);
-      if (next) timer = setTimeout(() => setShown({ target: next, label: next.dataset.tip ?? "" }), after);
+      if (next) timer = setTimeout(() => setShown({ target: next, label: sayingOf(next) }), after);
     };
     const over = (e: Event) => to(tipOf(e.target), delay);
     const focus = (e: Event) => {
@@ -31,7 +33,7 @@ export function Tips() {
     const watch = new MutationObserver((all) => {
       for (const m of all) {
         const next = m.target as HTMLElement;
-        if (next === target) setShown((s) => s && { target: next, label: next.dataset.tip ?? "" });
+        if (next === target) setShown((s) => s && { target: next, label: sayingOf(next) });
       }
     });
     watch.observe(document.body, { subtree: true, attributes: true, attributeFilter: ["data-tip"] });
@@ -56,5 +58,10 @@ export function Tips() {
 }
 
 function tipOf(target: EventTarget | null): HTMLElement | null {
-  return target instanceof Element ? target.closest<HTMLElement>("[data-tip]") : null;
+  return target instanceof Element ? target.closest<HTMLElement>("[data-tip], time.when") : null;
+}
+
+/** A time's tip is made when it is shown: the browser needs 40 ms for its first exact time. */
+function sayingOf(e: HTMLElement): string {
+  return e instanceof HTMLTimeElement ? exact(Date.parse(e.dateTime), spoken().language) : (e.dataset.tip ?? "");
 }
