@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -102,18 +103,20 @@ func TestProcess_stopEndsWhatItStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var below []member
 	err = p.await(t.Context(), "it is ready", time.Minute, func(context.Context) error {
 		if b, err := os.ReadFile(log); err != nil || len(b) == 0 {
 			return os.ErrNotExist
+		}
+		// The shell's child is a copy of the shell until it has become sleep, which may be after the word.
+		below = descendants(p.pid())
+		if len(below) != 1 || below[0].args[0] != "sleep" || below[0].rss <= 0 {
+			return fmt.Errorf("below it: %+v", below)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	below := descendants(p.pid())
-	if len(below) != 1 || below[0].args[0] != "sleep" || below[0].rss <= 0 {
-		t.Fatalf("below it: %+v", below)
 	}
 	p.stop()
 	for limit := time.Now().Add(time.Minute); identify(below[0].pid).started == below[0].started; time.Sleep(time.Millisecond) {
