@@ -59,9 +59,15 @@ func Cached(s *State) api.CacheSummary {
 	for e := range s.Disks.All() {
 		out.Nodes = append(out.Nodes, e.Value)
 	}
+	// Few of many models share the names that are in a cache: the others need no place in the map.
 	uids := map[string][]string{}
+	for e := range s.Cache.All() {
+		uids[e.Value.ModelName] = nil
+	}
 	for _, m := range s.Models.Refs() {
-		uids[m.Value.ModelName] = append(uids[m.Value.ModelName], m.ID)
+		if of, cached := uids[m.Value.ModelName]; cached {
+			uids[m.Value.ModelName] = append(of, m.ID)
+		}
 	}
 	for e := range s.Cache.All() {
 		v := api.CacheEntryView{ModelCacheEntry: e.Value, MatchedModelUIDs: usersOf(s, &e.Value, uids[e.Value.ModelName]), Pinned: pinned(s, &e.Value)}

@@ -215,7 +215,7 @@ func (m *model) listed() listed {
 
 // list returns the models that answer requests now, in order, as OpenAI's API lists them.
 func (t *table) list(may permit) []byte {
-	all := make([]listed, 0, len(t.models))
+	all := []listed{} // of ten thousand models few may answer: no room for all of them is made
 	for _, m := range t.models {
 		if len(m.ready) > 0 && may.allows(m.uid) {
 			all = append(all, m.listed())
