@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { closeBrowser, Visitor } from "./browser";
 import { Nebula, password, until } from "./nebula";
+import { pages } from "./pages";
 
 let n: Nebula;
 beforeAll(async () => {
@@ -79,5 +80,25 @@ test("the first Tab leads past the navigation", async () => {
   expect(await v.page.evaluate(() => document.activeElement?.textContent)).toBe("Skip to the content");
   await v.page.keyboard.press("Enter");
   expect(await v.page.evaluate(() => document.activeElement?.id)).toBe("main");
+  await v.close();
+});
+
+test("what a page is made of is asked for before the first file has been read", async () => {
+  const v = await Visitor.as(n.url, "ada", "/api/docs", { zh: true });
+  for (const { path } of [...pages, { path: "/models/demo" }, { path: "/nodes/nobody" }, { path: "/login" }]) {
+    await v.go(path);
+    await v.page.getByRole("heading", { level: 1 }).first().waitFor();
+    const early = await v.page.evaluate(() => {
+      const all = performance.getEntriesByType("resource").toSorted((a, b) => a.startTime - b.startTime);
+      // The first thing that the first file does is to ask who is there.
+      return all
+        .slice(
+          0,
+          all.findIndex((e) => e.name.endsWith("/api/v2/whoami")),
+        )
+        .map((e) => e.name.replace(/.*\/|-.{8}\.(js|css)$/g, ""));
+    });
+    expect.soft(early, path).toEqual(expect.arrayContaining(["index", path === "/nodes/nobody" ? "node" : "page", "zh"]));
+  }
   await v.close();
 });

@@ -1,9 +1,9 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { preferred } from "./i18n";
 import en from "./i18n/en";
 import zh from "./i18n/zh";
+import { preferred } from "./language";
 
 type Tree = { [key: string]: string | Tree };
 

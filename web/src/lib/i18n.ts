@@ -2,6 +2,7 @@
 import i18next, { type TFunction } from "i18next";
 import { initReactI18next } from "react-i18next";
 import type en from "./i18n/en";
+import { type Language, preferred, storeKey } from "./language";
 
 declare module "i18next" {
   interface CustomTypeOptions {
@@ -11,21 +12,7 @@ declare module "i18next" {
   }
 }
 
-export const languages = { en: "English", zh: "简体中文" } as const;
-export type Language = keyof typeof languages;
-
-const storeKey = "nebula-language";
 const texts: Record<Language, () => Promise<{ default: object }>> = { en: () => import("./i18n/en"), zh: () => import("./i18n/zh") };
-
-/** The language that was chosen here, else the first of the browser's that is spoken. */
-export function preferred(stored: string | null, wanted: readonly string[]): Language {
-  if (stored === "en" || stored === "zh") return stored;
-  for (const w of wanted) {
-    if (/^zh\b/i.test(w)) return "zh";
-    if (/^en\b/i.test(w)) return "en";
-  }
-  return "en";
-}
 
 async function load(language: Language) {
   const resources = (await texts[language]()).default as Record<string, object>;

@@ -1,7 +1,8 @@
 import { useMantineColorScheme } from "@mantine/core";
 import { IconDeviceDesktop, IconLanguage, IconMoon, IconSun } from "@tabler/icons-react";
 import { useTranslation } from "react-i18next";
-import { type Language, languages, speak } from "../lib/i18n";
+import { speak } from "../lib/i18n";
+import { type Language, languages } from "../lib/language";
 import { PopMenu } from "./PopMenu";
 
 export function LanguageMenu() {

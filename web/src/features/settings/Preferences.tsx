@@ -1,6 +1,7 @@
 import { SegmentedControl, Stack, Text, useMantineColorScheme } from "@mantine/core";
 import { useTranslation } from "react-i18next";
-import { type Language, languages, speak } from "../../lib/i18n";
+import { speak } from "../../lib/i18n";
+import { type Language, languages } from "../../lib/language";
 import { Section } from "../../ui/bits";
 
 /** What this browser keeps: language and colours. */
