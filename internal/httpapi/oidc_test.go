@@ -198,3 +198,53 @@ func TestOpenID_failureInABrowser(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenID_refusalKeepsTheWay: who is led back to the login page may go on, with a password, to where they wanted to go; only who has begun it, and only within this
+// server.
+func TestOpenID_refusalKeepsTheWay(t *testing.T) {
+	h := serveOn(t, storetest.NewMem(), func(c *httpapi.Config) {
+		at(t, smallProvider(t), "", nil)(c)
+		c.Console = fstest.MapFS{"index.html": {Data: []byte(consolePage)}}
+	}).Config.Handler
+	start := func(to string) (state, cookie string) {
+		t.Helper()
+		res := from(t, h, "192.0.2.1:5", "GET", "/api/v2/auth/oidc/login?return="+url.QueryEscape(to), "")
+		at, err := url.Parse(res.Header.Get("Location"))
+		if err != nil || res.StatusCode != http.StatusSeeOther || len(res.Cookies) != 1 {
+			t.Fatalf("%s: %d to %s, %v", to, res.StatusCode, at, res.Cookies)
+		}
+		return at.Query().Get("state"), res.Cookies[0].Name + "=" + res.Cookies[0].Value
+	}
+	refused := func(query, cookie string) url.Values {
+		t.Helper()
+		res := from(t, h, "192.0.2.1:5", "GET", "/api/v2/auth/oidc/callback?"+query, "", "Accept", "text/html", "Cookie", cookie)
+		to, err := url.Parse(res.Header.Get("Location"))
+		if err != nil || res.StatusCode != http.StatusSeeOther || to.Host != "" || to.Path != "/login" {
+			t.Fatalf("%s: %d to %s", query, res.StatusCode, to)
+		}
+		return to.Query()
+	}
+	const deep = "/models/tiny?tab=logs&replica=1"
+	state, cookie := start(deep)
+	for query, want := range map[string][2]string{
+		"error=access_denied&state=" + state: {"forbidden", deep},    // the provider
+		"code=forged&state=" + state:         {"unauthorized", deep}, // this server
+		"code=x&state=another&next=/evil":    {"unauthorized", ""},
+	} {
+		if q := refused(query, cookie); q.Get("error") != want[0] || q.Get("next") != want[1] {
+			t.Errorf("%s: led to the login with %v", query, q)
+		}
+	}
+	if q := refused("code=x&state="+state, strings.Replace(cookie, "=", "=x", 1)); q.Get("next") != "" {
+		t.Errorf("a cookie that this server has not signed leads to %q", q.Get("next"))
+	}
+	state, cookie = start("/")
+	if q := refused("error=access_denied&state="+state, cookie); q.Has("next") {
+		t.Errorf("the first page needs no name, and has %q", q.Get("next"))
+	}
+	for _, evil := range []string{"//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example"} {
+		if res := from(t, h, "192.0.2.1:5", "GET", "/api/v2/auth/oidc/login?return="+url.QueryEscape(evil), ""); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("a login that leads back to %q: %d to %s", evil, res.StatusCode, res.Header.Get("Location"))
+		}
+	}
+}

@@ -99,10 +99,11 @@ func (s *server) forProvider(r *http.Request, a attempt) openid.Attempt {
 	return openid.Attempt{State: a.State, Nonce: a.Nonce, Verifier: a.Verifier, Redirect: base + callbackPath}
 }
 
-// oidcCallback ends a login. A person whom it failed is led back to the console's page, which says why in their language: it gets a code and the
-// request's id, and no text that somebody could put into a link.
+// oidcCallback ends a login. A person whom it failed is led back to the console's page, which says why in their language and leads on to where they wanted
+// to go: it gets a code, the request's id and that path, and no text that somebody could put into a link.
 func (s *server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
-	err := s.finishLogin(w, r)
+	a, err := s.attemptOf(r)
+	err = s.finishLogin(w, r, a, err)
 	e, ok := api.AsError(err)
 	if !ok || s.console == nil || !takesHTML(r) {
 		return err
@@ -111,11 +112,16 @@ func (s *server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
 		s.denied(r, e.Code)
 	}
 	s.Log.Warn("a login by the provider failed", "request_id", idOf(r), "error", err)
-	seeOther(w, "/login?"+url.Values{"error": {string(e.Code)}, "request": {idOf(r)}}.Encode())
+	q := url.Values{"error": {string(e.Code)}, "request": {idOf(r)}}
+	if a.Return != "" && a.Return != "/" {
+		q.Set("next", a.Return)
+	}
+	seeOther(w, "/login?"+q.Encode())
 	return nil
 }
 
-func (s *server) finishLogin(w http.ResponseWriter, r *http.Request) error {
+// finishLogin lets in whom the provider names in its answer to the attempt, which may be none at all.
+func (s *server) finishLogin(w http.ResponseWriter, r *http.Request, a attempt, none error) error {
 	if err := s.needOpenID(); err != nil {
 		return err
 	}
@@ -124,12 +130,11 @@ func (s *server) finishLogin(w http.ResponseWriter, r *http.Request) error {
 	if wait := l.byAddress.try(addr, now); wait > 0 {
 		return waitFirst(w, wait)
 	}
-	a, err := s.attemptOf(r)
 	setAttempt(w, r, "") // it serves once, however it ends
-	if err == nil {
-		err = s.comeIn(w, r, a)
+	if none != nil {
+		return none
 	}
-	if err != nil {
+	if err := s.comeIn(w, r, a); err != nil {
 		return err
 	}
 	l.byAddress.right(addr, false)

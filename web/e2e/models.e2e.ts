@@ -120,6 +120,31 @@ test("filters are in the address: a link and the back button bring them again", 
   await v.close();
 });
 
+test("by engine: the address and the list follow the choice, and the back button takes it back", async () => {
+  n.cli(["model", "create", "acme/Tiny-GGUF", "--uid", "eng-llama", "--engine", "llamacpp"]);
+  n.cli(["model", "create", "acme/Tiny", "--uid", "eng-vllm", "--engine", "vllm"]);
+  const v = await Visitor.as(n.url, "ada", "/models?q=eng-");
+  const { page } = v;
+  const engine = page.getByRole("combobox", { name: "Engine" });
+  const chosen = () => new URL(page.url()).searchParams.get("engine");
+  await row(page, "eng-vllm").waitFor();
+  await engine.selectOption("llamacpp");
+  await row(page, "eng-vllm").waitFor({ state: "detached" });
+  await row(page, "eng-llama").waitFor();
+  expect(chosen()).toBe("llamacpp");
+  await engine.selectOption({ label: "Any engine" });
+  await row(page, "eng-vllm").waitFor();
+  expect(chosen()).toBe(null);
+  await page.goBack();
+  await row(page, "eng-vllm").waitFor({ state: "detached" });
+  expect([chosen(), await engine.inputValue()]).toEqual(["llamacpp", "llamacpp"]);
+  await page.goBack();
+  await row(page, "eng-vllm").waitFor();
+  expect([chosen(), await engine.inputValue()]).toEqual([null, ""]);
+  for (const uid of ["eng-llama", "eng-vllm"]) await remove(uid);
+  await v.close();
+});
+
 test("a long list shows the rows of the place that it is scrolled to, under its head", async () => {
   const uids = Array.from({ length: 150 }, (_, i) => `row-${String(i).padStart(3, "0")}`);
   for (const uid of uids)

@@ -1,7 +1,7 @@
 // Logging in at an OpenID provider: a real one, with a login page of its own.
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { closeBrowser, Visitor } from "./browser";
-import { Nebula } from "./nebula";
+import { Nebula, password } from "./nebula";
 
 let n: Nebula;
 beforeAll(async () => {
@@ -51,7 +51,7 @@ test.each([
 ])("%s, %s, is told so and stays outside", async (name, _why, says) => {
   const v = await Visitor.open(n.url);
   const { page } = v;
-  await v.go("/models");
+  await v.go("/models?q=tiny");
   await page.waitForURL(/\/login\?next=/);
   await logInThere(v, name);
   const note = page.getByRole("alert");
@@ -61,7 +61,10 @@ test.each([
   await note.getByText(request!).waitFor();
   expect(await v.axe()).toEqual([]);
   expect((await v.context.request.get(`${n.url}/api/v2/whoami`)).status()).toBe(401);
-  // The password works as before, for whoever has one.
-  await page.getByLabel("User name").waitFor();
+  // The password works as before, for whoever has one, and leads to where one wanted to go.
+  await page.getByLabel("User name").fill("otto");
+  await page.getByLabel("Password", { exact: true }).fill(password);
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
+  await page.waitForURL(/\/models\?q=tiny$/);
   await v.close();
 });

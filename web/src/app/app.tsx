@@ -28,6 +28,6 @@ export function App() {
 /** What was done and what failed. */
 function Notices() {
   const { notifications } = useNotifications();
-  const Notifications = useOverlays(notifications.length > 0)?.Notifications;
+  const Notifications = useOverlays(notifications.length)?.Notifications;
   return Notifications ? <Notifications position="bottom-right" /> : null;
 }

@@ -32,8 +32,8 @@ function follow(changed: () => void) {
   return () => void told.delete(changed);
 }
 
-/** The same for what is drawn with it; it is fetched when it is wanted. */
-export function useOverlays(wanted: boolean): Parts | null {
+/** The same for what is drawn with it; it is fetched when it is wanted, and what failed is tried again when that changes. */
+export function useOverlays(wanted: boolean | number): Parts | null {
   useEffect(() => {
     if (wanted) fetchOverlays().catch(() => {}); // the next wish tries again
   }, [wanted]);

@@ -5,6 +5,7 @@ test.each([
   ["/models?state=failed", "/models?state=failed"],
   ["//evil.example", undefined],
   ["/\\evil.example", undefined],
+  ["/\t/evil.example", undefined],
   ["https://evil.example", undefined],
   ["javascript:alert(1)", undefined],
   ["models", undefined],

@@ -6,7 +6,8 @@ export type Search = { next?: string; error?: (typeof failures)[number] | "other
 /** What the address of the login page holds. Nothing of it is shown as it is: anybody may write a link. */
 export function search(s: Record<string, unknown>): Search {
   return {
-    next: typeof s.next === "string" && /^\/(?![/\\])/.test(s.next) ? s.next : undefined, // a way back into this console, never elsewhere
+    // A way back into this console, never elsewhere: browsers leave tabs and ends of lines out of addresses.
+    next: typeof s.next === "string" && /^\/(?![/\\])[^\t\n\r]*$/.test(s.next) ? s.next : undefined,
     error: typeof s.error === "string" ? (failures.find((f) => f === s.error) ?? "other") : undefined,
     request: typeof s.request === "string" && /^[\w.-]{1,128}$/.test(s.request) ? s.request : undefined,
   };
