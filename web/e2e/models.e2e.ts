@@ -132,9 +132,14 @@ test("by engine: the address and the list follow the choice, and the back button
   await row(page, "eng-vllm").waitFor({ state: "detached" });
   await row(page, "eng-llama").waitFor();
   expect(chosen()).toBe("llamacpp");
-  await engine.selectOption({ label: "Any engine" });
+  await engine.selectOption("vllm"); // the others can still be chosen
   await row(page, "eng-vllm").waitFor();
+  await row(page, "eng-llama").waitFor({ state: "detached" });
+  expect(chosen()).toBe("vllm");
+  await engine.selectOption({ label: "Any engine" });
+  await row(page, "eng-llama").waitFor();
   expect(chosen()).toBe(null);
+  await page.goBack();
   await page.goBack();
   await row(page, "eng-vllm").waitFor({ state: "detached" });
   expect([chosen(), await engine.inputValue()]).toEqual(["llamacpp", "llamacpp"]);

@@ -25,7 +25,9 @@ const rest: Summary = {
 
 async function show(search: Parameters<typeof Filters>[0]["search"], summary = rest) {
   const onChange = vi.fn();
-  await renderPage(() => <Filters search={search} onChange={onChange} states={summary} rest={summary} />, { path: "/things" });
+  await renderPage(() => <Filters search={search} onChange={onChange} states={summary} engines={summary.engines} rest={summary} />, {
+    path: "/things",
+  });
   const options = (select: HTMLElement) =>
     [...(select as HTMLSelectElement).options].map((o) => o.text + (o.disabled ? " (not to choose)" : ""));
   return { onChange, options, label: screen.getByLabelText("Label"), engine: screen.getByLabelText("Engine") };

@@ -11,15 +11,17 @@ type Props = {
   search: ModelsSearch;
   onChange: (change: Partial<ModelsSearch>) => void;
   states?: Summary;
+  engines?: Summary["engines"];
   rest?: Summary;
 };
 
-/** What narrows the list beside the search. `states` counts the models of each state under the other filters, `rest` those of engines and labels. */
-export const Filters = memo(function Filters({ search, onChange, states, rest }: Props) {
+/** What narrows the list beside the search. `states` and `engines` count the models of each under the other filters, so that another can be chosen;
+ * `rest` those of labels under all of them. */
+export const Filters = memo(function Filters({ search, onChange, states, engines: counted, rest }: Props) {
   const { t, i18n } = useTranslation(["models", "common"]);
   const n = (x: number | undefined) => (x === undefined ? "" : number(x, i18n.language));
   const chosen = search.label ?? [];
-  const engines = Object.entries(rest?.engines ?? {});
+  const engines = Object.entries(counted ?? {});
   if (search.engine && !engines.some(([e]) => e === search.engine)) engines.push([search.engine, 0]);
   return (
     <>

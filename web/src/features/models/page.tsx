@@ -46,6 +46,7 @@ export function ModelsPage() {
   const stale = useLasting(pages.stale, 200);
   const rest = useSummary(search, pages.changes);
   const states = useSummary({ ...search, state: undefined }, pages.changes, search.state && pollEvery);
+  const engines = useSummary({ ...search, engine: undefined }, pages.changes, search.engine ? pollEvery : undefined);
   const deed = useCallback(
     (deed: Deed, uid: string) => {
       if (deed === "delete") return setOpen({ deed, uids: [uid] });
@@ -66,7 +67,7 @@ export function ModelsPage() {
       {!first && (
         <Group gap="xs" mb="sm" role="search" aria-label={t("filter.label")}>
           <Search value={typed.wanted.q ?? ""} onType={typed.type} />
-          <Filters search={search} onChange={change} states={states.data} rest={rest.data} />
+          <Filters search={search} onChange={change} states={states.data} engines={engines.data?.engines} rest={rest.data} />
         </Group>
       )}
       {chosen.size > 0 && (
