@@ -248,3 +248,21 @@ func TestOpenID_refusalKeepsTheWay(t *testing.T) {
 		}
 	}
 }
+
+// TestOpenID_providerGone: a login that cannot begin leads a person back to the console as one that was refused; a program is told.
+func TestOpenID_providerGone(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	h := serveOn(t, storetest.NewMem(), func(c *httpapi.Config) {
+		at(t, gone.URL, "", nil)(c)
+		c.Console = fstest.MapFS{"index.html": {Data: []byte(consolePage)}}
+	}).Config.Handler
+	const begin = "/api/v2/auth/oidc/login?return=%2Fmodels%3Fq%3Dx"
+	res := from(t, h, "192.0.2.1:5", "GET", begin, "", "Accept", "text/html")
+	if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || !regexp.MustCompile(`^/login\?error=unavailable&next=%2Fmodels%3Fq%3Dx&request=req_[0-9a-f]+$`).MatchString(to) || len(res.Cookies) != 0 {
+		t.Errorf("a browser: %d to %q, %v", res.StatusCode, to, res.Cookies)
+	}
+	if res := from(t, h, "192.0.2.1:5", "GET", begin, "", "Accept", "application/json"); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a program: %d", res.StatusCode)
+	}
+}

@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -62,16 +63,18 @@ func (s *server) needOpenID() error {
 	return nil
 }
 
+// oidcLogin begins a login.
 func (s *server) oidcLogin(w http.ResponseWriter, r *http.Request) error {
-	if err := s.needOpenID(); err != nil {
-		return err
-	}
-	back := r.URL.Query().Get("return")
-	if back == "" {
-		back = "/"
-	}
+	back := cmp.Or(r.URL.Query().Get("return"), "/")
 	if !ownPath(back) {
 		return api.Errorf(api.CodeInvalidRequest, "return must be a path on this server, such as /api/docs")
+	}
+	return s.tellInConsole(w, r, s.beginLogin(w, r, back), back)
+}
+
+func (s *server) beginLogin(w http.ResponseWriter, r *http.Request, back string) error {
+	if err := s.needOpenID(); err != nil {
+		return err
 	}
 	a := attempt{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Return: back, UntilMS: s.Now().Add(attemptLife).UnixMilli()}
 	to, err := s.OpenID.URL(r.Context(), s.forProvider(r, a))
@@ -99,11 +102,15 @@ func (s *server) forProvider(r *http.Request, a attempt) openid.Attempt {
 	return openid.Attempt{State: a.State, Nonce: a.Nonce, Verifier: a.Verifier, Redirect: base + callbackPath}
 }
 
-// oidcCallback ends a login. A person whom it failed is led back to the console's page, which says why in their language and leads on to where they wanted
-// to go: it gets a code, the request's id and that path, and no text that somebody could put into a link.
+// oidcCallback ends a login.
 func (s *server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
 	a, err := s.attemptOf(r)
-	err = s.finishLogin(w, r, a, err)
+	return s.tellInConsole(w, r, s.finishLogin(w, r, a, err), a.Return)
+}
+
+// tellInConsole leads a person whose login at the provider failed back to the console's page, which says why in their language and leads on to where they
+// wanted to go: it gets a code, the request's id and that path, and no text that somebody could put into a link. Programs get the error itself.
+func (s *server) tellInConsole(w http.ResponseWriter, r *http.Request, err error, next string) error {
 	e, ok := api.AsError(err)
 	if !ok || s.console == nil || !takesHTML(r) {
 		return err
@@ -113,8 +120,8 @@ func (s *server) oidcCallback(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.Log.Warn("a login by the provider failed", "request_id", idOf(r), "error", err)
 	q := url.Values{"error": {string(e.Code)}, "request": {idOf(r)}}
-	if a.Return != "" && a.Return != "/" {
-		q.Set("next", a.Return)
+	if next != "" && next != "/" {
+		q.Set("next", next)
 	}
 	seeOther(w, "/login?"+q.Encode())
 	return nil
