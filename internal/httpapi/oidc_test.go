@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -202,9 +203,11 @@ func TestOpenID_failureInABrowser(t *testing.T) {
 // TestOpenID_refusalKeepsTheWay: who is led back to the login page may go on, with a password, to where they wanted to go; only who has begun it, and only within this
 // server.
 func TestOpenID_refusalKeepsTheWay(t *testing.T) {
+	var later atomic.Int64
 	h := serveOn(t, storetest.NewMem(), func(c *httpapi.Config) {
 		at(t, smallProvider(t), "", nil)(c)
 		c.Console = fstest.MapFS{"index.html": {Data: []byte(consolePage)}}
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
 	}).Config.Handler
 	start := func(to string) (state, cookie string) {
 		t.Helper()
@@ -237,6 +240,10 @@ func TestOpenID_refusalKeepsTheWay(t *testing.T) {
 	}
 	if q := refused("code=x&state="+state, strings.Replace(cookie, "=", "=x", 1)); q.Get("next") != "" {
 		t.Errorf("a cookie that this server has not signed leads to %q", q.Get("next"))
+	}
+	later.Store(int64(time.Hour))
+	if q := refused("code=x&state="+state, cookie); q.Get("error") != "unauthorized" || q.Get("next") != deep {
+		t.Errorf("after an hour: led to the login with %v", q)
 	}
 	state, cookie = start("/")
 	if q := refused("error=access_denied&state="+state, cookie); q.Has("next") {

@@ -149,7 +149,7 @@ func (s *server) finishLogin(w http.ResponseWriter, r *http.Request, a attempt, 
 	return nil
 }
 
-// attemptOf returns the attempt that this browser began, and that this is the answer to.
+// attemptOf returns the attempt that this browser began, and that this is the answer to. Of one that has taken too long it still says where it was to lead.
 func (s *server) attemptOf(r *http.Request) (attempt, error) {
 	begin := api.Errorf(api.CodeUnauthorized, "this is not the answer to a login that this browser has just begun: start again at /api/v2/auth/oidc/login")
 	c, err := r.Cookie(attemptCookie(r))
@@ -158,8 +158,11 @@ func (s *server) attemptOf(r *http.Request) (attempt, error) {
 	}
 	a, ok := readAttempt(s.attemptKey, c.Value)
 	state := r.URL.Query().Get("state")
-	if !ok || s.Now().UnixMilli() >= a.UntilMS || subtle.ConstantTimeCompare([]byte(a.State), []byte(state)) != 1 {
+	if !ok || subtle.ConstantTimeCompare([]byte(a.State), []byte(state)) != 1 {
 		return attempt{}, begin
+	}
+	if s.Now().UnixMilli() >= a.UntilMS {
+		return attempt{Return: a.Return}, begin
 	}
 	return a, nil
 }

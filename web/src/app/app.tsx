@@ -27,7 +27,7 @@ export function App() {
 
 /** What was done and what failed. */
 function Notices() {
-  const { notifications } = useNotifications();
-  const Notifications = useOverlays(notifications.length)?.Notifications;
+  const { notifications, queue } = useNotifications();
+  const Notifications = useOverlays(notifications.length + queue.length)?.Notifications;
   return Notifications ? <Notifications position="bottom-right" /> : null;
 }

@@ -45,7 +45,7 @@ test("what could not be fetched is tried again with each wish, and then everybod
 
   file.there = true;
   fireEvent.click(button());
-  await screen.findByRole("menuitem", { name: "Delete" });
+  await screen.findByRole("menuitem", { name: "Delete" }, { timeout: 5000 }); // the file is read first
   expect(button().getAttribute("aria-expanded")).toBe("true");
   expect(screen.getByText("there")).toBeTruthy();
   expect(file.asked).toBe(5);

@@ -7,6 +7,7 @@ import { useWhoami } from "../../domain/session";
 import { ErrorNote } from "../../ui/faces";
 import { Frame } from "./frame";
 import { logIn, useSetupStatus } from "./queries";
+import { keptReturn } from "./search";
 
 export function LoginPage() {
   const { t } = useTranslation(["login", "common"]);
@@ -69,7 +70,7 @@ export function LoginPage() {
       {status.data?.login_provider && (
         <>
           <Divider label={t("or")} />
-          <Button component="a" variant="default" fullWidth href={`/api/v2/auth/oidc/login?return=${encodeURIComponent(next ?? "/")}`}>
+          <Button component="a" variant="default" fullWidth href={`/api/v2/auth/oidc/login?return=${encodeURIComponent(keptReturn(next))}`}>
             {t("provider", { name: status.data.provider_name })}
           </Button>
         </>

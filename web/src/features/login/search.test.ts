@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { search } from "./search";
+import { keptReturn, search } from "./search";
 
 test.each([
   ["/models?state=failed", "/models?state=failed"],
@@ -18,4 +18,14 @@ test("an error is one of those that are known, and never a text", () => {
   expect(search({}).error).toBeUndefined();
   expect(search({ request: "req_1" }).request).toBe("req_1");
   expect(search({ request: "call 0900 now" }).request).toBeUndefined();
+});
+
+test.each([
+  [undefined, "/"],
+  ["/models?q=x", "/models?q=x"],
+  [`/models?q=${"x".repeat(502)}`, `/models?q=${"x".repeat(502)}`],
+  [`/models?q=${"x".repeat(503)}`, "/"],
+  [`/models?q=${"模".repeat(200)}`, "/"],
+])("a provider leads back from %s", (next, kept) => {
+  expect(keptReturn(next)).toBe(kept);
 });

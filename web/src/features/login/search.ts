@@ -3,6 +3,11 @@ const failures = ["unauthorized", "forbidden", "conflict", "too_many_requests", 
 
 export type Search = { next?: string; error?: (typeof failures)[number] | "other"; request?: string };
 
+/** Where a login at a provider can lead back to: the server keeps 512 bytes of it. What is longer begins at the first page. */
+export function keptReturn(next: string | undefined): string {
+  return next && new TextEncoder().encode(next).length <= 512 ? next : "/";
+}
+
 /** What the address of the login page holds. Nothing of it is shown as it is: anybody may write a link. */
 export function search(s: Record<string, unknown>): Search {
   return {

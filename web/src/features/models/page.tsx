@@ -45,8 +45,9 @@ export function ModelsPage() {
   const pages = useModels(typed.wanted);
   const stale = useLasting(pages.stale, 200);
   const rest = useSummary(search, pages.changes);
-  const states = useSummary({ ...search, state: undefined }, pages.changes, search.state && pollEvery);
-  const engines = useSummary({ ...search, engine: undefined }, pages.changes, search.engine ? pollEvery : undefined);
+  // Where nothing is chosen these are the very same, and counted again with them.
+  const states = useSummary({ ...search, state: undefined }, search.state ? pages.changes : 0, search.state && pollEvery);
+  const engines = useSummary({ ...search, engine: undefined }, search.engine ? pages.changes : 0, search.engine ? pollEvery : undefined);
   const deed = useCallback(
     (deed: Deed, uid: string) => {
       if (deed === "delete") return setOpen({ deed, uids: [uid] });
