@@ -185,8 +185,14 @@ func (p *Process) started() error {
 
 // abandon ends and removes a run that did not start.
 func (p *Process) abandon() {
-	killAll(ofRun(p.rec.Run), killPatience)
 	if p.shimPID != 0 {
+		// A program that is just taking its place in a process shows no environment yet: the shim, or the engine that it starts, would be overlooked, and
+		// be waited for until it ends by itself. They are in the session that the shim leads; until it is buried no other can have its number.
+		inRun := ofRun(p.rec.Run)
+		killAll(func(pid int) bool {
+			s, err := readStat(pid)
+			return err == nil && s.session == p.shimPID || inRun(pid)
+		}, killPatience)
 		_, _ = unix.Wait4(p.shimPID, nil, 0, nil)
 	}
 	if err := os.RemoveAll(p.dir); err != nil {

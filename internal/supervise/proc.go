@@ -21,12 +21,13 @@ type procID struct {
 
 // stat is what Nebula reads of /proc/PID/stat.
 type stat struct {
-	id     procID
-	state  byte // R, S, D, Z …
-	parent int
-	group  int
-	cpu    uint64 // user and system time in clock ticks
-	pages  int64  // resident
+	id      procID
+	state   byte // R, S, D, Z …
+	parent  int
+	group   int
+	session int
+	cpu     uint64 // user and system time in clock ticks
+	pages   int64  // resident
 }
 
 // gone tells whether the process has ended, whether or not its parent has noticed.
@@ -53,7 +54,7 @@ func readStat(pid int) (stat, error) {
 		return uint64(n)
 	}
 	return stat{
-		id: procID{pid, num(22)}, state: f[0][0], parent: int(num(4)), group: int(num(5)),
+		id: procID{pid, num(22)}, state: f[0][0], parent: int(num(4)), group: int(num(5)), session: int(num(6)),
 		cpu: num(14) + num(15), pages: int64(num(24)),
 	}, nil
 }

@@ -178,6 +178,34 @@ func TestStart_failures(t *testing.T) {
 	}
 }
 
+// A shim that shows no environment, as any program while it is being started, is ended as well when a start is given up.
+func TestStart_givenUpWhileTheShimHasNoEnvironment(t *testing.T) {
+	dir, lived := t.TempDir(), filepath.Join(t.TempDir(), "lived")
+	const bare = `: >"$1/bare"; sleep 20; : >"$2"`
+	d, err := New(Config{Dir: dir, Shim: []string{"/bin/sh", "-c", `exec env -i /bin/sh -c '` + bare + `' bare "$3" "$1"`, "shim", lived}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for len(files(t, filepath.Join(dir, "*", "*", "*", "bare"))) == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	if _, err := d.Start(ctx, identity(0), launch(), nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(lived); err == nil {
+		t.Error("the shim ran to its own end")
+	}
+	if left := files(t, filepath.Join(dir, "*", "*", "*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
 func TestNew_refuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
