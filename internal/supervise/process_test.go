@@ -189,13 +189,14 @@ func TestStart_givenUpWhileTheShimHasNoEnvironment(t *testing.T) {
 	t.Cleanup(d.Close)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	ended := make(chan error, 1)
 	go func() {
-		for len(files(t, filepath.Join(dir, "*", "*", "*", "bare"))) == 0 && ctx.Err() == nil {
-			time.Sleep(time.Millisecond)
-		}
-		cancel()
+		_, err := d.Start(ctx, identity(0), launch(), nil)
+		ended <- err
 	}()
-	if _, err := d.Start(ctx, identity(0), launch(), nil); !errors.Is(err, context.Canceled) {
+	eventually(t, "a shim without an environment", func() bool { return len(files(t, filepath.Join(dir, "*", "*", "*", "bare"))) > 0 })
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(lived); err == nil {
