@@ -334,11 +334,16 @@ func (f *fleet) gateway(t *testing.T, g *server) traffic.Gateway {
 // load is the background load through the dedicated gateways.
 func (f *fleet) load(t *testing.T) *traffic.Load {
 	t.Helper()
-	var gs []traffic.Gateway
+	return f.loadOf(t, traffic.Spec{Model: "m"})
+}
+
+// loadOf is another load through the dedicated gateways.
+func (f *fleet) loadOf(t *testing.T, s traffic.Spec) *traffic.Load {
+	t.Helper()
 	for _, g := range f.gateways {
-		gs = append(gs, f.gateway(t, g))
+		s.Gateways = append(s.Gateways, f.gateway(t, g))
 	}
-	return load(t, traffic.Spec{Gateways: gs, Model: "m"})
+	return load(t, s)
 }
 
 // up is a server that answers.

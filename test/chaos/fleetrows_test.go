@@ -237,17 +237,14 @@ func TestF41_gatewayCutFromNode(t *testing.T) {
 	before := s.replicas(t, "m")
 	// One engine answers nearly all of it: more at once would wait for each other, and show no more of the fault.
 	few := traffic.Spec{Model: "m", Streams: 10, Plain: 10}
-	other := few
-	for _, g := range f.gateways {
-		few.Gateways = append(few.Gateways, f.gateway(t, g))
-	}
-	other.Gateways = []traffic.Gateway{f.gateway(t, f.servers[1])}
-	l, o := load(t, few), load(t, other)
+	l := f.loadOf(t, few)
+	few.Gateways = []traffic.Gateway{f.gateway(t, f.servers[1])}
+	other := load(t, few)
 	ok(t, f.gateways[0].host.CutFrom(f.nodes[0].host, netns.Data))
 	flow(t, l, 150)
 	ok(t, f.gateways[0].host.Heal())
 	flow(t, l, 50)
-	r := finish(t, o)
+	r := finish(t, other)
 	if most := r.Latency(1); most > generous {
 		t.Errorf("a request through a gateway that nothing was done to took %s", most)
 	}
